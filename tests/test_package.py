@@ -1,0 +1,50 @@
+"""What is shipped: the wheel holds every file of the package, and the version is the one of the metadata."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = {
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "owmesos").rglob("*")
+    if path.is_file() and "__pycache__" not in path.parts
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel of a copy of the sources, so that nothing is left behind in the tree."""
+    import shutil
+
+    copy = tmp_path_factory.mktemp("sources")
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "owmesos", copy / "owmesos", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."]
+    subprocess.run([*command, "--wheel-dir", str(copy / "dist")], cwd=copy, check=True)
+    return zipfile.ZipFile(next((copy / "dist").glob("*.whl")))
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
+    assert set(wheel.namelist()) >= SOURCES
+
+
+def test_the_wheel_holds_the_licence(wheel: zipfile.ZipFile) -> None:
+    assert any(name.endswith("/LICENSE") for name in wheel.namelist())
+
+
+def test_the_command_is_installed() -> None:
+    (command,) = entry_points(group="console_scripts", name="owmesos")
+    assert command.value == "owmesos.cli.main:main"
+
+
+def test_the_changelog_knows_the_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert version("owmesos") in changelog or "## [Unreleased]" in changelog
