@@ -1,0 +1,165 @@
+"""Runs the benchmarks and reports them: tables on the terminal, JSON for comparison, Markdown for the docs.
+
+Each benchmark runs in a fresh process, so that none inherits the memory or the warm caches of another.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import multiprocessing
+import pkgutil
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import ModuleType
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+import benchmarks
+from benchmarks import machine
+from benchmarks.row import Row
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
+COLUMNS = ("what", "ours", "other", "against", "ratio", "target", "met")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One benchmark's table, and the text that explains it."""
+
+    name: str
+    text: str
+    rows: list[Row]
+
+
+def names() -> list[str]:
+    """Every module of this folder that has a `run`."""
+    found = [info.name for info in pkgutil.iter_modules(benchmarks.__path__)]
+    return [name for name in found if name != "report" and hasattr(_module(name), "run")]
+
+
+def measure(name: str, quick: bool) -> Result:
+    """Runs one benchmark in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        rows = process.apply(_run, (name, quick))
+    return Result(name, inspect.getdoc(_module(name)) or "", rows)
+
+
+def _run(name: str, quick: bool) -> list[Row]:
+    rows: list[Row] = _module(name).run(quick)
+    return rows
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text, in the order of COLUMNS."""
+    return (
+        row.name,
+        f"{number(row.ours)} {row.unit}",
+        "" if row.other is None else f"{number(row.other)} {row.unit}",
+        row.against,
+        "" if row.ratio is None else number(row.ratio),
+        row.target,
+        "" if row.met is None else ("yes" if row.met else "**no**"),
+    )
+
+
+def number(value: float) -> str:
+    """Three digits that count, and no more."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def show(result: Result, console: Console) -> None:
+    """The table on a terminal."""
+    table = Table(*COLUMNS, title=result.name, title_justify="left")
+    for row in result.rows:
+        table.add_row(*(cell.strip("*") for cell in cells(row)))
+    console.print(table)
+
+
+def markdown(result: Result, taken_on: str) -> str:
+    """The section of one benchmark in the docs, between its markers."""
+    lines = [
+        f"<!-- begin {result.name} -->",
+        f"## {result.name}",
+        "",
+        result.text,
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in result.rows),
+        "",
+        taken_on,
+        f"<!-- end {result.name} -->",
+    ]
+    return "\n".join(lines)
+
+
+def put(document: str, section: str, name: str) -> str:
+    """`document` with the section of benchmark `name` replaced, or added at its end."""
+    old = re.compile(rf"<!-- begin {name} -->.*?<!-- end {name} -->", re.DOTALL)
+    if old.search(document):
+        return old.sub(lambda _: section, document)
+    return f"{document.rstrip()}\n\n{section}\n"
+
+
+def sentence(where: dict[str, str | int | float], when: datetime) -> str:
+    """Where and when, for people."""
+    return (
+        f"Taken on {when:%Y-%m-%d} with {where['python']} on {where['cores']} cores of {where['cpu']}, "
+        f"{where['memory_gb']} GB, {where['system']}."
+    )
+
+
+def write_json(results: Iterable[Result], where: dict[str, str | int | float], when: datetime) -> Path:
+    """Everything measured, in benchmarks/results, for comparison with other days and machines."""
+    path = HERE / "results" / f"{when:%Y-%m-%dT%H%M%SZ}.json"
+    path.parent.mkdir(exist_ok=True)
+    rows = {result.name: [asdict(row) | {"ratio": row.ratio} for row in result.rows] for result in results}
+    document = {"when": when.isoformat(timespec="seconds"), "machine": where, "benchmarks": rows}
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+@click.command()
+@click.argument("selected", metavar="[NAME]...", nargs=-1)
+@click.option("--quick", is_flag=True, help="A few seconds each; says little, and goes into no document.")
+@click.option("--docs", is_flag=True, help="Write the tables into docs/benchmarks.md.")
+def main(selected: tuple[str, ...], quick: bool, docs: bool) -> None:
+    """Run all benchmarks, or those named. Exit code 1 if a target is not met."""
+    known = names()
+    if unknown := [name for name in selected if name not in known]:
+        raise click.UsageError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
+    if quick and docs:
+        raise click.UsageError("a quick run does not belong in the docs")
+    where, when = machine.describe(), datetime.now(timezone.utc)
+    console = Console()
+    results = []
+    for name in selected or known:
+        results.append(measure(name, quick))
+        show(results[-1], console)
+        if docs:
+            text = put(
+                DOCUMENT.read_text(encoding="utf-8"), markdown(results[-1], sentence(where, when)), name
+            )
+            DOCUMENT.write_text(text, encoding="utf-8")
+    path = write_json(results, where, when).relative_to(HERE.parent)
+    click.echo(f"{sentence(where, when)}\nWritten to {path}.")
+    sys.exit(any(row.met is False for result in results for row in result.rows))
+
+
+if __name__ == "__main__":
+    main()
