@@ -1,0 +1,99 @@
+"""The calls of one subscription: sent in order, each on a kept-alive connection, each with a clear outcome.
+
+A call may only be sent again when it certainly was not taken, that is when no connection came about; a
+connection that breaks after it was written to leaves it unknown. docs/scheduler-http-api.md, "Calls".
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+
+from owmesos.mesos.access import Access
+from owmesos.mesos.address import Address
+from owmesos.mesos.answer import described, reason_of
+from owmesos.mesos.driver import CALL_TIMEOUT, CallRefused, CallUnknown, NotSubscribed
+from owmesos.mesos.messages import Acknowledge, AcknowledgeOperationStatus, Call, encode_call
+from owmesos.mesos.messages.values import ID
+from owmesos.mesos.stream import SCHEDULER_PATH, STREAM_ID
+
+_MARGIN = 1.0
+_SECOND_TRY = 0.25
+_ACKNOWLEDGEMENTS = (Acknowledge, AcknowledgeOperationStatus)
+
+
+class CallChannel:
+    """Two lanes to one master for one stream: acknowledgements, and all the rest."""
+
+    def __init__(
+        self,
+        address: Address,
+        stream_id: str,
+        framework_id: ID,
+        access: Access,
+        timeout: float = CALL_TIMEOUT,
+    ) -> None:
+        self._url = f"{address}{SCHEDULER_PATH}"
+        self._headers = {STREAM_ID: stream_id}
+        self._framework_id = framework_id
+        self._timeout = timeout - min(_MARGIN, timeout / 10)
+        self._session = access.session(timeout=timeout, secure=address.scheme == "https", connections=2)
+        self._ordered = asyncio.Lock()
+        self._acknowledging = asyncio.Lock()
+        self._closed: str | None = None
+
+    async def send(self, call: Call) -> None:
+        """See `Driver.call`. After a call without an answer the channel is closed: so no call waits for more
+        than its own time behind another.
+        """
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        body = encode_call(call, self._framework_id)
+        lane = self._acknowledging if isinstance(call, _ACKNOWLEDGEMENTS) else self._ordered
+        async with lane:
+            if self._closed is not None:
+                raise NotSubscribed(self._closed)
+            await self._post(body, deadline)
+
+    @property
+    def closed(self) -> str | None:
+        """Why nothing can be sent any more."""
+        return self._closed
+
+    async def close(self, reason: str) -> None:
+        """Calls that are under way end as CallUnknown, those that wait as NotSubscribed."""
+        if self._closed is None:
+            self._closed = reason
+        await self._session.close()
+
+    async def _post(self, body: bytes, deadline: float) -> None:
+        left = deadline - asyncio.get_running_loop().time()
+        try:
+            status, reason = await asyncio.wait_for(self._connect_and_exchange(body), left)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotSubscribed(f"no connection to the master: {described(error)}") from None
+        except asyncio.TimeoutError:
+            await self.close("an earlier call was not answered")
+            raise CallUnknown(f"no answer in {self._timeout:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise CallUnknown(f"the connection broke: {described(error)}") from None
+        if status == 202 or (status == 200 and reason is None):
+            return
+        reason = reason or "an empty answer"
+        if 300 <= status < 500 or status == 503:
+            raise CallRefused(status, reason)
+        raise CallUnknown(f"the answer is {status}: {reason}")
+
+    async def _connect_and_exchange(self, body: bytes) -> tuple[int, str | None]:
+        """Tries once more, after a pause, when nothing was sent."""
+        try:
+            return await self._exchange(body)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            await asyncio.sleep(_SECOND_TRY)
+            return await self._exchange(body)
+
+    async def _exchange(self, body: bytes) -> tuple[int, str | None]:
+        """The status of the answer and what it says."""
+        request = self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False)
+        async with request as response:
+            return response.status, await reason_of(response)

@@ -1,0 +1,180 @@
+"""One subscription's stream: from SUBSCRIBE to the end of what it brings.
+
+It ends by itself, by a record that cannot be read, by silence, or because someone aborts it; in each case it
+says why, and nothing of it is seen afterwards. docs/scheduler-http-api.md, "Events" and "Network partitions".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+
+import aiohttp
+
+from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.mesos.access import Access
+from owmesos.mesos.address import Address, redirect_target
+from owmesos.mesos.answer import described, is_json, reason_of
+from owmesos.mesos.messages import (
+    Event,
+    MalformedEvent,
+    Subscribed,
+    UnknownEvent,
+    decode_event,
+    unknown_in_event,
+)
+from owmesos.mesos.recordio import RECORD_LIMIT, BadRecord, Record, RecordDecoder
+
+_log = logging.getLogger("owmesos.mesos.stream")
+
+SCHEDULER_PATH = "/api/v1/scheduler"
+STREAM_ID = "Mesos-Stream-Id"
+DEFAULT_HEARTBEAT = 15.0
+MISSED_HEARTBEATS = 5
+_LONGEST_HEARTBEAT = 3600.0
+_REFUSALS = (400, 401, 403)
+
+
+class SubscribeFailed(OwmesosError):
+    """No stream came of a SUBSCRIBE."""
+
+
+class Unreachable(SubscribeFailed):
+    """There was no connection, so nothing was asked."""
+
+
+class Redirected(SubscribeFailed):
+    def __init__(self, address: Address) -> None:
+        super().__init__(f"it redirects to {address}")
+        self.address = address
+
+
+class Refused(SubscribeFailed):
+    """400, 401 or 403: asking the same again will not help by itself."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"SUBSCRIBE is refused ({status}): {reason}")
+        self.status = status
+        self.reason = reason
+
+
+class Stream:
+    """An open stream at the master `address`; `id` goes into every call that belongs to it."""
+
+    def __init__(
+        self, address: Address, session: aiohttp.ClientSession, response: aiohttp.ClientResponse, limit: int
+    ) -> None:
+        self.address = address
+        self.id: str = response.headers[STREAM_ID]
+        self.lost: str | None = None
+        self._session = session
+        self._response = response
+        self._decoder = RecordDecoder(limit)
+        self._silence = MISSED_HEARTBEATS * DEFAULT_HEARTBEAT
+        self._seen_types: set[str] = set()
+
+    @classmethod
+    async def open(
+        cls, address: Address, access: Access, body: bytes, timeout: float, limit: int = RECORD_LIMIT
+    ) -> Stream:
+        """Sends the SUBSCRIBE `body` once. `timeout`: seconds until the answer begins. Raises
+        SubscribeFailed.
+        """
+        session = access.session(timeout=None, secure=address.scheme == "https")
+        try:
+            response = await asyncio.wait_for(_subscribe(session, address, body), timeout)
+            return cls(address, session, response, limit)
+        except asyncio.TimeoutError:
+            await session.close()
+            raise SubscribeFailed(f"{address} gave no answer in {timeout:g} s") from None
+        except BaseException:
+            await session.close()
+            raise
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """The events, until the stream is lost; `lost` then says why."""
+        while self.lost is None:
+            data = await self._read()
+            try:
+                for record in self._decoder.feed(data):
+                    event = self._decode(record)
+                    del record  # 56 MB, perhaps, while the next read waits
+                    if event is not None:
+                        yield event
+                    del event
+                    if self.lost is not None:
+                        return
+            except BadRecord as error:
+                self.abort(str(error))
+
+    def abort(self, reason: str) -> None:
+        """Closes the connection now. The first reason counts."""
+        if self.lost is None:
+            self.lost = reason
+            self._response.close()
+
+    async def close(self) -> None:
+        self.abort("closed")
+        await self._session.close()
+
+    async def _read(self) -> bytes:
+        """What has come, at least one byte; nothing when the stream is lost."""
+        silent = f"the master was silent for {self._silence:g} s"
+        watchdog = asyncio.get_running_loop().call_later(self._silence, self.abort, silent)
+        try:
+            data: bytes = await self._response.content.readany()
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            self.abort(f"the connection broke: {described(error)}")
+            return b""
+        finally:
+            watchdog.cancel()
+        if not data:
+            self.abort("the master closed the stream")
+        return data if self.lost is None else b""
+
+    def _decode(self, record: Record) -> Event | None:
+        """The event; None if it is of no use, which is logged."""
+        try:
+            event = decode_event(record, self._report)
+        except MalformedEvent as error:
+            self._report(f"an event is skipped: {error}")
+            return None
+        if isinstance(event, UnknownEvent):
+            if event.type not in self._seen_types:
+                self._seen_types.add(event.type)
+                _log.warning(
+                    "%s sends events of an unknown type, which are skipped: %.100s", self.address, event.type
+                )
+            return None
+        kind = type(event).__name__
+        if kind not in self._seen_types:
+            self._seen_types.add(kind)
+            if unknown := unknown_in_event(record):
+                _log.info("%s sends fields that are not read: %s", self.address, ", ".join(unknown)[:1000])
+        if isinstance(event, Subscribed):
+            beat = event.heartbeat_interval_seconds
+            beat = beat if 0 < beat <= _LONGEST_HEARTBEAT else DEFAULT_HEARTBEAT
+            self._silence = MISSED_HEARTBEATS * beat
+        return event
+
+    def _report(self, reason: str) -> None:
+        _log.warning("%s: %s", self.address, reason)
+
+
+async def _subscribe(session: aiohttp.ClientSession, address: Address, body: bytes) -> aiohttp.ClientResponse:
+    """The answer that is a stream. Raises SubscribeFailed."""
+    try:
+        response = await session.post(f"{address}{SCHEDULER_PATH}", data=body, allow_redirects=False)
+        if response.status == 200 and is_json(response) and response.headers.get(STREAM_ID):
+            return response
+        if response.status == 307:
+            raise Redirected(redirect_target(response.headers.get("Location", ""), address))
+        reason = await reason_of(response)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise Unreachable(f"no connection to {address}: {described(error)}") from None
+    except (aiohttp.ClientError, OSError, InvalidInput) as error:
+        raise SubscribeFailed(described(error)) from None
+    if response.status in _REFUSALS:
+        raise Refused(response.status, reason or response.reason or "no reason is given")
+    raise SubscribeFailed(f"SUBSCRIBE is answered {response.status}: {reason or 'an empty answer'}")
