@@ -135,9 +135,7 @@ class Resources(msgspec.Struct, frozen=True, gc=False):
         ports: Iterable[tuple[int, int]] = (),
     ) -> Resources:
         """From cpus, MB, MB, GPUs and port ranges. Raises InvalidInput."""
-        return cls(
-            milli("cpus", cpus), milli("mem", mem), milli("disk", disk), milli("gpus", gpus), Ports.of(ports)
-        )
+        return cls(milli("cpus", cpus), milli("mem", mem), milli("disk", disk), milli("gpus", gpus), Ports.of(ports))
 
     @property
     def cpus(self) -> float:
@@ -196,9 +194,7 @@ class Resources(msgspec.Struct, frozen=True, gc=False):
         )
 
     def __bool__(self) -> bool:
-        return bool(
-            self.milli_cpus or self.milli_mem or self.milli_disk or self.milli_gpus or self.ports.ranges
-        )
+        return bool(self.milli_cpus or self.milli_mem or self.milli_disk or self.milli_gpus or self.ports.ranges)
 
 
 NOTHING = Resources()
@@ -232,9 +228,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
     def cut(self, room: Resources) -> Resources:
         """What a task with this ask takes of `room`: the scalars, and the lowest ports. Raises ValueError."""
-        return Resources(
-            self.milli_cpus, self.milli_mem, self.milli_disk, self.milli_gpus, room.ports.take(self.ports)
-        )
+        return Resources(self.milli_cpus, self.milli_mem, self.milli_disk, self.milli_gpus, room.ports.take(self.ports))
 
     def plus(self, other: Ask) -> Ask:
         return Ask(

@@ -122,9 +122,7 @@ class Constraint(msgspec.Struct, frozen=True, cache_hash=True):
         if self.operator not in OPERATORS:
             raise InvalidInput(f"unknown operator {_short(self.operator)} in a constraint: {_FORM}")
         if self.attribute.startswith("@") and self.attribute != HOSTNAME:
-            raise InvalidInput(
-                f"bad constraint {_short(str(self))}: of names with @ only {HOSTNAME} is known"
-            )
+            raise InvalidInput(f"bad constraint {_short(str(self))}: of names with @ only {HOSTNAME} is known")
         if self.operator in ("LIKE", "UNLIKE"):
             _pattern(self.value)
 

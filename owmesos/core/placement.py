@@ -290,9 +290,7 @@ class Placement:
         view.rows = {role: RoomIndex(largest_first=self._sign < 0, entries=row) for role, row in rows.items()}
         view.stale = False
 
-    def _fitting(
-        self, ask: Ask, constraints: tuple[Constraint, ...], roles: Container[str] | None
-    ) -> Iterator[Entry]:
+    def _fitting(self, ask: Ask, constraints: tuple[Constraint, ...], roles: Container[str] | None) -> Iterator[Entry]:
         for each in constraints:
             # One launch a host is a common wish: a view for each of these would be built to be used once.
             if each.attribute == HOSTNAME and each.operator == "==":

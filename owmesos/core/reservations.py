@@ -1,0 +1,153 @@
+"""Starts and stops that NodeStats does not show yet: the proposal's Reservations.
+
+Theirs were sizes without an owner, matched to hosts anew at each question and released in a race with the numbers
+that should have replaced them. Here each belongs to one live launch or one pending stop, and to one slot.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from owmesos.core.placement import Slot
+from owmesos.errors import InvariantBroken
+from owmesos.resources import Ask, Resources
+
+
+class ReservationState(str, Enum):
+    DECIDED = "decided"  # promised, not yet cut from an offer: subtracted
+    CUT = "cut"  # in an ACCEPT, not yet running: listed
+    STOPPING = "stopping"  # a stop whose room was not seen yet: listed, never credited
+    OVERDUE = "overdue"  # nothing confirmed it in time: being reconciled
+
+
+class Reservation(msgspec.Struct, gc=False):
+    """`resources` are what was cut (ports included), and before that None: then `ask` is what is promised.
+
+    `ended_at` is when a stop's task ended, or None while it lives.
+    """
+
+    launch_id: str
+    slot: Slot
+    ask: Ask
+    since: float
+    state: ReservationState = ReservationState.DECIDED
+    task_id: str | None = None
+    resources: Resources | None = None
+    ended_at: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """`start` or `stop`."""
+        return "stop" if self.state is ReservationState.STOPPING else "start"
+
+
+class Reservations:
+    """By launch, and the sum of uncut starts by slot."""
+
+    def __init__(self) -> None:
+        self.by_launch: dict[str, Reservation] = {}
+        self._uncut: dict[Slot, Ask] = {}
+        self._stops: dict[str, set[str]] = {}  # agent id → launch ids
+
+    def get(self, launch_id: str) -> Reservation | None:
+        return self.by_launch.get(launch_id)
+
+    def uncut(self, slot: Slot, but: str | None = None) -> Ask | None:
+        """The sum of the uncut starts on `slot`, that of launch `but` left out."""
+        asks = self._uncut.get(slot)
+        if asks is None or but is None:
+            return asks
+        own = self.by_launch.get(but)
+        if own is None or own.slot != slot or own.state is not ReservationState.DECIDED:
+            return asks
+        return _minus(asks, own.ask)
+
+    def reserve(self, launch_id: str, slot: Slot, ask: Ask, now: float) -> None:
+        if launch_id in self.by_launch:
+            raise InvariantBroken(f"launch {launch_id} is reserved twice")
+        self.by_launch[launch_id] = Reservation(launch_id, slot, ask, now)
+        asks = self._uncut.get(slot)
+        self._uncut[slot] = ask if asks is None else asks.plus(ask)
+
+    def cut(self, launch_id: str, resources: Resources, task_id: str) -> Slot:
+        reservation = self.by_launch[launch_id]
+        if reservation.state is not ReservationState.DECIDED:
+            raise InvariantBroken(f"launch {launch_id} is cut twice")
+        self._unsum(reservation)
+        reservation.state, reservation.resources, reservation.task_id = (
+            ReservationState.CUT,
+            resources,
+            task_id,
+        )
+        return reservation.slot
+
+    def restored(self, launch_id: str, slot: Slot, ask: Ask, resources: Resources, task_id: str, now: float) -> None:
+        """A start that was cut in an earlier life of the process and is not confirmed yet."""
+        self.by_launch[launch_id] = Reservation(launch_id, slot, ask, now, ReservationState.CUT, task_id, resources)
+
+    def overdue(self, launch_id: str) -> None:
+        """Nothing confirmed the start in time."""
+        reservation = self.by_launch.get(launch_id)
+        if reservation is not None and reservation.state is ReservationState.CUT:
+            reservation.state = ReservationState.OVERDUE
+
+    def stopping(self, launch_id: str, slot: Slot, ask: Ask, resources: Resources, task_id: str, now: float) -> None:
+        """A KILL was sent: the start, if there is one, becomes a stop."""
+        self.release(launch_id)
+        self.by_launch[launch_id] = Reservation(
+            launch_id, slot, ask, now, ReservationState.STOPPING, task_id, resources
+        )
+        self._stops.setdefault(slot.agent_id, set()).add(launch_id)
+
+    @property
+    def any_stops(self) -> bool:
+        return bool(self._stops)
+
+    def stops_on(self, agent_id: str) -> list[Reservation]:
+        return [self.by_launch[launch_id] for launch_id in sorted(self._stops.get(agent_id, ()))]
+
+    def stops(self) -> list[Reservation]:
+        return [self.by_launch[launch_id] for ids in self._stops.values() for launch_id in sorted(ids)]
+
+    def release(self, launch_id: str) -> Slot | None:
+        """Take it out, whatever it is. The slot whose sum changed."""
+        reservation = self.by_launch.pop(launch_id, None)
+        if reservation is None:
+            return None
+        if reservation.state is ReservationState.DECIDED:
+            self._unsum(reservation)
+        elif reservation.state is ReservationState.STOPPING:
+            ids = self._stops[reservation.slot.agent_id]
+            ids.discard(launch_id)
+            if not ids:
+                del self._stops[reservation.slot.agent_id]
+        return reservation.slot
+
+    def _unsum(self, reservation: Reservation) -> None:
+        left = _minus(self._uncut.pop(reservation.slot), reservation.ask)
+        if left != Ask():
+            self._uncut[reservation.slot] = left
+
+    def validate(self) -> None:
+        """Raises InvariantBroken when a sum is not the sum."""
+        sums: dict[Slot, Ask] = {}
+        for reservation in self.by_launch.values():
+            if reservation.state is ReservationState.DECIDED:
+                sums[reservation.slot] = sums.get(reservation.slot, Ask()).plus(reservation.ask)
+        if self._uncut != sums:
+            raise InvariantBroken(f"uncut starts sum to {sums}, the book says {self._uncut}")
+        stops = {r.launch_id for r in self.by_launch.values() if r.state is ReservationState.STOPPING}
+        if stops != {launch_id for ids in self._stops.values() for launch_id in ids}:
+            raise InvariantBroken("the index of stops is wrong")
+
+
+def _minus(asks: Ask, ask: Ask) -> Ask:
+    return Ask(
+        asks.milli_cpus - ask.milli_cpus,
+        asks.milli_mem - ask.milli_mem,
+        asks.milli_disk - ask.milli_disk,
+        asks.milli_gpus - ask.milli_gpus,
+        asks.ports - ask.ports,
+    )

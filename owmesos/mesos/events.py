@@ -1,0 +1,52 @@
+"""What the scheduler is told beside the master's own events (`owmesos.mesos.messages`) and the driver's.
+
+Everything that can happen to it is an event, so that a run can be written down and played again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from owmesos.core.launch import Launch
+from owmesos.mesos.messages import Call, Event
+from owmesos.resources import Resources
+
+
+class Submit(Event, frozen=True):
+    """A new launch. `launch_id` and `template` (the TaskInfo's JSON, see `task_info.template`) come from the shell."""
+
+    launch_id: str
+    launch: Launch
+    template: str
+
+
+class KillLaunch(Event, frozen=True):
+    launch_id: str
+
+
+class CallNotTaken(Event, frozen=True):
+    """A call was not taken. `status` is the master's answer (it did nothing), or None when nobody knows."""
+
+    call: Call
+    status: int | None
+    reason: str
+
+
+class AgentSeen(msgspec.Struct, frozen=True):
+    """One agent in GET_AGENTS. `free` is None where nothing may be seeded (draining, recovered, GPU agents)."""
+
+    agent_id: str
+    hostname: str
+    total: Resources
+    free: Resources | None = None
+
+
+class AgentsSeen(Event, frozen=True):
+    """The answer to `AskAgents`; `agents` is None when the operator API is not to be had (`reason`)."""
+
+    agents: tuple[AgentSeen, ...] | None
+    reason: str | None = None
+
+
+class Tick(Event, frozen=True):
+    """Time has passed."""
