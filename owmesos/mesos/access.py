@@ -43,9 +43,7 @@ class Tls:
                 context.load_cert_chain(self.cert, self.key, password="")
             except OSError as error:
                 files = " and ".join(str(file) for file in (self.cert, self.key) if file is not None)
-                raise InvalidInput(
-                    f"the TLS certificate cannot be used: {files}: {error.strerror or error}"
-                ) from None
+                raise InvalidInput(f"the TLS certificate cannot be used: {files}: {error.strerror or error}") from None
         return context
 
     def _trusting(self) -> ssl.SSLContext:
@@ -84,11 +82,11 @@ class Access:
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         return headers
 
-    def session(self, *, timeout: float | None, secure: bool, connections: int = 1) -> aiohttp.ClientSession:
-        """A session of its own with at most `connections`, to be closed by the caller. `timeout`: seconds for
-        a whole request, None for one that streams.
+    def session(self, *, secure: bool, connections: int = 1) -> aiohttp.ClientSession:
+        """A session of its own with at most `connections`, to be closed by the caller, who also bounds the time of
+        its requests: only connecting has a limit here.
         """
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT, ceil_threshold=3600)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
         connector = aiohttp.TCPConnector(limit=connections, ssl=self.ssl_context if secure else True)
         return aiohttp.ClientSession(
             connector=connector,

@@ -38,7 +38,7 @@ class CallChannel:
         self._headers = {STREAM_ID: stream_id}
         self._framework_id = framework_id
         self._timeout = timeout - min(_MARGIN, timeout / 10)
-        self._session = access.session(timeout=timeout, secure=address.scheme == "https", connections=2)
+        self._session = access.session(secure=address.scheme == "https", connections=2)
         self._ordered = asyncio.Lock()
         self._acknowledging = asyncio.Lock()
         self._closed: str | None = None

@@ -92,9 +92,7 @@ class HttpDriver:
 
     async def call(self, call: Call) -> None:
         if isinstance(call, Subscribe):
-            raise InvalidInput(
-                "SUBSCRIBE is the driver's own call: change its `subscription`, then `resubscribe`"
-            )
+            raise InvalidInput("SUBSCRIBE is the driver's own call: change its `subscription`, then `resubscribe`")
         channel, stream = self._channel, self._stream
         if channel is None or stream is None or stream.lost is not None:
             raise NotSubscribed("there is no subscription")
@@ -178,9 +176,7 @@ class HttpDriver:
             info = msgspec.structs.replace(info, id=event.framework_id)
             self.subscription = dataclasses.replace(self.subscription, framework_info=info)
         await self._close_channel("subscribed anew")
-        self._channel = CallChannel(
-            stream.address, stream.id, event.framework_id, self._access, self._call_timeout
-        )
+        self._channel = CallChannel(stream.address, stream.id, event.framework_id, self._access, self._call_timeout)
         _log.info("subscribed at %s as %s", stream.address, event.framework_id.value)
 
     async def _leave_former_leader(self, stream: Stream) -> None:

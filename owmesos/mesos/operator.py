@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class OperatorFailed(OwmesosError):
-    """The request got no usable answer. If it is none of the errors below, it may or may not have been done."""
+    """The request got no usable answer. It may have been done, but for the two errors below."""
 
 
 class OperatorRefused(OperatorFailed):
@@ -69,9 +69,7 @@ class OperatorClient:
     Every method raises OperatorRefused, MasterUnreachable or OperatorFailed. The detector stays its owner's.
     """
 
-    def __init__(
-        self, detector: Detector, access: Access | None = None, *, timeout: float = DEFAULT_TIMEOUT
-    ) -> None:
+    def __init__(self, detector: Detector, access: Access | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """`timeout`: seconds for a whole request."""
         self._detector = detector
         self._access = access or Access()
@@ -233,7 +231,7 @@ class OperatorClient:
 
     def _session(self, *, secure: bool) -> aiohttp.ClientSession:
         if secure not in self._sessions:
-            self._sessions[secure] = self._access.session(timeout=self._timeout, secure=secure, connections=4)
+            self._sessions[secure] = self._access.session(secure=secure, connections=4)
         return self._sessions[secure]
 
 
@@ -242,12 +240,13 @@ def free(agent: Agent, roles: Collection[str] | None = None) -> Resources:
 
     With `roles` what is reserved for others is left out. Revocable, shared and volume resources never count.
     """
-    total = total_of(pieces_of(_usable(agent.total_resources, roles)))
-    taken = total_of(pieces_of(_usable(agent.allocated_resources + agent.offered_resources, roles)))
+    total = total_of(pieces_of(usable(agent.total_resources, roles)))
+    taken = total_of(pieces_of(usable(agent.allocated_resources + agent.offered_resources, roles)))
     return total.minus(taken).at_least_zero()
 
 
-def _usable(resources: Iterable[Resource], roles: Collection[str] | None) -> list[Resource]:
+def usable(resources: Iterable[Resource], roles: Collection[str] | None) -> list[Resource]:
+    """Those that are reserved for none but `roles`; None means all."""
     return [resource for resource in resources if roles is None or reserved_role(resource) in (None, *roles)]
 
 

@@ -81,7 +81,7 @@ class Stream:
         """Sends the SUBSCRIBE `body` once. `timeout`: seconds until the answer begins. Raises
         SubscribeFailed.
         """
-        session = access.session(timeout=None, secure=address.scheme == "https")
+        session = access.session(secure=address.scheme == "https")
         try:
             response = await asyncio.wait_for(_subscribe(session, address, body), timeout)
             return cls(address, session, response, limit)
@@ -143,9 +143,7 @@ class Stream:
         if isinstance(event, UnknownEvent):
             if event.type not in self._seen_types:
                 self._seen_types.add(event.type)
-                _log.warning(
-                    "%s sends events of an unknown type, which are skipped: %.100s", self.address, event.type
-                )
+                _log.warning("%s sends events of an unknown type, which are skipped: %.100s", self.address, event.type)
             return None
         kind = type(event).__name__
         if kind not in self._seen_types:
