@@ -15,8 +15,7 @@ settings.load_profile("owmesos")
 # Before pytest chooses by marker.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a server of its own, and keeps all of that in one process: servers are heavy."""
+    """Marks what needs a server of its own: those tests run one after the other, see scripts/test."""
     for item in items:
-        if any(item.get_closest_marker(name) for name in ("cluster", "real_mesos", "zookeeper")):
+        if any(item.get_closest_marker(name) for name in ("real_mesos", "zookeeper")):
             item.add_marker("cluster")
-            item.add_marker(pytest.mark.xdist_group("cluster"))

@@ -152,9 +152,7 @@ def main(selected: tuple[str, ...], quick: bool, docs: bool) -> None:
         results.append(measure(name, quick))
         show(results[-1], console)
         if docs:
-            text = put(
-                DOCUMENT.read_text(encoding="utf-8"), markdown(results[-1], sentence(where, when)), name
-            )
+            text = put(DOCUMENT.read_text(encoding="utf-8"), markdown(results[-1], sentence(where, when)), name)
             DOCUMENT.write_text(text, encoding="utf-8")
     path = write_json(results, where, when).relative_to(HERE.parent)
     click.echo(f"{sentence(where, when)}\nWritten to {path}.")

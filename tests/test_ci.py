@@ -30,9 +30,7 @@ WHOLE_MODULE = """
 
 
 @pytest.fixture
-def suite(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
-) -> pytest.Pytester:
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> pytest.Pytester:
     """A suite of its own whose conftest has the plugin of this one."""
     monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
