@@ -1,1 +1,38 @@
+"""What must outlive the process: the framework id, each launch's intent before its ACCEPT, and how it ended.
 
+A framework that loses its id leaves its tasks running for a week with nobody to stop them; one that loses its intents
+launches twice. So a commit is durable when it returns, or it raises. SQLite keeps it on this machine; other keepers
+fulfil the same protocol.
+"""
+
+from owmesos.storage.memory import MemoryStore
+from owmesos.storage.sqlite import SQLiteStore
+from owmesos.storage.store import (
+    ForgetFramework,
+    ForgetLaunch,
+    Saved,
+    SaveFramework,
+    SaveLaunch,
+    StateDamaged,
+    StateInUse,
+    StateTooNew,
+    Store,
+    StoreFailed,
+    Write,
+)
+
+__all__ = [
+    "ForgetFramework",
+    "ForgetLaunch",
+    "MemoryStore",
+    "SQLiteStore",
+    "SaveFramework",
+    "SaveLaunch",
+    "Saved",
+    "StateDamaged",
+    "StateInUse",
+    "StateTooNew",
+    "Store",
+    "StoreFailed",
+    "Write",
+]
