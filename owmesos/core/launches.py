@@ -93,6 +93,13 @@ class LaunchRecord(msgspec.Struct):
         if len(self.story) > STORY_LIMIT:
             del self.story[10 : 10 + STORY_LIMIT // 4]
 
+    def stored_form(self) -> bytes:
+        """The record as JSON. The launch's `task_info` is not in it: its effect is in the template."""
+        launch = self.launch
+        if launch.task_info is not None:
+            launch = msgspec.structs.replace(launch, task_info=None)
+        return msgspec.json.encode(msgspec.structs.replace(self, launch=launch))
+
     def step(self, trigger: Trigger, now: float, text: str) -> None:
         """A step of ours. Raises IllegalTransition, and then nothing changed."""
         to = target(self.state, trigger, ran=self.ran)

@@ -173,13 +173,6 @@ class Ledger:
             account.remembered = tuple(piece for piece in account.remembered if piece.source != source)
             self.changed.add(slot)
 
-    def seed(self, slot: Slot, resources: Resources, now: float) -> None:
-        """What the operator API shows as free, remembered where nothing better is known."""
-        account = self.account(slot)
-        if not account.outstanding and not account.remembered:
-            self._remember(account, resources, now, "operator")
-            account.observed_at = now
-
     def silent_since(self, revived_at: float, agent_ids: Iterable[str] | None = None) -> list[str]:
         """A REVIVE at `revived_at` brought nothing: drop what was let go before it, on the agents it could reach.
 

@@ -216,6 +216,13 @@ class Books:
         self._stats_behind.clear()
         return NodeStatsUpdate(tuple(changed), tuple(gone))
 
+    def stats_now(self) -> NodeStatsUpdate:
+        """All agents that are not gone."""
+        agents = [agent for agent in self.ledger.agents.values() if agent.gone_at is None]
+        return NodeStatsUpdate(
+            tuple(self.ledger.stats(account, self.node_state(agent)) for agent in agents for account in agent.accounts)
+        )
+
     # -- invariants
 
     def validate(self) -> None:

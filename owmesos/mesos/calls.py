@@ -20,6 +20,7 @@ from owmesos.mesos.stream import SCHEDULER_PATH, STREAM_ID
 
 _MARGIN = 1.0
 _SECOND_TRY = 0.25
+_LAST_ANSWERS = 0.5
 _ACKNOWLEDGEMENTS = (Acknowledge, AcknowledgeOperationStatus)
 
 
@@ -42,6 +43,7 @@ class CallChannel:
         self._ordered = asyncio.Lock()
         self._acknowledging = asyncio.Lock()
         self._closed: str | None = None
+        self._under_way: set[asyncio.Future[None]] = set()
 
     async def send(self, call: Call) -> None:
         """See `Driver.call`. After a call without an answer the channel is closed: so no call waits for more
@@ -53,7 +55,10 @@ class CallChannel:
         async with lane:
             if self._closed is not None:
                 raise NotSubscribed(self._closed)
-            await self._post(body, deadline)
+            post = asyncio.ensure_future(self._post(body, deadline))
+            self._under_way.add(post)
+            post.add_done_callback(self._under_way.discard)
+            await post
 
     @property
     def closed(self) -> str | None:
@@ -61,9 +66,13 @@ class CallChannel:
         return self._closed
 
     async def close(self, reason: str) -> None:
-        """Calls that are under way end as CallUnknown, those that wait as NotSubscribed."""
+        """Calls that wait end as NotSubscribed. Those that are under way get a moment for their answers (that of
+        TEARDOWN comes just after the stream's end), then they end as CallUnknown.
+        """
         if self._closed is None:
             self._closed = reason
+            if self._under_way:
+                await asyncio.wait(self._under_way, timeout=_LAST_ANSWERS)
         await self._session.close()
 
     async def _post(self, body: bytes, deadline: float) -> None:
@@ -73,7 +82,8 @@ class CallChannel:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSubscribed(f"no connection to the master: {described(error)}") from None
         except asyncio.TimeoutError:
-            await self.close("an earlier call was not answered")
+            self._closed = self._closed or "an earlier call was not answered"
+            await self._session.close()
             raise CallUnknown(f"no answer in {self._timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise CallUnknown(f"the connection broke: {described(error)}") from None

@@ -185,8 +185,10 @@ class HttpDriver:
 
     async def _lost(self, stream: Stream) -> None:
         self._stream = None
-        await self._close_channel(stream.lost or "closed")
-        await stream.close()
+        try:
+            await self._close_channel(stream.lost or "closed")
+        finally:
+            await stream.close()
 
     async def _close_channel(self, reason: str) -> None:
         channel, self._channel = self._channel, None

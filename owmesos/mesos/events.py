@@ -33,12 +33,11 @@ class CallNotTaken(Event, frozen=True):
 
 
 class AgentSeen(msgspec.Struct, frozen=True):
-    """One agent in GET_AGENTS. `free` is None where nothing may be seeded (draining, recovered, GPU agents)."""
+    """One agent in GET_AGENTS, with what it has in all that is not reserved for others."""
 
     agent_id: str
     hostname: str
     total: Resources
-    free: Resources | None = None
 
 
 class AgentsSeen(Event, frozen=True):

@@ -226,13 +226,17 @@ class Scheduler:
 
     # -- launches
 
-    def _submit(self, event: Submit, now: float) -> None:
-        books = self.books
-        if event.launch_id in books.launches:
+    def check(self, event: Submit) -> None:
+        """Raises InvalidInput when the launch could not be taken."""
+        if event.launch_id in self.books.launches:
             raise InvalidInput(f"there is a launch {event.launch_id} already")
         role = event.launch.role
-        if role is not None and role not in books.info.roles:
-            raise InvalidInput(f"role {role} is not one of the framework's: {', '.join(books.info.roles)}")
+        if role is not None and role not in self.books.info.roles:
+            raise InvalidInput(f"role {role} is not one of the framework's: {', '.join(self.books.info.roles)}")
+
+    def _submit(self, event: Submit, now: float) -> None:
+        self.check(event)
+        books = self.books
         record = LaunchRecord(
             id=event.launch_id,
             launch=event.launch,
