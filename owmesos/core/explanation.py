@@ -219,9 +219,10 @@ def _miss_in_words(ask: Ask, facts: SlotFacts) -> str:
 
 
 def _shortage_in_words(shortage: _Shortage) -> str:
+    one = shortage.kind in ("memory", "disk")  # MB are a mass, ports are counted
     causes = [
-        f"{_amount(shortage.kind, amount)} {cause}"
-        for amount, cause in ((shortage.buffer, "is buffer"), (shortage.reserved, "is reserved"))
+        f"{_amount(shortage.kind, amount)} {'is' if one or amount == MILLI else 'are'} {cause}"
+        for amount, cause in ((shortage.buffer, "buffer"), (shortage.reserved, "reserved"))
         if amount
     ]
     of_which = ", of which " + " and ".join(causes) if causes else ""

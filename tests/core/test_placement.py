@@ -65,9 +65,7 @@ class Oracle:
     def meets(self, agent_id: str, constraints: tuple[Constraint, ...]) -> bool:
         if not constraints:
             return True
-        return agent_id in self.described and all(
-            each.matches(*self.described[agent_id]) for each in constraints
-        )
+        return agent_id in self.described and all(each.matches(*self.described[agent_id]) for each in constraints)
 
     def find(
         self,
@@ -101,9 +99,7 @@ rooms = st.builds(
     st.integers(0, 1),
     st.sampled_from([Ports.of([]), Ports.of([(1, 1)]), Ports.of([(1, 2), (5, 5)])]),
 )
-asks = st.builds(
-    Ask, st.integers(0, 3), st.integers(0, 6), st.integers(0, 1), st.integers(0, 1), st.integers(0, 2)
-)
+asks = st.builds(Ask, st.integers(0, 3), st.integers(0, 6), st.integers(0, 1), st.integers(0, 1), st.integers(0, 2))
 constraint_sets = st.sampled_from(CONSTRAINTS)
 avoided = st.frozensets(agent_ids, max_size=4)
 role_sets = st.sampled_from([None, ("*",), ("batch",), ("*", "batch"), ("other",), ()])
@@ -238,6 +234,14 @@ class TestChoice:
         assert placement.find(Ask.of(mem=128), prefer=[Slot("a", "*")]) == Slot("b", "*")
         assert placement.find(Ask.of(mem=128), prefer=[Slot("gone", "*")]) == Slot("b", "*")
 
+    @pytest.mark.parametrize("preferred", [["e", "d", "f"], ["e", "d", "f", "g", "h", "i"]])
+    def test_of_preferred_slots_the_strategy_chooses_be_they_few_or_many(self, preferred: list[str]) -> None:
+        placement = self.placement(**{agent_id: 64 * (place + 1) for place, agent_id in enumerate("abcdefghi")})
+        prefer = [Slot(agent_id, "*") for agent_id in preferred]
+        assert placement.find(Ask.of(mem=64), prefer=prefer) == Slot("d", "*")
+        assert placement.find(Ask.of(mem=64), prefer=prefer, avoid={"d"}) == Slot("e", "*")
+        assert placement.find(Ask.of(mem=64), prefer=prefer, roles={"batch"}) is None
+
     def test_an_agent_that_is_not_described_gets_nothing_with_constraints(self) -> None:
         placement = self.placement(a=512)
         unlike = (Constraint.parse("rack UNLIKE r1"),)
@@ -272,9 +276,7 @@ class TestManyAgents:
 
     @pytest.mark.parametrize("strategy", Strategy)
     @pytest.mark.parametrize("share_with_cpus", [1.0, 0.01])
-    def test_a_cluster_fills_as_a_scan_would_fill_it(
-        self, strategy: Strategy, share_with_cpus: float
-    ) -> None:
+    def test_a_cluster_fills_as_a_scan_would_fill_it(self, strategy: Strategy, share_with_cpus: float) -> None:
         chance = random.Random(7)
         placement, oracle = Placement(strategy), Oracle(strategy)
         for number in range(2000):
@@ -322,9 +324,7 @@ class TestValidation:
             index.remove((2, 1, Slot("a", "*"), 1, 0, 0, 0))
 
     @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30), st.integers(0, 3))
-    def test_an_index_is_the_same_however_it_came_to_be(
-        self, ranks: list[tuple[int, int]], cpus: int
-    ) -> None:
+    def test_an_index_is_the_same_however_it_came_to_be(self, ranks: list[tuple[int, int]], cpus: int) -> None:
         entries = [(mem, c, Slot(f"S{n}", "*"), c, 0, 0, 0) for n, (mem, c) in enumerate(ranks)]
         with small_limits():
             sorted_at_once = RoomIndex(largest_first=False, entries=entries)
