@@ -1,0 +1,303 @@
+"""The admin API: its documents, its errors, and whom it turns away."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from owmesos.service.admin import MAX_BODY, AdminServer, AdminUnavailable
+from owmesos.service.framework import Framework
+from tests.fakes.cluster import FakeCluster
+from tests.waiting import eventually_async
+
+SMALL = {"command": "sleep 60", "cpus": 0.1, "mem": 64}
+
+
+class Admin:
+    """What a client sees: `(status, decoded JSON)`."""
+
+    def __init__(self, server: AdminServer, session: aiohttp.ClientSession) -> None:
+        self.server = server
+        self.session = session
+
+    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        async with self.session.request(method, self.server.url + path, **options) as response:
+            assert response.content_type == "application/json"
+            return response.status, json.loads(await response.read())
+
+    async def get(self, path: str, **options: Any) -> Any:
+        status, document = await self.ask("GET", path, **options)
+        assert status == 200, document
+        return document
+
+    async def launch(self, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
+        body = {"launch": {**SMALL, **fields}, "count": count}
+        status, document = await self.ask("POST", "/api/v1/launches", json=body)
+        assert status == 201, document
+        return document  # type: ignore[no-any-return]
+
+    async def error(self, method: str, path: str, **options: Any) -> tuple[int, str]:
+        status, document = await self.ask(method, path, **options)
+        assert list(document) == ["error"]
+        assert "\n" not in document["error"]
+        return status, document["error"]
+
+
+@pytest.fixture
+async def admin(framework: Framework) -> AsyncIterator[Admin]:
+    server = AdminServer("127.0.0.1", 0)
+    await server.start(framework)
+    async with aiohttp.ClientSession() as session:
+        yield Admin(server, session)
+    await server.stop()
+
+
+# -- documents
+
+
+async def test_nodes_offers_and_reservations(admin: Admin) -> None:
+    assert [node["hostname"] for node in await admin.get("/api/v1/nodes")] == ["node1", "node2"]
+    assert {offer["state"] for offer in await admin.get("/api/v1/offers")} == {"declined"}
+    assert await admin.get("/api/v1/offers?outstanding=1") == []
+    assert await admin.get("/api/v1/reservations") == []
+
+
+async def test_a_launch_is_answered_before_it_runs_and_can_be_waited_for(admin: Admin, framework: Framework) -> None:
+    launched = await admin.launch(count=2, name="web")
+    ids = [launch["launch_id"] for launch in launched]
+    assert [launch["name"] for launch in launched] == ["web", "web"]
+    path = f"/api/v1/launches?id={ids[0]}&id={ids[1]}&wait=running&timeout=10"
+    async with admin.session.get(admin.server.url + path) as response:
+        assert response.headers["Owmesos-Wait"] == "reached"
+        assert [launch["state"] for launch in await response.json()] == ["RUNNING", "RUNNING"]
+    assert [launch["launch_id"] for launch in await admin.get("/api/v1/launches")] == ids
+    assert framework.launches(ids) == await admin.get(f"/api/v1/launches?id={ids[0]}&id={ids[1]}")
+
+
+async def test_a_wait_ends_at_its_timeout(admin: Admin) -> None:
+    (launch,) = await admin.launch(mem=1800, constraints=["rack == r1"])
+    path = f"/api/v1/launches?id={launch['launch_id']}&wait=running&timeout=0.05"
+    async with admin.session.get(admin.server.url + path) as response:
+        assert response.headers["Owmesos-Wait"] == "pending"
+        assert (await response.json())[0]["state"] == "PENDING"
+
+
+async def test_explain_and_story_by_launch_and_task_id(admin: Admin, framework: Framework) -> None:
+    (waiting,) = await admin.launch(mem=1800, constraints=["rack == r1"])
+    explained = await admin.get(f"/api/v1/explain/{waiting['launch_id']}")
+    assert "lacks memory" in explained["summary"]
+    (launch,) = await admin.launch()
+    await framework.wait([launch["launch_id"]], "running", 10)
+    (launch,) = framework.launches([launch["launch_id"]])
+    by_task = await admin.get(f"/api/v1/story/{launch['task_id']}")
+    assert by_task == await admin.get(f"/api/v1/story/{launch['launch_id']}")
+    assert by_task["story"][-1]["state"] == "RUNNING"
+
+
+async def test_kill(admin: Admin, framework: Framework, cluster: FakeCluster) -> None:
+    ids = [launch["launch_id"] for launch in await admin.launch(count=2)]
+    await framework.wait(ids, "running", 10)
+    status, killed = await admin.ask("POST", "/api/v1/kill", json={"ids": ids[:1]})
+    assert status == 200
+    assert [launch["launch_id"] for launch in killed] == ids[:1]
+    await eventually_async(lambda: len(cluster.running()) == 1)
+
+
+async def test_kill_of_an_unknown_one_kills_none(admin: Admin, framework: Framework, cluster: FakeCluster) -> None:
+    (launch,) = await admin.launch()
+    await framework.wait([launch["launch_id"]], "running", 10)
+    body = {"ids": [launch["launch_id"], "nothing"]}
+    assert await admin.error("POST", "/api/v1/kill", json=body) == (404, "there is no launch or task nothing")
+    assert all(call["type"] != "KILL" for call in cluster.master.calls)
+
+
+async def test_teardown(admin: Admin, framework: Framework, cluster: FakeCluster) -> None:
+    framework_id = framework.framework_id
+    assert await admin.ask("POST", "/api/v1/teardown", json={}) == (200, {"framework_id": framework_id})
+    assert cluster.master.calls[-1]["type"] == "TEARDOWN"
+    assert (await framework.finished()).exit_code == 0
+
+
+async def test_healthz_says_whether_it_is_subscribed(admin: Admin, cluster: FakeCluster) -> None:
+    health = await admin.get("/healthz")
+    assert health["subscribed"] is True
+    await cluster.master.stop()
+
+    async def ill() -> bool:
+        status, document = await admin.ask("GET", "/healthz")
+        return status == 503 and document["subscribed"] is False
+
+    await eventually_async(ill)
+
+
+# -- errors: one line of JSON each
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("", "cannot be used"),
+        ("[" * 5000, "cannot be used"),
+        ('{"launch": {"command": "x", "mem": -1}}', "mem must not be negative"),
+        ('{"launch": {"command": "x", "constraints": ["rack"]}}', "bad constraint 'rack'"),
+        ('{"launch": {"command": "x", "memory": 1}}', "unknown field `memory`"),
+        ('{"launch": {"command": "x", "task_info": "edit"}}', "task_info"),
+        ('{"launch": {}}', "needs a command"),
+        ('{"launch": {"command": "x", "role": "other"}}', "role other"),
+        ('{"launch": {"command": "x"}, "count": 0}', "count must be 1 to"),
+        ('{"launch": {"command": "x"}, "count": 1000000000}', "count must be 1 to"),
+        ('{"launch": {"command": "x"}, "number": 2}', "unknown field `number`"),
+        ('{"launch": {"command": "\\ud800"}}', "cannot be used"),
+    ],
+)
+async def test_a_launch_that_cannot_be_used(admin: Admin, body: str, reason: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    status, text = await admin.error("POST", "/api/v1/launches", data=body, headers=headers)
+    assert status == 400
+    assert reason in text
+    assert await admin.get("/api/v1/launches") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "reason"),
+    [
+        ("/api/v1/nothing", 404, "there is no /api/v1/nothing"),
+        ("/api/v1/explain/nothing", 404, "there is no launch or task nothing"),
+        ("/api/v1/story/nothing", 404, "there is no launch or task nothing"),
+        ("/api/v1/launches?id=nothing", 404, "there is no launch or task nothing"),
+        ("/api/v1/launches?id=nothing&wait=running", 404, "there is no launch or task nothing"),
+        ("/api/v1/launches?wait=running", 400, "wait needs the ids to wait for"),
+        ("/api/v1/launches?id=a&wait=soon", 400, "wait must be running or ended"),
+        ("/api/v1/launches?id=a&wait=ended&timeout=x", 400, "timeout must be 0 to 30 seconds, not 'x'"),
+        ("/api/v1/launches?id=a&wait=ended&timeout=nan", 400, "timeout must be 0 to 30 seconds, not 'nan'"),
+        ("/api/v1/launches?id=a&wait=ended&timeout=31", 400, "timeout must be 0 to 30 seconds, not '31'"),
+        ("/api/v1/launches?ids=a", 400, "/api/v1/launches has no parameter 'ids'"),
+        ("/api/v1/offers?outstanding=yes", 400, "outstanding must be 0 or 1"),
+        ("/api/v1/offers?outstanding=1&outstanding=0", 400, "outstanding is given 2 times"),
+    ],
+)
+async def test_a_question_that_cannot_be_answered(admin: Admin, path: str, status: int, reason: str) -> None:
+    assert await admin.error("GET", path) == (status, reason)
+
+
+async def test_a_wrong_method_names_the_right_one(admin: Admin) -> None:
+    async with admin.session.put(admin.server.url + "/api/v1/launches") as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "GET,HEAD,POST"
+        assert await response.json() == {"error": "PUT is not for /api/v1/launches"}
+
+
+async def test_a_body_that_is_too_large(admin: Admin) -> None:
+    options = {"data": io.BytesIO(b"x" * (MAX_BODY + 1)), "headers": {"Content-Type": "application/json"}}
+    assert await admin.error("POST", "/api/v1/launches", **options) == (413, "the request is too large")
+
+
+async def test_a_call_that_the_master_does_not_take(admin: Admin, cluster: FakeCluster) -> None:
+    await cluster.master.stop()
+
+    async def refused() -> bool:
+        return (await admin.error("POST", "/api/v1/teardown", json={}))[0] == 503
+
+    await eventually_async(refused)
+
+
+async def test_a_fault_of_ours_is_logged_and_answered_in_one_line(
+    admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(name: str) -> None:
+        raise ZeroDivisionError(f"secret detail of {name}")
+
+    monkeypatch.setattr(framework, "story", broken)
+    with caplog.at_level(logging.ERROR):
+        status, text = await admin.error("GET", "/api/v1/story/x")
+    assert status == 500
+    assert "secret detail" not in text
+    assert "secret detail" in caplog.text
+
+
+# -- who may ask
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8686", "127.0.0.1:1", "127.9.9.9", "[::1]:8686"])
+async def test_every_name_of_this_machine_is_ours(admin: Admin, host: str) -> None:
+    assert await admin.get("/api/v1/reservations", headers={"Host": host}) == []
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8686", "127.0.0.1.evil.example", "10.0.0.1", "", "a b"])
+async def test_a_rebound_name_is_turned_away(admin: Admin, host: str) -> None:
+    for method, path in (("GET", "/api/v1/nodes"), ("POST", "/api/v1/teardown"), ("GET", "/healthz")):
+        status, text = await admin.error(
+            method, path, headers={"Host": host}, **({"json": {}} if method == "POST" else {})
+        )
+        assert (status, "is no name of this API" in text) == (403, True)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost"])
+async def test_another_page_is_turned_away(admin: Admin, origin: str) -> None:
+    status, text = await admin.error("POST", "/api/v1/teardown", json={}, headers={"Origin": origin})
+    assert (status, "may not use this API" in text) == (403, True)
+
+
+async def test_a_page_of_our_own_may_ask(admin: Admin) -> None:
+    assert await admin.get("/api/v1/reservations", headers={"Origin": admin.server.url}) == []
+
+
+async def test_a_preflight_is_never_granted(admin: Admin) -> None:
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    assert (await admin.error("OPTIONS", "/api/v1/launches", headers=headers))[0] == 403
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+async def test_what_a_form_can_send_is_not_taken(admin: Admin, kind: str) -> None:
+    options = {"data": b'{"ids": []}', "headers": {"Content-Type": kind}}
+    assert await admin.error("POST", "/api/v1/kill", **options) == (415, "the Content-Type must be application/json")
+
+
+async def test_on_all_addresses_any_address_is_ours_but_no_foreign_name(framework: Framework) -> None:
+    server = AdminServer("0.0.0.0", 0)
+    await server.start(framework)
+    local = f"http://127.0.0.1:{server.port}/healthz"
+    async with aiohttp.ClientSession() as session:
+        for host, status in (("10.1.2.3", 200), (socket.gethostname(), 200), ("evil.example", 403)):
+            async with session.get(local, headers={"Host": host}) as response:
+                assert response.status == status
+    await server.stop()
+
+
+# -- where it listens
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            AdminUnavailable, match=rf"^the admin API cannot listen on 127.0.0.1:{port}: .+ in use: .+$"
+        ):
+            AdminServer("127.0.0.1", port)
+
+
+def test_a_host_that_does_not_exist_is_one_line() -> None:
+    with pytest.raises(AdminUnavailable, match=r"^the admin API cannot listen on nowhere.invalid:0: .+$"):
+        AdminServer("nowhere.invalid", 0)
+
+
+async def test_it_stops_while_someone_waits(framework: Framework) -> None:
+    server = AdminServer("127.0.0.1", 0)
+    await server.start(framework)
+    async with Admin(server, aiohttp.ClientSession()).session as session:
+        admin = Admin(server, session)
+        (launch,) = await admin.launch(mem=1800, constraints=["rack == r1"])
+        path = f"/api/v1/launches?id={launch['launch_id']}&wait=ended&timeout=30"
+        waiting = asyncio.create_task(admin.ask("GET", path))
+        await eventually_async(lambda: launch["launch_id"] in framework._waiting)
+        await server.stop()
+        status, document = await waiting
+        assert (status, "the framework process stops" in document["error"]) == (503, True)
