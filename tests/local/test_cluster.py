@@ -81,7 +81,7 @@ class TestUp:
         (tmp_path / "secrets").write_text(json.dumps(secrets), encoding="utf-8")
         flags = {
             "credentials": f"file://{tmp_path}/secrets",
-            "authenticate_http_readonly": "true",
+            "authenticate_http_readwrite": "true",
             "authenticate_http_frameworks": "true",
             "http_framework_authenticators": "basic",
         }

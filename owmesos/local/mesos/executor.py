@@ -40,6 +40,7 @@ _UNITS = {
 }
 _RETRY = 0.5  # seconds between two attempts to reach the agent
 _ACKNOWLEDGED_WITHIN = 5.0  # seconds that the last update waits while the agent is connected
+_SHUTDOWN_WITHIN = 1.0  # the same after SHUTDOWN: there may be nobody left to acknowledge
 _LAST_WORDS = 0.2  # seconds for the agent to digest the last update before it sees the executor's end
 
 
@@ -145,6 +146,7 @@ class Executor:
         self._force: threading.Timer | None = None
         self._force_at = float("inf")
         self._connected = False
+        self._patience = _ACKNOWLEDGED_WITHIN
 
     def run(self) -> NoReturn:
         """Subscribes, and again after each loss, until the task is over or the agent is gone for good."""
@@ -199,6 +201,7 @@ class Executor:
                 self._unacknowledged.pop(event["acknowledged"]["uuid"], None)
                 self._tasks.pop(event["acknowledged"]["task_id"]["value"], None)
         elif kind == "SHUTDOWN":
+            self._patience = _SHUTDOWN_WITHIN
             self._kill(self._grace * 0.8)  # the agent kills the rest after the whole of it
             if self._command is None:
                 os._exit(0)
@@ -250,7 +253,7 @@ class Executor:
     def _finish(self) -> NoReturn:
         """Ends once every update is acknowledged; without an agent, `run` decides how long that is waited for."""
         waited = 0.0
-        while self._unacknowledged and waited < _ACKNOWLEDGED_WITHIN:
+        while self._unacknowledged and waited < self._patience:
             time.sleep(0.1)
             waited += 0.1 if self._connected else 0.0
         time.sleep(_LAST_WORDS)

@@ -1,0 +1,159 @@
+"""Building Mesos: what is checked first, what is told, and that a half-made build never counts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from owmesos.local.archive import FILE, LIBRARY, fetch_from_index, unpack
+from owmesos.local.build import Build, build, cache_folder, expected_build
+from owmesos.local.mesos.stubs import stub_libraries
+from owmesos.local.toolchain import BuildError, Host, toolchain
+from tests.waiting import eventually
+
+LINUX = Host("Linux", "x86_64", glibc=True, which=lambda name: f"/usr/bin/{name}")
+
+
+def no_fetch(_target: Path) -> None:
+    raise AssertionError("something was fetched")
+
+
+class TestPlatform:
+    @pytest.mark.parametrize(("system", "machine"), [("Darwin", "arm64"), ("Linux", "aarch64"), ("Windows", "AMD64")])
+    def test_another_platform_is_refused(self, system: str, machine: str, tmp_path: Path) -> None:
+        with pytest.raises(BuildError, match=f"on Linux x86_64 only, and this is {system} {machine}"):
+            build(tmp_path, host=replace(LINUX, system=system, machine=machine), fetch=no_fetch)
+
+    def test_another_c_library_is_refused(self) -> None:
+        with pytest.raises(BuildError, match="needs a Linux with the GNU C library"):
+            toolchain(replace(LINUX, glibc=False))
+
+    @pytest.mark.parametrize("missing", ["gcc", "g++", "nm"])
+    def test_a_missing_program_is_named(self, missing: str) -> None:
+        host = replace(LINUX, which=lambda name: None if name == missing else name)
+        with pytest.raises(BuildError, match=rf"needs {missing.replace('+', '[+]')}: install"):
+            toolchain(host)
+
+    def test_no_compiler_on_the_path(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(BuildError, match=r"needs gcc, g\+\+, nm: install"):
+            build(tmp_path, host=replace(Host.here(), system="Linux", machine="x86_64", glibc=True), fetch=no_fetch)
+
+
+class TestArchive:
+    @pytest.fixture
+    def archive(self, tmp_path: Path) -> Path:
+        content = tmp_path / LIBRARY
+        content.write_bytes(b"library")
+        path = tmp_path / FILE
+        with tarfile.open(path, "w:gz") as tar:
+            tar.add(content, f"usr/lib/mesos/scheduler/{LIBRARY}")
+        return path
+
+    def test_another_file_is_refused(self, archive: Path, tmp_path: Path) -> None:
+        with pytest.raises(BuildError, match=r"has the digest .* it is not the file wanted"):
+            unpack(archive, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_the_library_is_taken_out(self, archive: Path, tmp_path: Path) -> None:
+        unpack(archive, tmp_path / "out", hashlib.sha256(archive.read_bytes()).hexdigest())
+        assert (tmp_path / "out").read_bytes() == b"library"
+
+    def test_a_bad_digest_leaves_no_build(self, archive: Path, tmp_path: Path) -> None:
+        cache = tmp_path / "cache"
+
+        def fetch(target: Path) -> None:
+            target.write_bytes(archive.read_bytes())
+
+        with pytest.raises(BuildError, match="it is not the file wanted"):
+            build(cache, host=LINUX, fetch=fetch)
+        assert not expected_build(cache).exists
+        assert [path.name for path in (cache / "mesos-1.11.0").iterdir()] == ["lock"]
+
+    def test_an_index_that_cannot_be_reached_is_told(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple/")
+        with pytest.raises(BuildError, match=r"cannot fetch .* from the package index") as caught:
+            fetch_from_index(tmp_path / "x")
+        assert "\n" not in str(caught.value)
+
+
+class TestStubs:
+    def test_symbols_go_to_the_libraries_that_had_them(self) -> None:
+        wanted = (
+            "U SSL_new@OPENSSL_1.0.0\n U BIO_new@OPENSSL_1.0.1\n U sasl_dispose@SASL2\n U PyExc_IOError\n U malloc\n"
+        )
+        libraries = {each.soname: each for each in stub_libraries(wanted)}
+        assert set(libraries) == {"libssl.so.1.0.0", "libcrypto.so.1.0.0", "libsasl2.so.2", "libpython-stub.so"}
+        assert "SASL2 { global: sasl_dispose; local: *; };" in libraries["libsasl2.so.2"].version_script
+        assert "long PyExc_IOError[64];" in libraries["libpython-stub.so"].source
+
+    def test_later_versions_inherit_from_earlier_ones(self) -> None:
+        (library,) = stub_libraries("U BIO_new@OPENSSL_1.0.1\n")
+        lines = library.version_script.splitlines()
+        assert lines[1] == "OPENSSL_1.0.1 { global: BIO_new; } OPENSSL_1.0.0;"
+
+
+def test_the_cache_folder_may_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OWMESOS_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+
+
+def test_a_cache_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BuildError, match=r"cannot build Apache Mesos in .*OWMESOS_CACHE names another folder"):
+        build(tmp_path / "file", host=LINUX, fetch=no_fetch)
+
+
+@pytest.mark.real_mesos
+class TestCompile:
+    PROGRAM = (
+        "import logging, pathlib, sys; from owmesos.local.build import build\n"
+        "logging.basicConfig(level=logging.INFO); print(build(pathlib.Path(sys.argv[1])).mesosd)\n"
+    )
+
+    @pytest.fixture
+    def cache(self, mesos_build: Build, tmp_path: Path) -> Path:
+        """A cache that has the library but no build."""
+        home = tmp_path / "mesos-1.11.0"
+        home.mkdir()
+        (home / LIBRARY).symlink_to((mesos_build.lib / LIBRARY).resolve())
+        return tmp_path
+
+    def start(self, cache: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", self.PROGRAM, str(cache)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def test_of_two_builds_at_once_one_compiles(self, cache: Path) -> None:
+        with self.start(cache) as first, self.start(cache) as second:
+            answers = [first.communicate(timeout=60), second.communicate(timeout=60)]
+        assert [output.strip() for output, _ in answers] == [str(expected_build(cache).mesosd)] * 2
+        assert sorted(errors.count("compiling") for _, errors in answers) == [0, 1]
+
+    def test_an_interrupted_build_is_made_again(self, cache: Path) -> None:
+        home = expected_build(cache).folder.parent
+        with self.start(cache) as process:
+            eventually(lambda: list(home.glob("unfinished-*/lib")), interval=0.005, what="the build has begun")
+            os.kill(process.pid, signal.SIGKILL)
+        assert not expected_build(cache).exists
+        made = build(cache, fetch=no_fetch)
+        environment = {**os.environ, "MESOSD_LIB": str(made.lib)}
+        assert subprocess.run([made.mesosd, "check"], env=environment, check=False).returncode == 0
+        assert not list(home.glob("unfinished-*"))
+
+    def test_a_compiler_that_fails_is_quoted_in_one_line(self, cache: Path, tmp_path: Path) -> None:
+        broken = tmp_path / "g++"
+        broken.write_text("#!/bin/sh\necho 'fatal error: dlfcn.h: no such file' >&2; exit 1\n", encoding="ascii")
+        broken.chmod(0o755)
+        real = Host.here()
+        host = replace(real, which=lambda name: str(broken) if name == "g++" else real.which(name))
+        with pytest.raises(BuildError, match=r"^g\+\+ failed \(1\) while building .*dlfcn.h: no such file$"):
+            build(cache, host=host, fetch=no_fetch)
+        assert not expected_build(cache).exists
