@@ -4,6 +4,7 @@ nothing.
 
 from __future__ import annotations
 
+import os
 import re
 
 import aiohttp
@@ -43,5 +44,10 @@ def is_json(response: aiohttp.ClientResponse) -> bool:
 
 
 def described(error: BaseException) -> str:
-    """An exception of aiohttp or the socket as one line."""
+    """An exception of aiohttp or the socket as one line, without what aiohttp adds to it."""
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "it ended in the middle of an answer"
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        number = error.errno or 0
+        return os.strerror(number) if number > 0 else one_line(str(error.os_error))
     return one_line(str(error)) or type(error).__name__
