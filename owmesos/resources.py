@@ -69,7 +69,7 @@ class Ports(msgspec.Struct, frozen=True, gc=False):
         return any(begin <= port <= end for begin, end in self.ranges if isinstance(port, int))
 
     def union(self, other: Ports) -> Ports:
-        if not other.ranges or self.ranges == other.ranges:
+        if not other.ranges or self is other or self.ranges == other.ranges:
             return self
         if not self.ranges:
             return other

@@ -48,8 +48,10 @@ class Account:
         return total(self.outstanding.values()) if self.outstanding else NOTHING
 
     def free(self) -> Resources:
-        remembered = total(piece.resources for piece in self.remembered)
-        return self.held().plus(remembered) if self.outstanding else remembered
+        remembered = self.remembered
+        if not self.outstanding and len(remembered) == 1:
+            return remembered[0].resources
+        return self.held().plus(total([piece.resources for piece in remembered]))
 
 
 class Agent:

@@ -160,6 +160,17 @@ class Books:
         if self._gone:
             self.timers.set("forget agents", now + self.settings.keep_gone)
 
+    def meet(self, slot: Slot, hostname: str) -> Agent:
+        """The slot's agent, made known by what others than its offers say of it."""
+        agent = self.ledger.agents.get(slot.agent_id)
+        if agent is None or agent.hostname != hostname:
+            agent = self.ledger.agent(slot.agent_id)
+            agent.hostname = hostname
+            self.describe(agent)
+        self.ledger.account(slot)
+        self.ledger.changed.add(slot)
+        return agent
+
     def describe(self, agent: Agent) -> None:
         self.room.describe(agent.agent_id, agent.hostname, agent.attributes)
         self.held.describe(agent.agent_id, agent.hostname, agent.attributes)

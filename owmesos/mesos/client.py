@@ -87,7 +87,7 @@ class HttpDriver:
                 await self._lost(stream)
             self._backoff.lived(asyncio.get_running_loop().time() - started)
             if not self._closed.is_set():
-                _log.warning("disconnected from %s: %s", stream.address, stream.lost)
+                _log.info("disconnected from %s: %s", stream.address, stream.lost)
                 yield Disconnected(stream.lost or "closed")
 
     async def call(self, call: Call) -> None:

@@ -74,7 +74,8 @@ class Intake:
             for stop in ledger.reservations.stops_on(agent_id):
                 if stop.ended_at is not None:
                     ledger.release(stop.launch_id)
-        self._statuses.agent_offers(agent_id, now)
+        if self._statuses.any_cut_off:
+            self._statuses.agent_offers(agent_id, now)
 
     def rescind(self, event: Rescind, now: float) -> None:
         books = self._books
@@ -117,15 +118,9 @@ class Intake:
             return
         self._measured = [seen.total for seen in event.agents]
         for seen in event.agents:
-            agent = books.ledger.agent(seen.agent_id)
+            agent = books.meet(Slot(seen.agent_id, books.info.roles[0]), seen.hostname)
             agent.total = seen.total
-            if agent.hostname != seen.hostname:
-                agent.hostname = seen.hostname
-                books.describe(agent)
-            for role in books.info.roles[:1]:
-                slot = Slot(seen.agent_id, role)
-                books.ledger.account(slot)
-                books.ledger.changed.add(slot)
+            books.ledger.changed.update(account.slot for account in agent.accounts)
         for launch_id in sorted(self._to_measure):
             record = books.launches.get(launch_id)
             if record is not None and record.state.waiting and self._measured:

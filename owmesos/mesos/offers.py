@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 
 import msgspec
 
@@ -133,8 +134,13 @@ def address_of(offer: Offer) -> str:
 
 
 def attributes_of(attributes: Iterable[Attribute]) -> Attributes:
-    """Each attribute with the canonical text of its value."""
-    return Attributes.of((attribute.name, _text(attribute)) for attribute in attributes)
+    """Each attribute with the canonical text of its value. Equal ones are one object."""
+    return _attributes(tuple([(attribute.name, _text(attribute)) for attribute in attributes]))
+
+
+@lru_cache(maxsize=4096)
+def _attributes(values: tuple[tuple[str, str], ...]) -> Attributes:
+    return Attributes.of(values)
 
 
 def _text(attribute: Attribute) -> str:

@@ -34,42 +34,43 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def pieces_of(resources: Iterable[Resource]) -> Pieces:
     """The usable resources, reserved ones first, one entry for each tag."""
-    plain: list[Resource] = []
+    cpus = mem = disk = gpus = 0
+    ports = NO_PORTS
     reserved: dict[Tag, list[Resource]] | None = None
     for resource in resources:
+        if (
+            resource.revocable is not None
+            or resource.disk is not None
+            or resource.shared is not None
+            or resource.provider_id is not None
+        ):
+            continue
         if resource.reservations or resource.reservation is not None or resource.role not in _UNRESERVED:
-            if _countable(resource):
-                reserved = {} if reserved is None else reserved
-                reserved.setdefault(_tag(resource), []).append(resource)
-        elif _countable(resource):
-            plain.append(resource)
-    amount = _sum(plain)
+            reserved = {} if reserved is None else reserved
+            reserved.setdefault(_tag(resource), []).append(resource)
+            continue
+        name, scalar = resource.name, resource.scalar
+        if scalar is None:
+            if name == "ports" and resource.ranges is not None:
+                found = _ports(tuple([(r.begin, r.end) for r in resource.ranges.range]))
+                ports = found if ports is NO_PORTS else ports.union(found)
+        elif name == "cpus":
+            cpus += round(scalar.value * MILLI)
+        elif name == "mem":
+            mem += round(scalar.value * MILLI)
+        elif name == "disk":
+            disk += round(scalar.value * MILLI)
+        elif name == "gpus":
+            gpus += round(scalar.value * MILLI)
+    plain = Resources(cpus, mem, disk, gpus, ports)
     if reserved is None:
-        return ((PLAIN, amount),) if amount else ()
-    groups = [(tag, _sum(same)) for tag, same in reserved.items()]
-    return tuple((tag, part) for tag, part in [*groups, (PLAIN, amount)] if part)
+        return ((PLAIN, plain),) if plain else ()
+    groups = [(tag, total_of(pieces_of(map(_without_reservation, same)))) for tag, same in reserved.items()]
+    return tuple((tag, part) for tag, part in [*groups, (PLAIN, plain)] if part)
 
 
-def _countable(resource: Resource) -> bool:
-    return (
-        resource.revocable is None
-        and resource.disk is None
-        and resource.shared is None
-        and resource.provider_id is None
-    )
-
-
-def _sum(resources: list[Resource]) -> Resources:
-    """The amounts, whatever their reservations."""
-    amounts = {"cpus": 0, "mem": 0, "disk": 0, "gpus": 0}
-    ports = NO_PORTS
-    for resource in resources:
-        if resource.scalar is not None:
-            if resource.name in amounts:
-                amounts[resource.name] += round(resource.scalar.value * MILLI)
-        elif resource.name == "ports" and resource.ranges is not None:
-            ports = ports.union(_ports(tuple([(r.begin, r.end) for r in resource.ranges.range])))
-    return Resources(amounts["cpus"], amounts["mem"], amounts["disk"], amounts["gpus"], ports)
+def _without_reservation(resource: Resource) -> Resource:
+    return Resource(name=resource.name, scalar=resource.scalar, ranges=resource.ranges)
 
 
 def total_of(pieces: Pieces) -> Resources:

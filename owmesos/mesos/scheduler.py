@@ -163,7 +163,9 @@ class Scheduler:
 
     def _backoff_over(self, agent_id: str, now: float) -> None:
         self.books.backoff.over(agent_id)
-        self.books.judge(self.books.ledger.agent(agent_id))
+        agent = self.books.ledger.agents.get(agent_id)
+        if agent is not None:
+            self.books.judge(agent)
         self._revival.want()
 
     def _settled(self, subject: str, now: float) -> None:

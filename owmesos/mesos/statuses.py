@@ -193,6 +193,8 @@ class Statuses:
         if record.overdue:
             trigger = Trigger.FAILED
             reason, message = DEADLINE, record.message
+        elif record.kill_requested_at is not None and message is None:
+            message = "killed on request"
         if not record.observe(trigger, now, text):
             return
         books.task_over(record)
@@ -257,6 +259,7 @@ class Statuses:
         assert record.slot is not None
         assert record.resources is not None
         assert record.task_id is not None
+        books.meet(record.slot, record.hostname or record.slot.agent_id)
         books.task_lives(record)
         reservations = books.ledger.reservations
         slot, resources, task_id = record.slot, record.resources, record.task_id
@@ -373,6 +376,10 @@ class Statuses:
         if books.connected:
             books.send(Reconcile([_question(record)]))
         books.timers.set(("ask", launch_id), now + books.settings.unreachable_ask)
+
+    @property
+    def any_cut_off(self) -> bool:
+        return bool(self._cut_off)
 
     def agent_offers(self, agent_id: str, now: float) -> None:
         """An agent that was cut off sends offers again: what became of its tasks? No update may ever tell."""

@@ -150,7 +150,9 @@ class Shell:
 
     def _carry_out_rare(self, effect: effects.Effect) -> None:
         if isinstance(effect, effects.Note):
-            _log.log(logging.getLevelName(effect.level.upper()), "%s", effect.text)
+            ending = self._stopped is not None and self._stopped.done()
+            level = logging.DEBUG if ending else logging.getLevelName(effect.level.upper())
+            _log.log(level, "%s", effect.text)
         elif isinstance(effect, effects.StoreFramework):
             self._outbox.store("framework", SaveFramework(effect.framework_id))
         elif isinstance(effect, effects.ForgetLaunch):

@@ -1,0 +1,83 @@
+"""Memory of a process that knows 50,000 agents, their OFFERS in one record of about 55 MB.
+
+A fresh process reads the record through the wire's own RecordIO decoder in pieces of 256 kB, decodes it offer by offer
+and hands it to the scheduler, which is idle and declines them all; then the same once more, as after a REVIVE. Steady is
+what stays resident afterwards, peak the most that ever was (VmHWM); Python and all imports are in both.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchmarks.clusters import ROLE, offers_event
+from benchmarks.row import Row
+
+AGENTS = 50_000
+STEADY_MB, PEAK_MB = 250.0, 350.0
+_PIECE = 256 * 1024
+
+
+def _resident(field: str) -> float:
+    """MB of this process: VmRSS now, VmHWM the most so far."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"the kernel does not tell {field}")
+
+
+def _listen(records: Connection, results: Connection) -> None:
+    """The process that is measured: it never builds the records, it only receives them."""
+    from owmesos.mesos.messages import ID, Subscribed, decode_event
+    from owmesos.mesos.recordio import RecordDecoder
+    from owmesos.mesos.scheduler import Scheduler
+    from owmesos.mesos.settings import Settings, framework_info
+    from owmesos.service.framework import Framework  # what a process that runs has loaded
+
+    assert Framework
+    scheduler = Scheduler(Settings(), framework_info(name="bench", user="bench", roles=(ROLE,)))
+    scheduler.handle(Subscribed(ID("bench")), 0.0)
+    decoder = RecordDecoder()
+    now = 1.0
+    while piece := records.recv_bytes():
+        for record in decoder.feed(piece):
+            scheduler.handle(decode_event(record, print), now)
+            now += 10.0
+            del record
+    gc.collect()
+    results.send((len(scheduler.books.ledger.agents), _resident("VmRSS"), _resident("VmHWM")))
+
+
+def run(quick: bool = False) -> list[Row]:
+    agents = 2_000 if quick else AGENTS
+    context = multiprocessing.get_context("spawn")
+    records, feed = context.Pipe(duplex=False)
+    results, answer = context.Pipe(duplex=False)
+    process = context.Process(target=_listen, args=(records, answer))
+    process.start()
+    size = 0
+    for first in (0, agents):
+        event = offers_event(agents, first_offer=first)
+        size = len(event)
+        stream = str(size).encode() + b"\n" + event
+        for start in range(0, len(stream), _PIECE):
+            feed.send_bytes(stream[start : start + _PIECE])
+    feed.send_bytes(b"")
+    known, steady, peak = results.recv()
+    process.join()
+    assert known == agents
+    name = f"{agents:,} agents known, OFFERS of {size / 1e6:.0f} MB"
+    return [
+        Row(
+            name=f"{name}: steady",
+            ours=steady,
+            unit="MB",
+            target=f"{STEADY_MB:g} MB",
+            met=None if quick else steady <= STEADY_MB,
+        ),
+        Row(
+            name=f"{name}: peak", ours=peak, unit="MB", target=f"{PEAK_MB:g} MB", met=None if quick else peak <= PEAK_MB
+        ),
+    ]
