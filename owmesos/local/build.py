@@ -103,6 +103,7 @@ def _make(home: Path, result: Build, tools: Toolchain, fetch: Fetch) -> None:
         _compile(made, library, tools)
         if result.folder.exists():  # without its program: somebody removed files by hand
             shutil.rmtree(result.folder)
+        made.folder.chmod(0o755)  # tasks may run as other users
         made.folder.rename(result.folder)
     except BaseException:
         shutil.rmtree(made.folder)

@@ -221,7 +221,7 @@ class MesosCluster:
         command = [sys.executable, "-I", "-S", str(SOURCES / "executor.py")]
         if not self._detached:
             command.append(str(self.state / "owner"))
-        _write(launchers / "mesos-executor", f"#!/bin/sh\nexec {shlex.join(command)}\n", 0o700)
+        _write(launchers / "mesos-executor", f"#!/bin/sh\nexec {shlex.join(command)}\n", 0o755)
 
     def _launch(self, daemon: Daemon) -> None:
         assert self._build is not None
