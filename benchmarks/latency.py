@@ -1,8 +1,8 @@
 """From a launch asked for while suppressed to its ACCEPT sent, on real Apache Mesos 1.11.0 (three agents).
 
-The whole way: the launch checked and stored, REVIVE, OFFERS, matched, its intent stored (SQLite, synchronous), ACCEPT
-handed to the connection. Launches come one at a time, 1.2 s apart, each ended before the next, so that every one finds the
-framework idle and suppressed. The other: the same scheduler, declining with Mesos's default filter of 5 s, never reviving
+The whole way: the launch checked and stored, REVIVE, OFFERS, matched, its intent stored (SQLite, synchronous),
+ACCEPT handed to the connection. Launches come one at a time, 1.2 s apart, each ended before the next, so that every
+one finds the framework idle and suppressed. The other: the same scheduler, declining with Mesos's default filter of 5 s, never reviving
 and never suppressing; its launches come at random moments of that filter.
 """
 

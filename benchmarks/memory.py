@@ -1,8 +1,8 @@
 """Memory of a process that knows 50,000 agents, their OFFERS in one record of about 55 MB.
 
-A fresh process reads the record through the wire's own RecordIO decoder in pieces of 256 kB, decodes it offer by offer
-and hands it to the scheduler, which is idle and declines them all; then the same once more, as after a REVIVE. Steady is
-what stays resident afterwards, peak the most that ever was (VmHWM); Python and all imports are in both.
+A fresh process reads the record through the wire's own RecordIO decoder in pieces of 256 kB, decodes it offer by
+offer and hands it to the scheduler, which is idle and declines them all; then the same once more, as after a REVIVE.
+Steady is what stays resident afterwards, peak the most that ever was (VmHWM); Python and all imports are in both.
 """
 
 from __future__ import annotations
