@@ -87,8 +87,8 @@ class Intake:
         if accepted is not None:  # it raced our ACCEPT: the launch waits for its update
             accepted.state = OfferState.RESCINDED
             for launch_id in accepted.launch_ids:
-                record = books.launches[launch_id]
-                if record.state is State.SUBMITTED and record.offer_ids:
+                record = books.launches.get(launch_id)
+                if record is not None and record.state is State.SUBMITTED and offer_id in record.offer_ids:
                     books.ledger.forget_leftover(accepted.slot, record.offer_ids[0])
                     record.tell(now, f"offer {offer_id} was rescinded after its ACCEPT")
 

@@ -53,16 +53,19 @@ class Matching:
         """Those that have room reserved, where an offer now covers it."""
         books = self._books
         chosen: dict[Slot, list[LaunchRecord]] = {}
+        full: set[Slot] = set()  # their ACCEPT holds a launch that must be alone in it
         for reservation in list(books.ledger.reservations.by_launch.values()):
             if reservation.state is not ReservationState.DECIDED:
                 continue
             record, slot = books.launches[reservation.launch_id], reservation.slot
             if slot.agent_id in self._avoided(record):
                 books.unpromise(record, now, f"agent {slot.agent_id} gets no starts now")
-            elif record.alone and slot in chosen:
+            elif slot in full or (record.alone and slot in chosen):
                 continue
             elif record.ask.fits(books.ledger.held(slot, but=record.id)):
                 chosen.setdefault(slot, []).append(record)
+                if record.alone:
+                    full.add(slot)
         for slot, records in chosen.items():
             self._accept(slot, sorted(records, key=lambda record: record.place), now)
 

@@ -95,6 +95,8 @@ class OfferBook:
         record.state, record.reason, record.ended_at = OfferState.OUTSTANDING, None, None
         record.filter_s, record.launch_ids = None, ()
         self.outstanding[offer_id] = record
+        if self.last.get(record.slot.agent_id) is record:
+            del self.last[record.slot.agent_id]
         return record
 
     def accepted(self, offer_id: str) -> OfferRecord | None:

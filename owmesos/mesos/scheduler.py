@@ -187,11 +187,19 @@ class Scheduler:
         books.emit(AskAgents())
 
     def _disconnected(self, event: Disconnected, now: float) -> None:
+        self._cut_off(now)
+        self.books.note("warning", f"disconnected: {event.reason}")
+
+    def _resubscribe(self, reason: str, now: float) -> None:
+        """That voids all offers and whatever the old stream still says, so nothing of it is counted on from now."""
+        self._cut_off(now)
+        self.books.emit(Resubscribe(reason))
+
+    def _cut_off(self, now: float) -> None:
         books = self.books
         books.connected = books.settled = False
         books.timers.cancel("settled")
         self._forget_offers(now)
-        books.note("warning", f"disconnected: {event.reason}")
 
     def _forget_offers(self, now: float) -> None:
         books = self.books
@@ -224,7 +232,7 @@ class Scheduler:
             books.emit(Stop(f"the master refuses the framework: {message}"))
         else:
             books.note("error", f"the master ends the subscription: {message}")
-            books.emit(Resubscribe(message))
+            self._resubscribe(message, now)
 
     # -- launches
 
@@ -271,7 +279,7 @@ class Scheduler:
         books, call = self.books, event.call
         if event.status is None or event.status != 400 or _about_the_stream(event.reason):
             if books.connected:
-                books.emit(Resubscribe(f"{call.wire_type} failed: {event.reason}"))
+                self._resubscribe(f"{call.wire_type} failed: {event.reason}", now)
         elif isinstance(call, Accept):
             self._accept_refused(call, event.reason, now)
         elif isinstance(call, UpdateFramework) and call.offer_constraints is not None:
@@ -284,17 +292,20 @@ class Scheduler:
         """A call that is answered 400 spends no offers, and launches nothing: one TaskInfo in it is not valid."""
         books = self.books
         infos = [info for op in call.operations if op.launch is not None for info in op.launch.task_infos]
-        records = [books.launches[books.by_task[info.task_id.value]] for info in infos]
+        task_ids = [info.task_id.value for info in infos]
+        records = [books.launches[books.by_task[task_id]] for task_id in task_ids if task_id in books.by_task]
         for offer_id in (offer.value for offer in call.offer_ids):
             offer = books.offers.reopen(offer_id)
             if offer is not None:
                 books.ledger.restore(offer.slot, offer_id, offer.resources, call.offer_ids[0].value)
         for record in records:
-            if record.state is not State.SUBMITTED:
+            if record.state is not State.SUBMITTED or record.task_id not in task_ids:
                 continue
-            if len(records) > 1:
+            if len(infos) > 1 and record.kill_requested_at is None:
                 record.alone = True
                 self._statuses.requeue(record, now, f"the master refused its ACCEPT, tried alone next: {reason}")
+            elif record.kill_requested_at is not None:
+                self._statuses.killed(record, f"killed on request; the master refused its ACCEPT: {reason}", now)
             else:
                 self._statuses.refused(record, f"the master refused the task: {reason}", now)
 

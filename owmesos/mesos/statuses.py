@@ -74,7 +74,7 @@ class Statuses:
         self._unanswered.discard(record.id)
         self._pauses.pop(record.id, None)
         text = _text(status)
-        if record.state is State.SUBMITTED and state != "TASK_UNREACHABLE":
+        if state != "TASK_UNREACHABLE":
             books.offers.settled(record.offer_ids)
         if state in ("TASK_STAGING", "TASK_STARTING"):
             if record.state in (State.SUBMITTED, State.UNREACHABLE) and record.observe(Trigger.STAGED, now, text):
@@ -125,6 +125,8 @@ class Statuses:
         books.timers.cancel(("confirm", record.id))
         books.timers.set(("ask", record.id), now + books.settings.unreachable_ask)
         books.timers.set(("unreachable", record.id), now + books.settings.unreachable_timeout)
+        if not record.ran:
+            books.timers.set(("deadline", record.id), record.deadline_at)
         books.store(record)
 
     def _back(self, record: LaunchRecord) -> None:
@@ -138,6 +140,8 @@ class Statuses:
         """DROPPED, GONE, LOST or UNKNOWN: another attempt if it never ran, else the end."""
         books = self._books
         invalid = status.reason == INVALID_OFFERS
+        if status.state == "TASK_GONE_BY_OPERATOR" and record.agent_id is not None:
+            books.lose_agent(record.agent_id, now)
         if record.slot is not None and record.offer_ids and invalid:
             books.ledger.forget_leftover(record.slot, record.offer_ids[0])
         if record.ran or record.kill_requested_at is not None or record.overdue:
@@ -230,7 +234,7 @@ class Statuses:
             self._books.timers.cancel(("stray", status.task_id.value))
             record.tell(now, f"ignored: {_text(status)}")
             return
-        if record.task_id == status.task_id.value and not record.given_up:
+        if record.task_id == status.task_id.value and record.state.ended and not record.given_up:
             record.tell(now, f"ignored: {_text(status)}")  # its end was seen: this one is late
             return
         record.tell(now, f"came back after it was given up, and is killed: {_text(status)}")
@@ -250,6 +254,10 @@ class Statuses:
     def refused(self, record: LaunchRecord, text: str, now: float) -> None:
         """The master does not take the launch's task at all."""
         self._over(record, Trigger.REFUSED, "REFUSED", text, now, text)
+
+    def killed(self, record: LaunchRecord, text: str, now: float) -> None:
+        """Its end was asked for, and there is no task of it."""
+        self._over(record, Trigger.KILLED, "KILLED", text, now, text)
 
     # -- after a restart
 
