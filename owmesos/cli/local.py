@@ -19,6 +19,7 @@ from owmesos.local.cluster import DEFAULT_ATTRIBUTES, DEFAULT_RESOURCES, MesosCl
 from owmesos.local.toolchain import Host, toolchain
 
 _WATCH_INTERVAL = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Stop(BaseException):
@@ -70,13 +71,13 @@ def _serve(cluster: MesosCluster) -> None:
         cluster.up()
         agents = len(cluster.status()) - 1
         click.echo(
-            f"Mesos master at {cluster.master} with {agents} agents: "
+            f"Mesos master at {cluster.master} with {agents} agent{'' if agents == 1 else 's'}: "
             f"use it with `owmesos run --master {cluster.master}`, end it with Ctrl-C"
         )
         _watch(cluster)
     finally:
-        with _unstoppable():
-            cluster.down()
+        _ignore_signals()  # the clearing up is bounded in time
+        cluster.down()
 
 
 def _watch(cluster: MesosCluster) -> None:
@@ -93,12 +94,13 @@ def _watch(cluster: MesosCluster) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGINT and SIGTERM raise _Stop, wherever the program is."""
+    """The first SIGINT or SIGTERM raises _Stop, wherever the program is; later ones find it clearing up already."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        _ignore_signals()
         raise _Stop
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -106,12 +108,6 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _unstoppable() -> Iterator[None]:
-    """Another Ctrl-C does not interrupt the clearing up, which is bounded in time."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +19,6 @@ from tests.fixtures.real_mesos import reserved_port
 from tests.local.plain_scheduler import agents
 from tests.waiting import eventually
 
-PROGRAM = "from owmesos.cli.local import local; local()"
-
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(local, arguments)
@@ -30,13 +27,13 @@ def run(*arguments: str) -> Result:
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command as a process, and the line that it prints when it is ready."""
-    command = [sys.executable, "-c", PROGRAM, *arguments]
+    command = [sys.executable, "-m", "owmesos", "local", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield process, process.stdout.readline()
         finally:
-            process.kill()
+            process.terminate()
 
 
 def test_the_simulator_is_not_there_yet() -> None:
@@ -81,6 +78,16 @@ class TestMesos:
                 agents(f"127.0.0.1:{port}")
         assert not list(tmp_path.glob("owmesos-local-*"))
 
+    def test_a_second_signal_does_not_hinder_the_clearing_up(
+        self, mesos_build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+        with reserved_port() as port, serving("--agents", "1", "--port", str(port)) as (process, _):
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        assert not list(tmp_path.glob("owmesos-local-*"))
+
     def test_resources_and_attributes(self, mesos_build: Build) -> None:
         options = ["--agents", "1", "--resources", "cpus:7;mem:100", "--attributes", "rack:a{n}"]
         with reserved_port() as port, serving("--port", str(port), *options):
@@ -99,7 +106,6 @@ class TestMesos:
         self, mesos_build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("TMPDIR", str(tmp_path))
-        assert tempfile.gettempdir()
         with reserved_port() as port, serving("--agents", "1", "--port", str(port)) as (process, _):
             (file,) = tmp_path.glob("owmesos-local-*/master.pid")
             subprocess.run(["kill", "-9", file.read_text(encoding="ascii").split()[0]], check=True)
