@@ -76,13 +76,10 @@ class Statuses:
         text = _text(status)
         if state != "TASK_UNREACHABLE":
             books.offers.settled(record.offer_ids)
-        if state in ("TASK_STAGING", "TASK_STARTING"):
-            if record.state in (State.SUBMITTED, State.UNREACHABLE) and record.observe(Trigger.STAGED, now, text):
-                self._back(record)
-                books.store(record)
-            books.timers.set(("confirm", record.id), now + books.settings.confirm_most)
-        elif state == "TASK_RUNNING":
+        if state == "TASK_RUNNING":
             self._running(record, now, text)
+        elif state in LIVE_STATES:
+            self._lives(record, now, text)
         elif state == "TASK_UNREACHABLE":
             self._unreachable(record, now, text)
         elif state in _ENDS:
@@ -92,7 +89,18 @@ class Statuses:
         elif state in _LOSSES:
             self._lost(record, status, now, text)
         else:
-            record.tell(now, text)  # TASK_KILLING, and whatever a later Mesos adds
+            record.tell(now, text)  # whatever a later Mesos adds
+
+    def _lives(self, record: LaunchRecord, now: float, text: str) -> None:
+        """STAGING, STARTING or KILLING: what was cut off is back, also if that is not a step forward."""
+        books = self._books
+        if record.state not in (State.SUBMITTED, State.UNREACHABLE):
+            record.tell(now, text)
+        elif record.observe(Trigger.RAN if record.ran else Trigger.STAGED, now, text):
+            self._back(record)
+            books.store(record)
+        if not record.ran:
+            books.timers.set(("confirm", record.id), now + books.settings.confirm_most)
 
     def _running(self, record: LaunchRecord, now: float, text: str) -> None:
         books = self._books
