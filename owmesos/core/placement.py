@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Container, Iterator
 from enum import Enum
 
 from owmesos.core.constraints import HOSTNAME, NO_ATTRIBUTES, Attributes, Constraint
@@ -175,18 +175,12 @@ class Placement:
         *,
         avoid: Container[str] = (),
         roles: Container[str] | None = None,
-        prefer: Collection[Slot] = (),
     ) -> Slot | None:
-        """The slot for `ask`: the first in the strategy's order that fits, a preferred one before all others.
+        """The slot for `ask`: the first in the strategy's order that fits.
 
         `avoid` holds the ids of agents that get nothing; `roles`, if given, the allocation roles to use.
-        Slots without room are passed 64 at a time, avoided ones one by one. Few preferred slots (up to the
-        square root of all) are judged each; with more, all that fit are walked until one of them is met.
+        Slots without room are passed 64 at a time, avoided ones one by one.
         """
-        if prefer:
-            slot = self._preferred(ask, constraints, avoid, roles, prefer)
-            if slot is not None:
-                return slot
         for entry in self._fitting(ask, constraints, roles):
             if entry[2].agent_id not in avoid:
                 return entry[2]
@@ -306,27 +300,6 @@ class Placement:
         slots = [Slot(agent_id, role) for agent_id, agent in agents for role in agent.roles]
         entries = [self._entries[slot] for slot in slots if roles is None or slot.role in roles]
         return iter(sorted(entry for entry in entries if self._suits(entry, ask, constraints)))
-
-    def _preferred(
-        self,
-        ask: Ask,
-        constraints: tuple[Constraint, ...],
-        avoid: Container[str],
-        roles: Container[str] | None,
-        prefer: Collection[Slot],
-    ) -> Slot | None:
-        """The first fitting slot of `prefer`: found among these if they are few, else among all."""
-        if len(prefer) ** 2 > len(self._entries):
-            fitting = self._fitting(ask, constraints, roles)
-            return next((e[2] for e in fitting if e[2] in prefer and e[2].agent_id not in avoid), None)
-        first: Entry | None = None
-        for slot in prefer:
-            entry = self._entries.get(slot)
-            if entry is None or (roles is not None and slot.role not in roles) or slot.agent_id in avoid:
-                continue
-            if (first is None or entry < first) and self._suits(entry, ask, constraints):
-                first = entry
-        return first[2] if first is not None else None
 
     def _suits(self, entry: Entry, ask: Ask, constraints: tuple[Constraint, ...]) -> bool:
         rank, _, slot, cpus, ports, disk, gpus = entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -73,10 +73,9 @@ class Oracle:
         constraints: tuple[Constraint, ...],
         avoid: Container[str],
         roles: Container[str] | None,
-        prefer: Collection[Slot],
     ) -> Slot | None:
         fitting = self.fitting(ask, constraints, avoid, roles)
-        return next((slot for slot in fitting if slot in prefer), fitting[0] if fitting else None)
+        return fitting[0] if fitting else None
 
 
 @contextmanager
@@ -146,18 +145,16 @@ class PlacementMachine(RuleBasedStateMachine):
         self.oracle.rooms.pop(slot, None)
 
     @precondition(lambda self: self.oracle.rooms)
-    @rule(ask=asks, constraints=constraint_sets, avoid=avoided, roles=role_sets, prefer=st.frozensets(slots))
+    @rule(ask=asks, constraints=constraint_sets, avoid=avoided, roles=role_sets)
     def find(
         self,
         ask: Ask,
         constraints: tuple[Constraint, ...],
         avoid: frozenset[str],
         roles: tuple[str, ...] | None,
-        prefer: frozenset[Slot],
     ) -> None:
-        for preferred in (frozenset[Slot](), prefer):
-            found = self.placement.find(ask, constraints, avoid=avoid, roles=roles, prefer=preferred)
-            assert found == self.oracle.find(ask, constraints, avoid, roles, preferred)
+        found = self.placement.find(ask, constraints, avoid=avoid, roles=roles)
+        assert found == self.oracle.find(ask, constraints, avoid, roles)
 
     @rule(ask=asks, constraints=constraint_sets, avoid=avoided, roles=role_sets, limit=st.integers(0, 30))
     def candidates(
@@ -228,20 +225,6 @@ class TestChoice:
         assert placement.find(Ask.of(cpus=1)) == Slot("a", "*")
         assert placement.find(Ask.of(cpus=1, mem=0.001)) is None
 
-    def test_a_preferred_slot_wins_only_if_it_fits(self) -> None:
-        placement = self.placement(a=64, b=512, c=4096)
-        assert placement.find(Ask.of(mem=128), prefer=[Slot("c", "*")]) == Slot("c", "*")
-        assert placement.find(Ask.of(mem=128), prefer=[Slot("a", "*")]) == Slot("b", "*")
-        assert placement.find(Ask.of(mem=128), prefer=[Slot("gone", "*")]) == Slot("b", "*")
-
-    @pytest.mark.parametrize("preferred", [["e", "d", "f"], ["e", "d", "f", "g", "h", "i"]])
-    def test_of_preferred_slots_the_strategy_chooses_be_they_few_or_many(self, preferred: list[str]) -> None:
-        placement = self.placement(**{agent_id: 64 * (place + 1) for place, agent_id in enumerate("abcdefghi")})
-        prefer = [Slot(agent_id, "*") for agent_id in preferred]
-        assert placement.find(Ask.of(mem=64), prefer=prefer) == Slot("d", "*")
-        assert placement.find(Ask.of(mem=64), prefer=prefer, avoid={"d"}) == Slot("e", "*")
-        assert placement.find(Ask.of(mem=64), prefer=prefer, roles={"batch"}) is None
-
     def test_an_agent_that_is_not_described_gets_nothing_with_constraints(self) -> None:
         placement = self.placement(a=512)
         unlike = (Constraint.parse("rack UNLIKE r1"),)
@@ -290,7 +273,7 @@ class TestManyAgents:
         for _ in range(150):
             ask = Ask.of(cpus=chance.choice([0.1, 0.5, 1]), mem=chance.choice([128, 512, 2048]), ports=1)
             constraints = chance.choice(CONSTRAINTS[:3])
-            slot = oracle.find(ask, constraints, (), None, ())
+            slot = oracle.find(ask, constraints, (), None)
             assert placement.find(ask, constraints) == slot
             if slot is not None:
                 oracle.rooms[slot] = oracle.rooms[slot].minus(ask.cut(oracle.rooms[slot]))
