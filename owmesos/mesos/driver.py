@@ -54,7 +54,9 @@ class Disconnected(Event, frozen=True):
 
 
 class SubscribeRefused(Event, frozen=True):
-    """SUBSCRIBE was answered 400, 401 or 403. The driver tries again, with back-off, until it is closed."""
+    """SUBSCRIBE was answered 400, 401 or 403, or by what is no master (a web page). The driver tries again, with
+    back-off, until it is closed.
+    """
 
     status: int
     reason: str

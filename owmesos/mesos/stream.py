@@ -34,6 +34,7 @@ DEFAULT_HEARTBEAT = 15.0
 MISSED_HEARTBEATS = 5
 _LONGEST_HEARTBEAT = 3600.0
 _REFUSALS = (400, 401, 403)
+_NO_MASTER = (200, 404, 405)  # without a stream: a web server, say. A master that is not ready answers 503
 
 
 class SubscribeFailed(OwmesosError):
@@ -51,7 +52,7 @@ class Redirected(SubscribeFailed):
 
 
 class Refused(SubscribeFailed):
-    """400, 401 or 403: asking the same again will not help by itself."""
+    """400, 401, 403, or the answer of what is no master: asking the same again will not help by itself."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"SUBSCRIBE is refused ({status}): {reason}")
@@ -173,6 +174,6 @@ async def _subscribe(session: aiohttp.ClientSession, address: Address, body: byt
         raise Unreachable(f"no connection to {address}: {described(error)}") from None
     except (aiohttp.ClientError, OSError, InvalidInput) as error:
         raise SubscribeFailed(described(error)) from None
-    if response.status in _REFUSALS:
+    if response.status in _REFUSALS or response.status in _NO_MASTER:
         raise Refused(response.status, reason or response.reason or "no reason is given")
     raise SubscribeFailed(f"SUBSCRIBE is answered {response.status}: {reason or 'an empty answer'}")
