@@ -127,9 +127,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(any_=ANY)
     def kill(self, any_: int) -> None:
-        launches = list(self.world.scheduler.books.launches)
-        if launches:
-            self.world.kill(launches[any_ % len(launches)])
+        records = list(self.world.scheduler.books.launches.values())
+        wanted = [record for record in records if not record.state.ended] or records
+        if wanted:
+            self.world.kill(wanted[any_ % len(wanted)].id)
 
     # -- time
 
@@ -137,8 +138,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.world.wait(seconds)
 
-    @rule(seconds=TIMES)
-    def wait_more(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.05, 5.0, 30.0, 650.0]))
+    def wait_long(self, seconds: float) -> None:
         self.world.wait(seconds)
 
     @rule(seconds=TIMES)
@@ -155,6 +156,14 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(any_=ANY, share=st.sampled_from([0.0, 0.5, 1.0]))
     def neighbours(self, any_: int, share: float) -> None:
         self.world.master.neighbours(self._agent(any_), share)
+
+    @rule(mem=st.sampled_from([32, 400]), seconds=st.sampled_from([0.1, 3.0]))
+    def neighbours_come_first(self, mem: int, seconds: float) -> None:
+        """They take what was declined, and then it is asked for."""
+        for each in self.world.master.agents.values():
+            self.world.master.neighbours(each, 1.0)
+        self.world.submit(mem=mem)
+        self.world.wait(seconds)
 
     @precondition(lambda self: self.world.master.offers)
     @rule(any_=ANY, filtered=st.booleans())
@@ -252,4 +261,4 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=500, stateful_step_count=50)
+TestScheduler.settings = settings(max_examples=1000, stateful_step_count=50, derandomize=True, database=None)

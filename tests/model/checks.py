@@ -11,7 +11,7 @@ from owmesos.core.lifecycle import State
 from owmesos.core.reservations import ReservationState
 from owmesos.mesos.effects import Effect, Send, StoreLaunch
 from owmesos.mesos.events import Submit
-from owmesos.mesos.messages import Accept, Acknowledge, Event, Offers, Revive, Subscribed, Update
+from owmesos.mesos.messages import Accept, Acknowledge, Event, Offers, Rescind, Revive, Subscribed, Suppress, Update
 from tests.model.shadow import Shadow, tasks_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Checks:
         if not isinstance(effect, Send):
             return
         assert self._scheduler.books.connected or isinstance(effect.call, Acknowledge), f"{effect.call} while cut off"
-        if isinstance(effect.call, Revive):
+        if isinstance(effect.call, Suppress):
+            assert not self._scheduler.books.queue, "SUPPRESS while something waits"
+        elif isinstance(effect.call, Revive):
             self._take_token()
         elif isinstance(effect.call, Accept):
             self._intents_are_stored(effect.call)
@@ -98,6 +100,8 @@ class Checks:
             self._acknowledged_when_stored(event, effects)
             if event.status.state == "TASK_RUNNING" and self._is_current(event.status.task_id.value):
                 self._world.ran.add(_launch_of(event.status.task_id.value))
+        elif isinstance(event, Rescind):
+            self._waits_for_its_update()
         self._revives(event)
         self._suppressed()
 
@@ -129,7 +133,9 @@ class Checks:
         if record.state is State.PENDING:
             assert found is None, where
         elif record.state is State.RESERVED:
+            assert found is not None, where
             assert state is ReservationState.DECIDED, where
+            assert self._world.now - found.since <= self._longest_promise(), f"promised for long: {where}"
         elif record.state.live and record.kill_requested_at is not None:
             assert state in (ReservationState.STOPPING, None), where
         elif record.state.live:
@@ -139,6 +145,18 @@ class Checks:
             assert state is ReservationState.STOPPING, where
             assert found.ended_at is not None, where
             assert books.queue, f"nothing waits, and {where}"
+
+    def _waits_for_its_update(self) -> None:
+        """A RESCIND that raced an ACCEPT changes nothing for its launches."""
+        for record in self._scheduler.books.queue:
+            before = self._states.get(record.id, (State.PENDING, 0))
+            assert before[0] is not State.SUBMITTED, f"a RESCIND requeued {record.id}, which was SUBMITTED"
+
+    def _longest_promise(self) -> float:
+        """Until a REVIVE has a token, and then until it is judged."""
+        settings = self._settings
+        wait = settings.offer_wait + settings.offer_wait_per_agent * len(self._scheduler.books.ledger.agents)
+        return 1 / settings.revive_rate + settings.revive_gap + wait + _SLACK
 
     def _acknowledged_when_stored(self, event: Update, effects: list[Effect]) -> None:
         status = event.status
