@@ -9,7 +9,7 @@ import re
 
 import aiohttp
 
-_READ_LIMIT = 16 * 1024
+READ_LIMIT = 16 * 1024
 _SHOWN = 300
 
 
@@ -32,8 +32,13 @@ async def body_of(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 async def reason_of(response: aiohttp.ClientResponse) -> str | None:
     """What `response` says; None when its body is empty. Reads at most 16 KB. Raises aiohttp.ClientError."""
-    text = (await body_of(response, _READ_LIMIT)).decode(errors="replace")
-    if "html" in response.content_type or text.lstrip()[:9].lower() in ("<!doctype", "<html>"):
+    return reason_in(await body_of(response, READ_LIMIT), response.content_type)
+
+
+def reason_in(body: bytes, content_type: str) -> str | None:
+    """What an answer with this body says; None when it is empty."""
+    text = body.decode(errors="replace")
+    if "html" in content_type or text.lstrip()[:9].lower() in ("<!doctype", "<html>"):
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         return one_line(f"an HTML page{f' ({title[1].strip()})' if title else ''}: is that a Mesos master?")
     return one_line(text) or None

@@ -7,9 +7,11 @@ connection that breaks after it was written to leaves it unknown. docs/scheduler
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 import aiohttp
 
+from owmesos.errors import OwmesosError
 from owmesos.mesos.access import Access
 from owmesos.mesos.address import Address
 from owmesos.mesos.answer import described, reason_of
@@ -24,38 +26,42 @@ _LAST_ANSWERS = 0.5
 _ACKNOWLEDGEMENTS = (Acknowledge, AcknowledgeOperationStatus)
 
 
-class CallChannel:
+class NothingSent(OwmesosError):
+    """No connection came about."""
+
+
+class ConnectionBroke(OwmesosError):
+    """After the call was written, or while it was."""
+
+
+class CallChannel(ABC):
     """Two lanes to one master for one stream: acknowledgements, and all the rest."""
 
-    def __init__(
-        self,
-        address: Address,
-        stream_id: str,
-        framework_id: ID,
-        access: Access,
-        timeout: float = CALL_TIMEOUT,
-    ) -> None:
-        self._url = f"{address}{SCHEDULER_PATH}"
-        self._headers = {STREAM_ID: stream_id}
-        self._framework_id = framework_id
+    def __init__(self, timeout: float = CALL_TIMEOUT) -> None:
         self._timeout = timeout - min(_MARGIN, timeout / 10)
-        self._session = access.session(secure=address.scheme == "https", connections=2)
         self._ordered = asyncio.Lock()
         self._acknowledging = asyncio.Lock()
         self._closed: str | None = None
         self._under_way: set[asyncio.Future[None]] = set()
+
+    @abstractmethod
+    async def _exchange(self, call: Call, *, acknowledgement: bool) -> tuple[int, str | None]:
+        """The status of the answer and what it says. Raises NothingSent or ConnectionBroke."""
+
+    @abstractmethod
+    async def _cut(self) -> None:
+        """Ends the connections, and with them what is under way."""
 
     async def send(self, call: Call) -> None:
         """See `Driver.call`. After a call without an answer the channel is closed: so no call waits for more
         than its own time behind another.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout
-        body = encode_call(call, self._framework_id)
         lane = self._acknowledging if isinstance(call, _ACKNOWLEDGEMENTS) else self._ordered
         async with lane:
             if self._closed is not None:
                 raise NotSubscribed(self._closed)
-            post = asyncio.ensure_future(self._post(body, deadline))
+            post = asyncio.ensure_future(self._post(call, deadline))
             self._under_way.add(post)
             post.add_done_callback(self._under_way.discard)
             await post
@@ -73,20 +79,20 @@ class CallChannel:
             self._closed = reason
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=_LAST_ANSWERS)
-        await self._session.close()
+        await self._cut()
 
-    async def _post(self, body: bytes, deadline: float) -> None:
+    async def _post(self, call: Call, deadline: float) -> None:
         left = deadline - asyncio.get_running_loop().time()
         try:
-            status, reason = await asyncio.wait_for(self._connect_and_exchange(body), left)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NotSubscribed(f"no connection to the master: {described(error)}") from None
+            status, reason = await asyncio.wait_for(self._connect_and_exchange(call), left)
+        except NothingSent as error:
+            raise NotSubscribed(f"no connection to the master: {error}") from None
         except asyncio.TimeoutError:
             self._closed = self._closed or "an earlier call was not answered"
-            await self._session.close()
+            await self._cut()
             raise CallUnknown(f"no answer in {self._timeout:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise CallUnknown(f"the connection broke: {described(error)}") from None
+        except ConnectionBroke as error:
+            raise CallUnknown(f"the connection broke: {error}") from None
         if status == 202 or (status == 200 and reason is None):
             return
         reason = reason or "an empty answer"
@@ -94,16 +100,43 @@ class CallChannel:
             raise CallRefused(status, reason)
         raise CallUnknown(f"the answer is {status}: {reason}")
 
-    async def _connect_and_exchange(self, body: bytes) -> tuple[int, str | None]:
+    async def _connect_and_exchange(self, call: Call) -> tuple[int, str | None]:
         """Tries once more, after a pause, when nothing was sent."""
+        acknowledgement = isinstance(call, _ACKNOWLEDGEMENTS)
         try:
-            return await self._exchange(body)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return await self._exchange(call, acknowledgement=acknowledgement)
+        except NothingSent:
             await asyncio.sleep(_SECOND_TRY)
-            return await self._exchange(body)
+            return await self._exchange(call, acknowledgement=acknowledgement)
 
-    async def _exchange(self, body: bytes) -> tuple[int, str | None]:
-        """The status of the answer and what it says."""
+
+class HttpCalls(CallChannel):
+    """On aiohttp: one session with a connection for each lane."""
+
+    def __init__(
+        self,
+        address: Address,
+        stream_id: str,
+        framework_id: ID,
+        access: Access,
+        timeout: float = CALL_TIMEOUT,
+    ) -> None:
+        super().__init__(timeout)
+        self._url = f"{address}{SCHEDULER_PATH}"
+        self._headers = {STREAM_ID: stream_id}
+        self._framework_id = framework_id
+        self._session = access.session(secure=address.scheme == "https", connections=2)
+
+    async def _exchange(self, call: Call, *, acknowledgement: bool) -> tuple[int, str | None]:
+        body = encode_call(call, self._framework_id)
         request = self._session.post(self._url, data=body, headers=self._headers, allow_redirects=False)
-        async with request as response:
-            return response.status, await reason_of(response)
+        try:
+            async with request as response:
+                return response.status, await reason_of(response)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NothingSent(described(error)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ConnectionBroke(described(error)) from None
+
+    async def _cut(self) -> None:
+        await self._session.close()

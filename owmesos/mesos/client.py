@@ -1,41 +1,23 @@
-"""The HTTP wire: keeps one subscription alive at whichever master leads, and carries the calls.
-
-Every SUBSCRIBE but the first waits for the back-off, whatever ended the one before, and there is one in each
-step (a redirection to the leader is followed at once). docs/scheduler-http-api.md.
-"""
+"""The HTTP wire: the driver that owmesos runs on unless it is told otherwise."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import dataclasses
-import logging
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 
-import msgspec
-
-from owmesos.errors import InvalidInput
 from owmesos.mesos.access import Access
 from owmesos.mesos.address import Address
 from owmesos.mesos.backoff import Backoff
-from owmesos.mesos.calls import CallChannel
+from owmesos.mesos.calls import CallChannel, HttpCalls
 from owmesos.mesos.detector import Detector
-from owmesos.mesos.driver import (
-    CALL_TIMEOUT,
-    CallUnknown,
-    Disconnected,
-    NotSubscribed,
-    SubscribeRefused,
-    Subscription,
-)
-from owmesos.mesos.messages import Call, Event, Subscribe, Subscribed, encode_call
+from owmesos.mesos.driver import CALL_TIMEOUT, Subscription
+from owmesos.mesos.event_reader import EventReader
+from owmesos.mesos.messages import ID, Subscribe, encode_call
 from owmesos.mesos.recordio import RECORD_LIMIT
-from owmesos.mesos.stream import Redirected, Refused, Stream, SubscribeFailed, Unreachable
+from owmesos.mesos.stream import Stream
+from owmesos.mesos.subscriber import EventStream, SubscribingDriver
 
-_log = logging.getLogger("owmesos.mesos.client")
 
-
-class HttpDriver:
+class HttpDriver(SubscribingDriver):
     """A `Driver` on HTTP. To be used within one event loop."""
 
     def __init__(
@@ -47,158 +29,19 @@ class HttpDriver:
         backoff: Backoff | None = None,
         call_timeout: float = CALL_TIMEOUT,
         record_limit: int = RECORD_LIMIT,
+        reader: Callable[[Address], EventReader] = EventReader,
     ) -> None:
-        self.subscription = subscription
-        self._detector = detector
-        self._access = access or Access()
-        self._backoff = backoff or Backoff()
-        self._call_timeout = call_timeout
+        super().__init__(detector, subscription, access, backoff=backoff, call_timeout=call_timeout)
         self._record_limit = record_limit
-        self._tried = False
-        self._wanted = 0
-        self._closed = asyncio.Event()
-        self._attempt: asyncio.Task[Stream] | None = None
-        self._stream: Stream | None = None
-        self._channel: CallChannel | None = None
+        self._reader = reader
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        while await self._may_try():
-            try:
-                stream = await self._open()
-            except Refused as refusal:
-                yield SubscribeRefused(refusal.status, refusal.reason)
-                continue
-            except SubscribeFailed as failure:
-                _log.warning("not subscribed, trying again: %s", failure)
-                continue
-            if stream is None:
-                continue
-            started = asyncio.get_running_loop().time()
-            watch = asyncio.create_task(self._leave_former_leader(stream))
-            try:
-                async with contextlib.aclosing(stream.events()) as events:
-                    async for event in events:
-                        if isinstance(event, Subscribed):
-                            await self._subscribed(stream, event)
-                        yield event
-                        del event  # it may be large, and the next one long in coming
-            finally:
-                watch.cancel()
-                await self._lost(stream)
-            self._backoff.lived(asyncio.get_running_loop().time() - started)
-            if not self._closed.is_set():
-                _log.info("disconnected from %s: %s", stream.address, stream.lost)
-                yield Disconnected(stream.lost or "closed")
-
-    async def call(self, call: Call) -> None:
-        if isinstance(call, Subscribe):
-            raise InvalidInput("SUBSCRIBE is the driver's own call: change its `subscription`, then `resubscribe`")
-        channel, stream = self._channel, self._stream
-        if channel is None or stream is None or stream.lost is not None:
-            raise NotSubscribed("there is no subscription")
-        try:
-            await channel.send(call)
-        except CallUnknown as error:
-            if channel.closed is not None and channel is self._channel:
-                stream.abort(f"a call got no answer: {error.reason}")
-            raise
-
-    async def resubscribe(self, reason: str) -> None:
-        self._wanted += 1
-        if self._attempt is not None:
-            self._attempt.cancel()
-        if self._stream is not None:
-            self._stream.abort(reason)
-            await self._close_channel(reason)
-
-    async def close(self) -> None:
-        self._closed.set()
-        await self.resubscribe("the driver is closed")
-        await self._detector.close()
-
-    async def _may_try(self) -> bool:
-        """Waits until the next SUBSCRIBE may go out; False when the driver is closed."""
-        if self._tried and not self._closed.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), self._backoff.next())
-        self._tried = True
-        return not self._closed.is_set()
-
-    async def _open(self) -> Stream | None:
-        """A new stream; None when `resubscribe` or `close` came in between. Raises SubscribeFailed."""
-        wanted = self._wanted
-        attempt = self._attempt = asyncio.create_task(self._subscribe())
-        try:
-            await asyncio.wait([attempt])
-            if wanted == self._wanted:
-                self._stream = attempt.result()
-                return self._stream
-            return None
-        finally:
-            self._attempt = None
-            if self._stream is None:
-                await _undo(attempt)
-
-    async def _subscribe(self) -> Stream:
-        """Asks one master that can be reached, and the one that it redirects to. Raises SubscribeFailed."""
-        failure = SubscribeFailed("no master is known")
-        for address in await self._detector.candidates():
-            try:
-                stream = await self._ask(address)
-            except Unreachable as error:
-                self._detector.failed(address)
-                failure = error
-                continue
-            except SubscribeFailed:
-                self._detector.failed(address)
-                raise
-            self._detector.answered(stream.address)
-            return stream
-        raise failure
-
-    async def _ask(self, address: Address) -> Stream:
-        said = self.subscription
-        subscribe = Subscribe(said.framework_info, list(said.suppressed_roles), said.offer_constraints)
+    async def _open_stream(self, address: Address, subscribe: Subscribe) -> Stream:
         body = encode_call(subscribe, None)
-        try:
-            return await Stream.open(address, self._access, body, self._call_timeout, self._record_limit)
-        except Redirected as redirection:
-            leader = redirection.address
-        _log.info("%s redirects to %s", address, leader)
-        try:
-            return await Stream.open(leader, self._access, body, self._call_timeout, self._record_limit)
-        except Unreachable as error:
-            raise SubscribeFailed(f"{address} redirects to {leader}: {error}") from None
+        reader = self._reader(address)
+        return await Stream.open(
+            address, self._access, body, self._call_timeout, limit=self._record_limit, reader=reader
+        )
 
-    async def _subscribed(self, stream: Stream, event: Subscribed) -> None:
-        info = self.subscription.framework_info
-        if info.id != event.framework_id:
-            info = msgspec.structs.replace(info, id=event.framework_id)
-            self.subscription = dataclasses.replace(self.subscription, framework_info=info)
-        await self._close_channel("subscribed anew")
-        self._channel = CallChannel(stream.address, stream.id, event.framework_id, self._access, self._call_timeout)
-        _log.info("subscribed at %s as %s", stream.address, event.framework_id.value)
-
-    async def _leave_former_leader(self, stream: Stream) -> None:
-        await self._detector.changed()
-        stream.abort("another master leads")
-
-    async def _lost(self, stream: Stream) -> None:
-        self._stream = None
-        try:
-            await self._close_channel(stream.lost or "closed")
-        finally:
-            await stream.close()
-
-    async def _close_channel(self, reason: str) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close(reason)
-
-
-async def _undo(attempt: asyncio.Task[Stream]) -> None:
-    """Ends an attempt that is not wanted any more, and what came of it."""
-    attempt.cancel()
-    await asyncio.wait([attempt])
-    if not attempt.cancelled() and attempt.exception() is None:
-        await attempt.result().close()
+    def _open_channel(self, stream: EventStream, framework_id: ID) -> CallChannel:
+        assert isinstance(stream, Stream)
+        return HttpCalls(stream.address, stream.id, framework_id, self._access, self._call_timeout)

@@ -7,7 +7,6 @@ says why, and nothing of it is seen afterwards. docs/scheduler-http-api.md, "Eve
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 
 import aiohttp
@@ -16,23 +15,12 @@ from owmesos.errors import InvalidInput, OwmesosError
 from owmesos.mesos.access import Access
 from owmesos.mesos.address import Address, redirect_target
 from owmesos.mesos.answer import described, is_json, reason_of
-from owmesos.mesos.messages import (
-    Event,
-    MalformedEvent,
-    Subscribed,
-    UnknownEvent,
-    decode_event,
-    unknown_in_event,
-)
-from owmesos.mesos.recordio import RECORD_LIMIT, BadRecord, Record, RecordDecoder
-
-_log = logging.getLogger("owmesos.mesos.stream")
+from owmesos.mesos.event_reader import EventReader
+from owmesos.mesos.messages import Event
+from owmesos.mesos.recordio import RECORD_LIMIT, BadRecord, RecordDecoder
 
 SCHEDULER_PATH = "/api/v1/scheduler"
 STREAM_ID = "Mesos-Stream-Id"
-DEFAULT_HEARTBEAT = 15.0
-MISSED_HEARTBEATS = 5
-_LONGEST_HEARTBEAT = 3600.0
 _REFUSALS = (400, 401, 403)
 _NO_MASTER = (200, 404, 405)  # without a stream: a web server, say. A master that is not ready answers 503
 
@@ -64,7 +52,12 @@ class Stream:
     """An open stream at the master `address`; `id` goes into every call that belongs to it."""
 
     def __init__(
-        self, address: Address, session: aiohttp.ClientSession, response: aiohttp.ClientResponse, limit: int
+        self,
+        reader: EventReader,
+        address: Address,
+        session: aiohttp.ClientSession,
+        response: aiohttp.ClientResponse,
+        limit: int,
     ) -> None:
         self.address = address
         self.id: str = response.headers[STREAM_ID]
@@ -72,12 +65,18 @@ class Stream:
         self._session = session
         self._response = response
         self._decoder = RecordDecoder(limit)
-        self._silence = MISSED_HEARTBEATS * DEFAULT_HEARTBEAT
-        self._seen_types: set[str] = set()
+        self._reader = reader
 
     @classmethod
     async def open(
-        cls, address: Address, access: Access, body: bytes, timeout: float, limit: int = RECORD_LIMIT
+        cls,
+        address: Address,
+        access: Access,
+        body: bytes,
+        timeout: float,
+        *,
+        limit: int = RECORD_LIMIT,
+        reader: EventReader | None = None,
     ) -> Stream:
         """Sends the SUBSCRIBE `body` once. `timeout`: seconds until the answer begins. Raises
         SubscribeFailed.
@@ -85,7 +84,7 @@ class Stream:
         session = access.session(secure=address.scheme == "https")
         try:
             response = await asyncio.wait_for(_subscribe(session, address, body), timeout)
-            return cls(address, session, response, limit)
+            return cls(reader or EventReader(address), address, session, response, limit)
         except asyncio.TimeoutError:
             await session.close()
             raise SubscribeFailed(f"{address} gave no answer in {timeout:g} s") from None
@@ -99,7 +98,7 @@ class Stream:
             data = await self._read()
             try:
                 for record in self._decoder.feed(data):
-                    event = self._decode(record)
+                    event = self._reader.read(record)
                     del record  # 56 MB, perhaps, while the next read waits
                     if event is not None:
                         yield event
@@ -121,8 +120,8 @@ class Stream:
 
     async def _read(self) -> bytes:
         """What has come, at least one byte; nothing when the stream is lost."""
-        silent = f"the master was silent for {self._silence:g} s"
-        watchdog = asyncio.get_running_loop().call_later(self._silence, self.abort, silent)
+        silent = f"the master was silent for {self._reader.silence:g} s"
+        watchdog = asyncio.get_running_loop().call_later(self._reader.silence, self.abort, silent)
         try:
             data: bytes = await self._response.content.readany()
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
@@ -133,32 +132,6 @@ class Stream:
         if not data:
             self.abort("the master closed the stream")
         return data if self.lost is None else b""
-
-    def _decode(self, record: Record) -> Event | None:
-        """The event; None if it is of no use, which is logged."""
-        try:
-            event = decode_event(record, self._report)
-        except MalformedEvent as error:
-            self._report(f"an event is skipped: {error}")
-            return None
-        if isinstance(event, UnknownEvent):
-            if event.type not in self._seen_types:
-                self._seen_types.add(event.type)
-                _log.warning("%s sends events of an unknown type, which are skipped: %.100s", self.address, event.type)
-            return None
-        kind = type(event).__name__
-        if kind not in self._seen_types:
-            self._seen_types.add(kind)
-            if unknown := unknown_in_event(record):
-                _log.info("%s sends fields that are not read: %s", self.address, ", ".join(unknown)[:1000])
-        if isinstance(event, Subscribed):
-            beat = event.heartbeat_interval_seconds
-            beat = beat if 0 < beat <= _LONGEST_HEARTBEAT else DEFAULT_HEARTBEAT
-            self._silence = MISSED_HEARTBEATS * beat
-        return event
-
-    def _report(self, reason: str) -> None:
-        _log.warning("%s: %s", self.address, reason)
 
 
 async def _subscribe(session: aiohttp.ClientSession, address: Address, body: bytes) -> aiohttp.ClientResponse:
@@ -174,6 +147,11 @@ async def _subscribe(session: aiohttp.ClientSession, address: Address, body: byt
         raise Unreachable(f"no connection to {address}: {described(error)}") from None
     except (aiohttp.ClientError, OSError, InvalidInput) as error:
         raise SubscribeFailed(described(error)) from None
-    if response.status in _REFUSALS or response.status in _NO_MASTER:
-        raise Refused(response.status, reason or response.reason or "no reason is given")
-    raise SubscribeFailed(f"SUBSCRIBE is answered {response.status}: {reason or 'an empty answer'}")
+    raise no_stream(response.status, reason or response.reason)
+
+
+def no_stream(status: int, reason: str | None) -> SubscribeFailed:
+    """What an answer to SUBSCRIBE means that is no stream and no redirection."""
+    if status in _REFUSALS or status in _NO_MASTER:
+        return Refused(status, reason or "no reason is given")
+    return SubscribeFailed(f"SUBSCRIBE is answered {status}: {reason or 'an empty answer'}")
