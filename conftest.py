@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["pytester", "tests.fixtures.ci", "tests.fixtures.real_mesos"]
+pytest_plugins = ["pytester", "tests.fixtures.ci", "tests.fixtures.framework", "tests.fixtures.real_mesos"]
 
 # The machine is shared by several test processes: how long one example takes says nothing.
 settings.register_profile("owmesos", deadline=None)

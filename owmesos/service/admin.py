@@ -76,6 +76,10 @@ class AdminServer:
         self._stopping.set()
         if self._runner is not None:
             await self._runner.cleanup()
+        self.close()
+
+    def close(self) -> None:
+        """For a server that was never started."""
         self._socket.close()
 
 

@@ -45,7 +45,7 @@ class FakeAgent:
 
 
 class FakeCluster:
-    """`tasks` maps each task id to its state; those of `held` stay STAGING until they are let go by `update`."""
+    """`tasks` maps each task id to its state. With `hold` a task stays STAGING until the test says `update`."""
 
     def __init__(self, master: FakeMaster, agents: list[FakeAgent]) -> None:
         self.master = master
@@ -83,6 +83,10 @@ class FakeCluster:
 
     def running(self) -> list[str]:
         return [task_id for task_id, state in self.tasks.items() if state == "TASK_RUNNING"]
+
+    def info_of(self, task_id: str) -> dict[str, Any]:
+        """The TaskInfo that was launched."""
+        return self._infos[task_id]
 
     async def _subscribe(self, master: FakeMaster, request: web.Request) -> web.StreamResponse:
         self._offers.clear()

@@ -102,34 +102,34 @@ async def test_explain_and_story_by_launch_and_task_id(admin: Admin, framework: 
     assert by_task["story"][-1]["state"] == "RUNNING"
 
 
-async def test_kill(admin: Admin, framework: Framework, cluster: FakeCluster) -> None:
+async def test_kill(admin: Admin, framework: Framework, fake_cluster: FakeCluster) -> None:
     ids = [launch["launch_id"] for launch in await admin.launch(count=2)]
     await framework.wait(ids, "running", 10)
     status, killed = await admin.ask("POST", "/api/v1/kill", json={"ids": ids[:1]})
     assert status == 200
     assert [launch["launch_id"] for launch in killed] == ids[:1]
-    await eventually_async(lambda: len(cluster.running()) == 1)
+    await eventually_async(lambda: len(fake_cluster.running()) == 1)
 
 
-async def test_kill_of_an_unknown_one_kills_none(admin: Admin, framework: Framework, cluster: FakeCluster) -> None:
+async def test_kill_of_an_unknown_one_kills_none(admin: Admin, framework: Framework, fake_cluster: FakeCluster) -> None:
     (launch,) = await admin.launch()
     await framework.wait([launch["launch_id"]], "running", 10)
     body = {"ids": [launch["launch_id"], "nothing"]}
     assert await admin.error("POST", "/api/v1/kill", json=body) == (404, "there is no launch or task nothing")
-    assert all(call["type"] != "KILL" for call in cluster.master.calls)
+    assert all(call["type"] != "KILL" for call in fake_cluster.master.calls)
 
 
-async def test_teardown(admin: Admin, framework: Framework, cluster: FakeCluster) -> None:
+async def test_teardown(admin: Admin, framework: Framework, fake_cluster: FakeCluster) -> None:
     framework_id = framework.framework_id
     assert await admin.ask("POST", "/api/v1/teardown", json={}) == (200, {"framework_id": framework_id})
-    assert cluster.master.calls[-1]["type"] == "TEARDOWN"
+    assert fake_cluster.master.calls[-1]["type"] == "TEARDOWN"
     assert (await framework.finished()).exit_code == 0
 
 
-async def test_healthz_says_whether_it_is_subscribed(admin: Admin, cluster: FakeCluster) -> None:
+async def test_healthz_says_whether_it_is_subscribed(admin: Admin, fake_cluster: FakeCluster) -> None:
     health = await admin.get("/healthz")
     assert health["subscribed"] is True
-    await cluster.master.stop()
+    await fake_cluster.master.stop()
 
     async def ill() -> bool:
         status, document = await admin.ask("GET", "/healthz")
@@ -200,8 +200,8 @@ async def test_a_body_that_is_too_large(admin: Admin) -> None:
     assert await admin.error("POST", "/api/v1/launches", **options) == (413, "the request is too large")
 
 
-async def test_a_call_that_the_master_does_not_take(admin: Admin, cluster: FakeCluster) -> None:
-    await cluster.master.stop()
+async def test_a_call_that_the_master_does_not_take(admin: Admin, fake_cluster: FakeCluster) -> None:
+    await fake_cluster.master.stop()
 
     async def refused() -> bool:
         return (await admin.error("POST", "/api/v1/teardown", json={}))[0] == 503

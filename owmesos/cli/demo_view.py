@@ -1,0 +1,158 @@
+"""What the demo shows: the listings of the command line, live on a terminal, and as plain lines where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from owmesos.cli import documents
+from owmesos.cli.documents import Document, number
+from owmesos.cli.output import console_of_stdout, table_of
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+_QUEUE_SHOWN = 5
+_NODES_EVERY = 1.0
+
+
+class View(Protocol):
+    """A context manager that shows until its end."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def update(
+        self,
+        nodes: Sequence[Document],
+        reservations: Sequence[Document],
+        launches: Sequence[Document],
+        waiting: Sequence[Document],
+        why: str | None,
+    ) -> None:
+        """`why` the first of those that are `waiting`, in the order of the queue, waits."""
+        ...
+
+
+class LiveView:
+    """Redraws one picture."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._console = console_of_stdout()
+        self._live = Live(console=self._console, refresh_per_second=10)
+        self._began = time.monotonic()
+
+    def __enter__(self) -> LiveView:
+        self._began = time.monotonic()
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def update(
+        self,
+        nodes: Sequence[Document],
+        reservations: Sequence[Document],
+        launches: Sequence[Document],
+        waiting: Sequence[Document],
+        why: str | None,
+    ) -> None:
+        self._live.update(self._picture(nodes, reservations, launches, waiting, why))
+
+    def _picture(
+        self,
+        nodes: Sequence[Document],
+        reservations: Sequence[Document],
+        launches: Sequence[Document],
+        waiting: Sequence[Document],
+        why: str | None,
+    ) -> Group:
+        from rich.console import Group, RenderableType
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        width = self._console.width
+        ended = sum(row["ended_at"] is not None for row in launches)
+        seconds = time.monotonic() - self._began
+        parts: list[RenderableType] = [
+            Text(f"{seconds:4.1f} s  {_counts(launches, reservations)}", style="bold"),
+            ProgressBar(total=len(launches), completed=ended, width=60),
+            Text("\nNodes", style="bold cyan"),
+            table_of(nodes, documents.NODES, width),
+            Text("\nReservations", style="bold cyan"),
+            table_of(reservations, documents.RESERVATIONS, width),
+            Text(f"\nQueue ({len(waiting)})", style="bold cyan"),
+            table_of(waiting[:_QUEUE_SHOWN], documents.LAUNCHES, width),
+            Text(f"the first waits: {why}" if why else ""),
+        ]
+        return Group(*parts)
+
+
+class PlainView:
+    """A line for each change, and the nodes now and then."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._states: dict[str, str] = {}
+        self._nodes = ""
+        self._next_nodes = 0.0
+
+    def __enter__(self) -> PlainView:
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def update(
+        self,
+        nodes: Sequence[Document],
+        reservations: Sequence[Document],
+        launches: Sequence[Document],
+        waiting: Sequence[Document],
+        why: str | None,
+    ) -> None:
+        now = time.monotonic() - self._began
+        for row in launches:
+            if self._states.get(row["launch_id"]) != row["state"]:
+                self._states[row["launch_id"]] = row["state"]
+                if row["started_at"] is not None or row["ended_at"] is not None:
+                    click.echo(f"{now:4.1f} s  {_said(row)}; {_counts(launches, reservations)}")
+        text = "; ".join(_node(node) for node in nodes)
+        if text != self._nodes and now >= self._next_nodes:
+            self._nodes, self._next_nodes = text, now + _NODES_EVERY
+            click.echo(f"{now:4.1f} s  free: {text}")
+            if why:
+                click.echo(f"{now:4.1f} s  {waiting[0]['launch_id']} waits: {why}")
+
+
+def _counts(launches: Sequence[Document], reservations: Sequence[Document]) -> str:
+    waiting = sum(row["state"] in ("PENDING", "RESERVED") for row in launches)
+    running = sum(row["state"] == "RUNNING" for row in launches)
+    ended = sum(row["ended_at"] is not None for row in launches)
+    starting = len(launches) - waiting - running - ended
+    return f"{waiting} wait, {starting} start, {running} run, {ended} ended, {len(reservations)} reservations"
+
+
+def _said(row: Document) -> str:
+    size = f"{number(row['resources']['cpus'])} cpus, {number(row['resources']['mem'])} MB"
+    return f"{row['launch_id']:<15} {row['state']:<8} {row['hostname'] or ''} ({size})"
+
+
+def _node(node: Document) -> str:
+    free = node["available"]
+    return f"{node['hostname']} {number(free['cpus'])} cpus, {number(free['mem'])} MB"

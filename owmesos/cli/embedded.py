@@ -1,0 +1,81 @@
+"""A cluster of one's own for as long as a command runs: Apache Mesos on this machine, on ports that are free."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from owmesos.errors import OwmesosError
+
+if TYPE_CHECKING:
+    from owmesos.local.cluster import MesosCluster
+
+_PORTS = range(20000, 30000, 2)  # below the ports of tasks, and below what the kernel gives out by itself
+
+
+@contextmanager
+def embedded_cluster(**settings: Any) -> Iterator[MesosCluster]:
+    """Up within the block, and gone with its folder after it, also on SIGTERM. `settings` are those of MesosCluster.
+
+    Raises BuildError, ClusterError.
+    """
+    from owmesos.local.cluster import MesosCluster
+
+    with _terminated_in_order(), tempfile.TemporaryDirectory(prefix="owmesos-") as folder:
+        cluster = MesosCluster(Path(folder), master_port=_free_ports(), **settings)
+        try:
+            cluster.up()
+            yield cluster
+        finally:
+            with _undisturbed():
+                cluster.down()
+
+
+def _free_ports() -> int:
+    """A port that is free, and the next one too: the master's and the agents'."""
+    for port in random.sample(_PORTS, 100):
+        if _is_free(port) and _is_free(port + 1):
+            return port
+    raise OwmesosError("no two ports that follow one another are free on this machine")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """SIGTERM unwinds the program, as Ctrl-C does."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(1)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Another Ctrl-C does not interrupt the clearing up, which is bounded in time."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

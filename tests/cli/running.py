@@ -1,0 +1,148 @@
+"""The command line as tests use it: in this process, or as one of its own for what lives on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from owmesos.cli.main import main
+
+ROOT = Path(__file__).parent.parent.parent
+COMMAND = [sys.executable, "-m", "owmesos"]
+
+
+class Ran(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+    @property
+    def line(self) -> str:
+        """The one line that tells why it failed; nothing else was printed."""
+        assert self.code in (1, 2), self
+        assert self.out == ""
+        assert self.err.count("\n") == 1, self.err
+        assert "Traceback" not in self.err
+        return self.err.rstrip("\n")
+
+
+def owmesos(*arguments: str) -> Ran:
+    """In this process."""
+    out, err = io.StringIO(), io.StringIO()
+    code: Any = None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            code = ended.code
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Of a process: nothing of the tester's own settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OWMESOS_")}
+    return {**kept, **more}
+
+
+async def owmesos_process(*arguments: str, variables: Mapping[str, str] | None = None, timeout: float = 30) -> Ran:
+    """As a process, to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(**(variables or {})),
+        cwd=ROOT,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), timeout)
+    except BaseException:
+        process.kill()
+        await process.communicate()
+        raise
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+class Running:
+    """A framework process. `log` is what it wrote on stderr so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log = ""
+        self.url = ""
+        self._changed = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            self.log += line.decode()
+            self._changed.set()
+        self._changed.set()
+
+    async def said(self, pattern: str, timeout: float = 15) -> re.Match[str]:
+        """Waits until the log holds `pattern`."""
+
+        async def found() -> re.Match[str]:
+            while (match := re.search(pattern, self.log)) is None:
+                assert not self._reader.done(), f"it ended without {pattern!r}: {self.log}"
+                self._changed.clear()
+                await self._changed.wait()
+            return match
+
+        return await asyncio.wait_for(found(), timeout)
+
+    async def ask(self, *arguments: str) -> Ran:
+        """A command that talks to it."""
+        return await asyncio.to_thread(owmesos, *arguments, "--admin", self.url)
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> Ran:
+        """Sends a signal, if it still runs, and waits for the end."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self, timeout: float = 15) -> Ran:
+        assert self.process.stdout is not None
+        out = await asyncio.wait_for(self.process.stdout.read(), timeout)
+        await asyncio.wait_for(self.process.wait(), timeout)
+        await self._reader
+        assert self.process.returncode is not None
+        return Ran(self.process.returncode, out.decode(), self.log)
+
+
+@asynccontextmanager
+async def running(*arguments: str, variables: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
+    """`owmesos run` with an admin API at any free port, killed in the end if need be."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("run", "--admin", "127.0.0.1:0", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(**(variables or {})),
+        cwd=ROOT,
+    )
+    started = Running(process)
+    try:
+        started.url = (await started.said(r"the admin API is at (http://\S+)"))[1]
+        yield started
+    finally:
+        await started.end(signal.SIGKILL)
