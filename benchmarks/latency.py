@@ -2,8 +2,8 @@
 
 The whole way: the launch checked and stored, REVIVE, OFFERS, matched, its intent stored (SQLite, synchronous),
 ACCEPT handed to the connection. Launches come one at a time, 1.2 s apart, each ended before the next, so that every
-one finds the framework idle and suppressed. The other: the same scheduler, declining with Mesos's default filter of 5 s, never reviving
-and never suppressing; its launches come at random moments of that filter.
+one finds the framework idle and suppressed. The other: the same scheduler, declining with Mesos's default filter of
+5 s, never reviving and never suppressing; its launches come at random moments of that filter.
 """
 
 from __future__ import annotations

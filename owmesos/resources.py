@@ -239,6 +239,15 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
             self.ports + other.ports,
         )
 
+    def minus(self, other: Ask) -> Ask:
+        return Ask(
+            self.milli_cpus - other.milli_cpus,
+            self.milli_mem - other.milli_mem,
+            self.milli_disk - other.milli_disk,
+            self.milli_gpus - other.milli_gpus,
+            self.ports - other.ports,
+        )
+
 
 def total(parts: Iterable[Resources]) -> Resources:
     """The sum of `parts`."""

@@ -82,16 +82,29 @@ class Agent:
 
 
 class Ledger:
-    """Pieces by slot, and the reservations on them. Every method that changes a slot marks it in `changed`."""
+    """Pieces by slot, and the reservations on them. Every slot that changes is marked for all who watch."""
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
         self.agents: dict[str, Agent] = {}
         self.accounts: dict[Slot, Account] = {}
         self.reservations = Reservations()
-        self.changed: set[Slot] = set()
+        self._watchers: list[set[Slot]] = []
         self._offers: dict[str, Account] = {}
         self._addresses: dict[str, str] = {}
+
+    # -- who follows
+
+    def watch(self) -> set[Slot]:
+        """A set of one's own, to which every slot is added that changes from now on; take them out as you like."""
+        watcher: set[Slot] = set()
+        self._watchers.append(watcher)
+        return watcher
+
+    def mark(self, slot: Slot) -> None:
+        """What is free or promised on `slot`, or what is known of its agent, has changed."""
+        for watcher in self._watchers:
+            watcher.add(slot)
 
     # -- agents
 
@@ -128,7 +141,7 @@ class Ledger:
         for other in agent.accounts:
             if other.remembered:
                 other.remembered = ()
-                self.changed.add(other.slot)
+                self.mark(other.slot)
         if account.outstanding is None:
             account.outstanding = {offer_id: resources}
         else:
@@ -139,7 +152,7 @@ class Ledger:
         if mem > agent.most_mem:
             agent.most_mem = mem
         agent.gone_at = None
-        self.changed.add(slot)
+        self.mark(slot)
 
     def rescind(self, offer_id: str) -> None:
         """The piece is gone; nothing is remembered of it."""
@@ -166,14 +179,14 @@ class Ledger:
         account = self.account(slot)
         account.outstanding = {**(account.outstanding or {}), offer_id: resources}
         self._offers[offer_id] = account
-        self.changed.add(slot)
+        self.mark(slot)
 
     def forget_leftover(self, slot: Slot, source: str) -> None:
         """What the ACCEPT named `source` left is not to be counted on any more."""
         account = self.accounts.get(slot)
         if account is not None and any(piece.source == source for piece in account.remembered):
             account.remembered = tuple(piece for piece in account.remembered if piece.source != source)
-            self.changed.add(slot)
+            self.mark(slot)
 
     def silent_since(self, revived_at: float, agent_ids: Iterable[str] | None = None) -> list[str]:
         """A REVIVE at `revived_at` brought nothing: drop what was let go before it, on the agents it could reach.
@@ -187,7 +200,7 @@ class Ledger:
                 kept = tuple(piece for piece in account.remembered if piece.since >= revived_at)
                 if len(kept) != len(account.remembered):
                     account.remembered = kept
-                    self.changed.add(account.slot)
+                    self.mark(account.slot)
                     dropped.append(agent.agent_id)
         return dropped
 
@@ -200,7 +213,7 @@ class Ledger:
             for offer_id in list(account.outstanding or ()):
                 self._take(offer_id)
             account.remembered = ()
-            self.changed.add(account.slot)
+            self.mark(account.slot)
         agent.gone_at = now
         if self._addresses.get(agent.address) == agent_id:
             del self._addresses[agent.address]
@@ -211,7 +224,7 @@ class Ledger:
             account.outstanding = None
             account.remembered = ()
             account.observed_at = None
-            self.changed.add(account.slot)
+            self.mark(account.slot)
         self._offers.clear()
 
     def forget_agent(self, agent_id: str) -> None:
@@ -219,7 +232,8 @@ class Ledger:
         agent = self.agents.pop(agent_id)
         for account in agent.accounts:
             del self.accounts[account.slot]
-            self.changed.discard(account.slot)
+            for watcher in self._watchers:
+                watcher.discard(account.slot)
 
     # -- what is free
 
@@ -274,17 +288,17 @@ class Ledger:
 
     def reserve(self, launch_id: str, slot: Slot, ask: Ask, now: float) -> None:
         self.reservations.reserve(launch_id, slot, ask, now)
-        self.changed.add(slot)
+        self.mark(slot)
 
     def release(self, launch_id: str) -> None:
         """The start is off, refused, running or over."""
         slot = self.reservations.release(launch_id)
         if slot is not None:
-            self.changed.add(slot)
+            self.mark(slot)
 
     def cut(self, launch_id: str, resources: Resources, task_id: str) -> None:
         """The start was cut from an offer: it is listed, not subtracted."""
-        self.changed.add(self.reservations.cut(launch_id, resources, task_id))
+        self.mark(self.reservations.cut(launch_id, resources, task_id))
 
     # -- within
 
@@ -321,13 +335,13 @@ class Ledger:
         resources = account.outstanding.pop(offer_id)
         if not account.outstanding:
             account.outstanding = None
-        self.changed.add(account.slot)
+        self.mark(account.slot)
         return account, resources
 
     def _remember(self, account: Account, resources: Resources, now: float, source: str) -> None:
         if resources:
             account.remembered = (*account.remembered, Remembered(resources, now, source))
-        self.changed.add(account.slot)
+        self.mark(account.slot)
 
     def validate(self) -> None:
         """Check the book against itself. Raises InvariantBroken."""

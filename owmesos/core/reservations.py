@@ -62,7 +62,7 @@ class Reservations:
         own = self.by_launch.get(but)
         if own is None or own.slot != slot or own.state is not ReservationState.DECIDED:
             return asks
-        return _minus(asks, own.ask)
+        return asks.minus(own.ask)
 
     def reserve(self, launch_id: str, slot: Slot, ask: Ask, now: float) -> None:
         if launch_id in self.by_launch:
@@ -126,7 +126,7 @@ class Reservations:
         return reservation.slot
 
     def _unsum(self, reservation: Reservation) -> None:
-        left = _minus(self._uncut.pop(reservation.slot), reservation.ask)
+        left = self._uncut.pop(reservation.slot).minus(reservation.ask)
         if left != Ask():
             self._uncut[reservation.slot] = left
 
@@ -141,13 +141,3 @@ class Reservations:
         stops = {r.launch_id for r in self.by_launch.values() if r.state is ReservationState.STOPPING}
         if stops != {launch_id for ids in self._stops.values() for launch_id in ids}:
             raise InvariantBroken("the index of stops is wrong")
-
-
-def _minus(asks: Ask, ask: Ask) -> Ask:
-    return Ask(
-        asks.milli_cpus - ask.milli_cpus,
-        asks.milli_mem - ask.milli_mem,
-        asks.milli_disk - ask.milli_disk,
-        asks.milli_gpus - ask.milli_gpus,
-        asks.ports - ask.ports,
-    )

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from owmesos.core.backoff import Backoff
+from owmesos.core.cluster_capacity import ClusterCapacity
+from owmesos.core.explanation import Exclusion
 from owmesos.core.launches import LaunchRecord, Queue
 from owmesos.core.ledger import Agent, Ledger
 from owmesos.core.lifecycle import Trigger
@@ -33,7 +35,7 @@ class SetAside(NamedTuple):
 
 
 class Books:
-    """`room` indexes what is available, `held` what an ACCEPT may take now. `closed` agents get no starts."""
+    """`capacity` knows what is available, `held` indexes what an ACCEPT may take now."""
 
     def __init__(self, settings: Settings, info: FrameworkInfo) -> None:
         self.settings = settings
@@ -45,18 +47,16 @@ class Books:
         self.queue = Queue()
         self.backoff = Backoff(settings.failed_starts, settings.backoff_first, settings.backoff_most)
         self.timers = Timers()
-        self.room = Placement(settings.strategy)
+        self.capacity = ClusterCapacity(self.ledger, settings.strategy)
         self.held = Placement(settings.strategy)
-        self.closed: set[str] = set()
         self.set_aside: SetAside | None = None
         self.tasks: dict[str, tuple[Slot, Resources]] = {}  # launch id → what its live task has
         self.used: dict[str, Resources] = {}  # agent id → the sum of our live tasks
         self.connected = False
         self.settled = False
         self.effects: list[Effect] = []
-        self._room_behind: set[Slot] = set()
-        self._held_behind: set[Slot] = set()
-        self._stats_behind: set[Slot] = set()
+        self._held_behind = self.ledger.watch()
+        self._stats_behind = self.ledger.watch()
         self._gone: set[str] = set()
 
     # -- effects
@@ -110,15 +110,16 @@ class Books:
 
     def judge(self, agent: Agent) -> None:
         """Whether `agent` may get starts."""
-        barred = (
-            agent.gone_at is not None
-            or agent.unavailability is not None
-            or self.backoff.until(agent.agent_id) is not None
-        )
-        if barred == (agent.agent_id in self.closed):
-            return
-        (self.closed.add if barred else self.closed.discard)(agent.agent_id)
-        self._stats_behind.update(account.slot for account in agent.accounts)
+        barred: Exclusion | None = None
+        if agent.unavailability is not None:
+            barred = "draining"
+        elif self.backoff.until(agent.agent_id) is not None:
+            barred = "backoff"
+        elif agent.gone_at is not None:
+            barred = "unknown"
+        if self.capacity.close(agent.agent_id, barred):
+            for account in agent.accounts:
+                self.ledger.mark(account.slot)
 
     def lose_agent(self, agent_id: str, now: float) -> None:
         """All its pieces go, and the stops on it are closed."""
@@ -147,15 +148,11 @@ class Books:
             elif now >= agent.gone_at + self.settings.keep_gone and agent_id not in self.used:
                 if any(r.slot.agent_id == agent_id for r in self.ledger.reservations.by_launch.values()):
                     continue
-                self._follow()
-                for behind in (self._room_behind, self._held_behind, self._stats_behind):
-                    behind.difference_update([account.slot for account in agent.accounts])
                 self.ledger.forget_agent(agent_id)
-                self.room.forget(agent_id)
+                self.capacity.forget(agent_id)
                 self.held.forget(agent_id)
                 self.offers.forget_agent(agent_id)
                 self.backoff.forget(agent_id)
-                self.closed.discard(agent_id)
                 self._gone.discard(agent_id)
         if self._gone:
             self.timers.set("forget agents", now + self.settings.keep_gone)
@@ -168,34 +165,17 @@ class Books:
             agent.hostname = hostname
             self.describe(agent)
         self.ledger.account(slot)
-        self.ledger.changed.add(slot)
+        self.ledger.mark(slot)
         return agent
 
     def describe(self, agent: Agent) -> None:
-        self.room.describe(agent.agent_id, agent.hostname, agent.attributes)
+        self.capacity.describe(agent)
         self.held.describe(agent.agent_id, agent.hostname, agent.attributes)
 
     # -- indices
 
-    def _follow(self) -> None:
-        changed = self.ledger.changed
-        if changed:
-            self._room_behind |= changed
-            self._held_behind |= changed
-            self._stats_behind |= changed
-            changed.clear()
-
-    def synced_room(self) -> Placement:
-        """The index of what is available, as of now."""
-        self._follow()
-        for slot in self._room_behind:
-            self.room.set(slot, self.ledger.available(slot))
-        self._room_behind.clear()
-        return self.room
-
     def synced_held(self) -> Placement:
         """The index of what is in hand, as of now."""
-        self._follow()
         for slot in self._held_behind:
             if self.ledger.offers_of(slot):
                 self.held.set(slot, self.ledger.held(slot))
@@ -212,7 +192,6 @@ class Books:
 
     def stats_update(self) -> NodeStatsUpdate | None:
         """What changed since it was last asked for."""
-        self._follow()
         if not self._stats_behind:
             return None
         changed: list[NodeStats] = []

@@ -120,7 +120,8 @@ class Intake:
         for seen in event.agents:
             agent = books.meet(Slot(seen.agent_id, books.info.roles[0]), seen.hostname)
             agent.total = seen.total
-            books.ledger.changed.update(account.slot for account in agent.accounts)
+            for account in agent.accounts:
+                books.ledger.mark(account.slot)
         for launch_id in sorted(self._to_measure):
             record = books.launches.get(launch_id)
             if record is not None and record.state.waiting and self._measured:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from owmesos.core.cluster_capacity import Either
 from owmesos.core.launches import LaunchRecord
 from owmesos.core.lifecycle import State, Trigger
 from owmesos.core.placement import Slot
@@ -80,7 +81,7 @@ class Matching:
         for record, skipped in books.queue.in_order():
             avoid: Container[str] = self._avoided(record)
             if full or record.alone:
-                avoid = _Either(avoid, {*full, *(s.agent_id for s in chosen if record.alone)})
+                avoid = Either(avoid, {*full, *(s.agent_id for s in chosen if record.alone)})
             slot = held.find(record.ask, record.constraints, avoid=avoid, roles=_roles(record))
             if slot is None:
                 if not record.alone and not self._is_favoured(record):
@@ -107,7 +108,7 @@ class Matching:
         infos, taken = [], NOTHING
         for record in records:
             extra = executor_ask(record.template)
-            own = record.ask if extra is None else _less(record.ask, extra)
+            own = record.ask if extra is None else record.ask.minus(extra)
             resources, named = cutter.cut(own)
             named_extra = cutter.cut(extra)[1] if extra is not None and extra != Ask() else []
             if extra is not None:
@@ -160,7 +161,7 @@ class Matching:
             if offer.slot.agent_id == aside:
                 continue
             books.ledger.let_go(offer_id, now)
-            why = "its agent gets no starts" if offer.slot.agent_id in books.closed else reason
+            why = "its agent gets no starts" if offer.slot.agent_id in books.capacity.closed else reason
             books.offers.end(offer_id, OfferState.DECLINED, now, reason=why, filter_s=refuse)
             declined.append(ID(offer_id))
         if declined:
@@ -171,7 +172,7 @@ class Matching:
     def _promise(self, now: float) -> bool:
         """Reserve remembered room for what waits, in order. True when any was."""
         books = self._books
-        room = books.synced_room()
+        room = books.capacity.index()
         promised = False
         for record, skipped in books.queue.in_order():
             if record.state is not State.PENDING:
@@ -183,7 +184,7 @@ class Matching:
                 continue
             record.step(Trigger.MATCHED, now, f"room is remembered on agent {slot.agent_id}; waiting for its offer")
             books.ledger.reserve(record.id, slot, record.ask, now)
-            room = books.synced_room()
+            room = books.capacity.index()
             promised = True
         return promised
 
@@ -197,8 +198,8 @@ class Matching:
         books = self._books
         aside = books.set_aside
         if aside is None or aside.launch_id == record.id:
-            return books.closed
-        return _Either(books.closed, {aside.agent_id})
+            return books.capacity.closed
+        return Either(books.capacity.closed, {aside.agent_id})
 
     def _aside(self, now: float) -> None:
         """Keep the time at which the head has waited long enough; end what is not needed any more."""
@@ -206,7 +207,7 @@ class Matching:
         aside = books.set_aside
         if aside is not None:
             favoured = books.launches.get(aside.launch_id)
-            if favoured is None or not favoured.state.waiting or aside.agent_id in books.closed:
+            if favoured is None or not favoured.state.waiting or aside.agent_id in books.capacity.closed:
                 self.end_aside(now)
         head = books.queue.head()
         if head is not None and books.set_aside is None:
@@ -253,7 +254,7 @@ class Matching:
         books = self._books
         best: tuple[int, str] | None = None
         for agent_id, agent in books.ledger.agents.items():
-            if agent_id in books.closed or not all(
+            if agent_id in books.capacity.closed or not all(
                 c.matches(agent.hostname, agent.attributes) for c in head.constraints
             ):
                 continue
@@ -276,32 +277,9 @@ class Matching:
         return None if best is None else best[1]
 
 
-class _Either:
-    """The union of two containers, without a copy."""
-
-    __slots__ = ("_first", "_second")
-
-    def __init__(self, first: Container[str], second: Container[str]) -> None:
-        self._first = first
-        self._second = second
-
-    def __contains__(self, item: object) -> bool:
-        return item in self._second or item in self._first
-
-
 def _roles(record: LaunchRecord) -> Container[str] | None:
     return None if record.launch.role is None else (record.launch.role,)
 
 
 def _scalars(ask: Ask) -> tuple[int, int, int, int]:
     return ask.milli_cpus, ask.milli_mem, ask.milli_disk, ask.milli_gpus
-
-
-def _less(ask: Ask, part: Ask) -> Ask:
-    return Ask(
-        ask.milli_cpus - part.milli_cpus,
-        ask.milli_mem - part.milli_mem,
-        ask.milli_disk - part.milli_disk,
-        ask.milli_gpus - part.milli_gpus,
-        ask.ports - part.ports,
-    )

@@ -18,6 +18,8 @@ from owmesos.mesos.books import Books
 from owmesos.mesos.messages import Revive, Suppress, UpdateFramework
 from owmesos.mesos.offer_constraints import only_hosts
 
+_ROUNDING = 1e-6  # of a token: seconds of the epoch are exact to a quarter of a microsecond
+
 
 class _Revived(msgspec.Struct):
     """A REVIVE that was sent at `at` and is to be judged at `until`; `agents` None when it was wide."""
@@ -104,7 +106,7 @@ class Revival:
         if not self._answered and now < self._last + settings.revive_gap:
             books.timers.set("revive", self._last + settings.revive_gap)
             return
-        if self._tokens < 1 - 1e-9:
+        if self._tokens < 1 - _ROUNDING:
             books.timers.set("revive", now + (1 - self._tokens) / settings.revive_rate)
             return
         self._tokens -= 1
@@ -131,11 +133,11 @@ class Revival:
         for reservation in books.ledger.reservations.by_launch.values():
             if books.launches[reservation.launch_id].state is State.RESERVED:
                 chosen[reservation.slot.agent_id] = None
-        room = books.synced_room()
+        room = books.capacity.index()
         for shape in books.queue.shapes():
             roles = None if shape.role is None else (shape.role,)
             found = room.candidates(
-                shape.ask, shape.constraints, avoid=books.closed, roles=roles, limit=settings.narrow_least
+                shape.ask, shape.constraints, avoid=books.capacity.closed, roles=roles, limit=settings.narrow_least
             )
             chosen.update((slot.agent_id, None) for slot in found)
         if any(record.state is State.PENDING for record in books.queue):

@@ -71,7 +71,7 @@ def a_stop_is_credited_before_its_room_is_seen(patch: pytest.MonkeyPatch) -> Non
         if record.kill_requested_at is not None and record.slot is not None and record.resources is not None:
             account = self._books.ledger.account(record.slot)
             account.remembered += (Remembered(record.resources, args[-2], "stop"),)
-            self._books.ledger.changed.add(record.slot)
+            self._books.ledger.mark(record.slot)
 
     wrap(patch, Statuses, "_over", over)
 

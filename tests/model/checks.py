@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.model.world import World
 
 _STARTS = (ReservationState.CUT, ReservationState.OVERDUE)
-_SLACK = 1e-6
+_SLACK = 1e-5  # of a second, and of a token
 
 
 class Checks:
@@ -197,7 +197,7 @@ class Checks:
 
     def _tokens_now(self) -> float:
         gained = (self._world.now - self._filled_at) * self._settings.revive_rate
-        return min(self._settings.revive_burst, self._tokens + gained) + _SLACK
+        return min(self._settings.revive_burst, self._tokens + gained) - _SLACK
 
     def _is_need(self, event: Event) -> bool:
         if isinstance(event, Submit):

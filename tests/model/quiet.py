@@ -77,7 +77,7 @@ def fits(world: World, record: LaunchRecord) -> bool:
     master, books = world.master, world.scheduler.books
     for agent in master.agents.values():
         known = books.ledger.agents.get(agent.agent_id)
-        if agent.link is not Link.UP or known is None or agent.agent_id in books.closed:
+        if agent.link is not Link.UP or known is None or agent.agent_id in books.capacity.closed:
             continue
         if not all(each.matches(agent.host, known.attributes) for each in record.constraints):
             continue

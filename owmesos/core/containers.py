@@ -1,0 +1,256 @@
+"""The containers that the pool knows: their states as one table, and the indices that decisions ask.
+
+Theory of operation. A container starts without a run (late binding): once it is started it is PREWARMED, whoever it was
+started for, and takes the oldest waiting run that fits. The first run initializes it (WARMING); from then on it serves
+one action in one namespace, up to the action's concurrency at once (WARM while there is room, BUSY when not). Today's
+invoker scans all containers for each run; here every question is a look into an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+from sortedcontainers import SortedDict
+
+from owmesos.core.placement import Slot
+from owmesos.errors import InvariantBroken
+from owmesos.resources import Ask
+
+NEVER = float("inf")
+
+
+class ContainerState(str, Enum):
+    """As `owmesos containers` shows it."""
+
+    STARTING = "starting"
+    PREWARMED = "prewarmed"
+    WARMING = "warming"
+    WARM = "warm"
+    BUSY = "busy"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+class Step(str, Enum):
+    """What happens to a container."""
+
+    STARTED = "started"
+    ASSIGNED = "assigned"
+    INITIALIZED = "initialized"
+    FILLED = "filled"
+    EASED = "eased"
+    STOPPED = "stopped"
+    GONE = "gone"
+
+
+_ENDS = {Step.STOPPED: ContainerState.STOPPING, Step.GONE: ContainerState.GONE}
+STEPS: dict[ContainerState, dict[Step, ContainerState]] = {
+    ContainerState.STARTING: {Step.STARTED: ContainerState.PREWARMED, **_ENDS},
+    ContainerState.PREWARMED: {Step.ASSIGNED: ContainerState.WARMING, **_ENDS},
+    ContainerState.WARMING: {Step.INITIALIZED: ContainerState.WARM, **_ENDS},
+    ContainerState.WARM: {Step.FILLED: ContainerState.BUSY, **_ENDS},
+    ContainerState.BUSY: {Step.EASED: ContainerState.WARM, **_ENDS},
+    ContainerState.STOPPING: {Step.GONE: ContainerState.GONE},
+    ContainerState.GONE: {},
+}
+
+
+class Shape(NamedTuple):
+    """What a container is before it is initialized: a run fits one of exactly its kind, memory and image.
+
+    `memory` in MB; `image` only for blackbox actions.
+    """
+
+    kind: str
+    memory: int
+    image: str | None = None
+
+
+class Action(msgspec.Struct, frozen=True, gc=False):
+    """An action as the pool needs it. `timeout` in seconds, `concurrency` how many runs one container takes at once."""
+
+    name: str
+    version: str
+    shape: Shape
+    concurrency: int = 1
+    timeout: float = 60.0
+
+
+class ActionKey(NamedTuple):
+    """Whose runs a warm container serves. The revision of the document plays no part (OpenWhisk, ContainerPool)."""
+
+    namespace: str
+    name: str
+    version: str
+
+
+class Container(msgspec.Struct):
+    """One container. Times in seconds; `wanted_by` is the run that it was started for, while that waits."""
+
+    id: str
+    shape: Shape
+    ask: Ask
+    slot: Slot
+    created_at: float
+    state: ContainerState = ContainerState.STARTING
+    address: str | None = None
+    key: ActionKey | None = None
+    concurrency: int = 1
+    timeout: float = 0.0
+    active: int = 0
+    last_used: float = 0.0
+    expires_at: float = NEVER
+    prewarm: bool = False
+    wanted_by: str | None = None
+    replaces: bool = False
+    doomed: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """It could be stopped without anybody noticing."""
+        if self.state is ContainerState.PREWARMED:
+            return True
+        return self.state is ContainerState.WARM and self.active == 0
+
+    @property
+    def spare(self) -> bool:
+        """It can take another run of its action."""
+        return (
+            self.state in (ContainerState.WARM, ContainerState.WARMING)
+            and self.active < self.concurrency
+            and not self.doomed
+        )
+
+    def step(self, step: Step) -> None:
+        """Raises InvariantBroken when the table does not have it, and then nothing changed."""
+        to = STEPS[self.state].get(step)
+        if to is None:
+            raise InvariantBroken(f"container {self.id} cannot be {step.value} while {self.state.value}")
+        self.state = to
+
+
+class Containers:
+    """All that are not gone. Whoever changes a container does it between `lift` and `put`."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Container] = {}
+        self.starting: dict[str, Container] = {}
+        self.on_agent: dict[str, dict[str, Container]] = {}
+        self.idle_on: dict[Slot, dict[str, Container]] = {}
+        self.memory = 0  # MB, of all that are not gone
+        self.changed: set[Slot] = set()  # where the idle ones, or all, changed
+        self._warm: dict[ActionKey, dict[str, Container]] = {}
+        self._warming: dict[ActionKey, dict[str, Container]] = {}
+        self._prewarmed: dict[Shape, SortedDict[tuple[float, str], Container]] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def __iter__(self) -> Iterator[Container]:
+        return iter(list(self.by_id.values()))
+
+    def put(self, container: Container) -> None:
+        """Into every index that its state belongs to. The one put last is found first: the others may grow old."""
+        if container.state is ContainerState.GONE:
+            return
+        if container.id not in self.by_id:
+            self.memory += container.shape.memory
+        self.by_id[container.id] = container
+        self.on_agent.setdefault(container.slot.agent_id, {})[container.id] = container
+        self.changed.add(container.slot)
+        state = container.state
+        if state is ContainerState.STARTING:
+            self.starting[container.id] = container
+        elif state is ContainerState.PREWARMED:
+            if not container.doomed:
+                same = self._prewarmed.setdefault(container.shape, SortedDict())
+                same[(container.expires_at, container.id)] = container
+        elif container.spare:
+            assert container.key is not None
+            ready = self._warm if state is ContainerState.WARM else self._warming
+            ready.setdefault(container.key, {})[container.id] = container
+        if container.idle:
+            self.idle_on.setdefault(container.slot, {})[container.id] = container
+
+    def lift(self, container: Container) -> None:
+        """Out of every index but `by_id`, to be changed."""
+        self.starting.pop(container.id, None)
+        _drop(self.idle_on, container.slot, container.id)
+        _drop(self.on_agent, container.slot.agent_id, container.id)
+        if container.key is not None:
+            _drop(self._warm, container.key, container.id)
+            _drop(self._warming, container.key, container.id)
+        _drop(self._prewarmed, container.shape, (container.expires_at, container.id))
+        self.changed.add(container.slot)
+
+    def drop(self, container: Container) -> None:
+        """It is gone."""
+        self.lift(container)
+        if self.by_id.pop(container.id, None) is not None:
+            self.memory -= container.shape.memory
+
+    def warm(self, key: ActionKey, avoid: str | None = None) -> Container | None:
+        """A warm container of the action with room, the last used first; else one that is still warming."""
+        for ready in (self._warm, self._warming):
+            same = ready.get(key)
+            if same:
+                for container in reversed(same.values()):
+                    if container.slot.agent_id != avoid:
+                        return container
+        return None
+
+    def prewarmed(self, shape: Shape, avoid: str | None = None) -> Container | None:
+        """The prewarmed container of the shape that expires first."""
+        same = self._prewarmed.get(shape)
+        if same:
+            for container in same.values():
+                if container.slot.agent_id != avoid:
+                    return container
+        return None
+
+    def prewarmed_count(self, shape: Shape) -> int:
+        """Prewarmed ones, and those that are started to be."""
+        starting = sum(1 for container in self.starting.values() if container.prewarm and container.shape == shape)
+        return len(self._prewarmed.get(shape, ())) + starting
+
+    def idle_slots(self) -> Iterator[Slot]:
+        return iter(self.idle_on)
+
+    def validate(self) -> None:
+        """Every index holds exactly what it should. Raises InvariantBroken."""
+        if self.memory != sum(container.shape.memory for container in self.by_id.values()):
+            raise InvariantBroken("the pool's memory is not the sum of its containers'")
+        for container in self.by_id.values():
+            self._validate_one(container)
+        for name, index in (("warm", self._warm), ("warming", self._warming), ("idle", self.idle_on)):
+            for ids in index.values():
+                if any(self.by_id.get(i) is not container for i, container in ids.items()):
+                    raise InvariantBroken(f"the {name} containers hold one that is gone")
+
+    def _validate_one(self, container: Container) -> None:
+        where = f"container {container.id} is {container.state.value}"
+        if container.active < 0 or container.active > max(1, container.concurrency):
+            raise InvariantBroken(f"{where} and has {container.active} runs")
+        full = container.active >= container.concurrency
+        if (container.state is ContainerState.BUSY) != (full and container.state in _SERVING):
+            raise InvariantBroken(f"{where} with {container.active} of {container.concurrency} runs")
+        if container.idle != (container.id in self.idle_on.get(container.slot, {})):
+            raise InvariantBroken(f"{where} and stands wrong among the idle")
+        if (container.state is ContainerState.STARTING) != (container.id in self.starting):
+            raise InvariantBroken(f"{where} and stands wrong among the starting")
+        warm = container.key is not None and container.id in self._warm.get(container.key, {})
+        if warm != (container.state is ContainerState.WARM and container.spare):
+            raise InvariantBroken(f"{where} and stands wrong among the warm")
+
+
+_SERVING = (ContainerState.WARM, ContainerState.BUSY)
+
+
+def _drop(index, key, item) -> None:  # type: ignore[no-untyped-def]
+    """Take `item` out of `index[key]`, and the key when nothing is left."""
+    same = index.get(key)
+    if same is not None and same.pop(item, None) is not None and not same:
+        del index[key]

@@ -1,0 +1,379 @@
+"""The container pool: which run gets which container, which containers start, and which stop to make room.
+
+Theory of operation. Run order: a warm container of the same action and namespace with room, then a prewarmed one of
+the same kind and memory, then a cold start if one agent has room, then make room and wait. The first two are never
+gated by the cluster's capacity. A cold start is reserved when it is decided. What waits stands in the run buffer:
+health tests first, then in order; runs that can go warm pass a blocked head, and later cold runs may use agents that
+are not set aside for it.
+
+`handle` writes an event into the books; then one pass decides, whatever the event was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from owmesos.core.capacity import Capacity
+from owmesos.core.containers import NEVER, Container, Containers, ContainerState, Shape, Step
+from owmesos.core.eviction import Eviction
+from owmesos.core.explanation import Explanation
+from owmesos.core.node_stats import NodeStatsUpdate
+from owmesos.core.placement import Slot
+from owmesos.core.pool_books import PoolBooks
+from owmesos.core.pool_events import (
+    Backpressure,
+    ContainerStarted,
+    ContainerStopped,
+    Dispatch,
+    FeedMore,
+    Initialized,
+    PoolEffect,
+    Reschedule,
+    Run,
+    RunDone,
+    RunFailed,
+    StartFailed,
+    StartKind,
+    StartRefused,
+    WaitingForRoom,
+)
+from owmesos.core.pool_settings import PoolSettings
+from owmesos.core.prewarm import Prewarming, PrewarmSetting
+from owmesos.core.run_buffer import BEFORE_ALL, Waiting
+from owmesos.core.starts import Starts
+
+
+class Pool:
+    """One invoker's pool. Books may be read at any time between events."""
+
+    def __init__(
+        self,
+        capacity: Capacity,
+        settings: PoolSettings | None = None,
+        prewarm: tuple[PrewarmSetting, ...] = (),
+        *,
+        prefix: str = "c",
+    ) -> None:
+        self.books = PoolBooks(capacity, settings or PoolSettings())
+        self.containers: Containers = self.books.containers
+        self._starts = Starts(self.books, prefix)
+        self._eviction = Eviction(self.books)
+        self._prewarming = Prewarming(self.books, self._starts, prewarm)
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            Run: self._run,
+            Initialized: self._initialized,
+            RunDone: self._done,
+            Reschedule: self._reschedule,
+            ContainerStarted: self._started,
+            ContainerStopped: self._stopped,
+            StartRefused: self._start_refused,
+            StartFailed: self._start_failed,
+        }
+        self._timed: dict[str, Callable[[str, float], None]] = {
+            "idle": self._idle_too_long,
+            "max wait": self._waited_too_long,
+            "prewarm": lambda subject, now: self._prewarming.check(now),
+        }
+
+    def handle(self, event: object, now: float) -> list[PoolEffect]:
+        """The event is written into the books; what is to be done comes back, in order. `now` in seconds.
+
+        An event without a rule of its own (NodeStatsUpdate, Tick) only makes the pass look again.
+        """
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event, now)
+        for key in self.books.timers.due(now):
+            name, subject = key if isinstance(key, tuple) else (key, "")
+            action = self._timed.get(name)
+            if action is not None:
+                action(subject, now)
+        if isinstance(event, NodeStatsUpdate):
+            self._prewarming.room_was_seen(now)
+        self._pass(now)
+        return self.books.take_effects()
+
+    def next_wake(self) -> float | None:
+        return self.books.timers.next()
+
+    def explain(self, run_id: str) -> Explanation | None:
+        """Why a run waits; None when it does not."""
+        waiting = self.books.buffer.by_id.get(run_id)
+        return self.books.explain(waiting) if waiting is not None else None
+
+    def validate(self) -> None:
+        """Raises InvariantBroken."""
+        self.books.validate()
+
+    # -- runs
+
+    def _run(self, event: Run, now: float) -> None:
+        books = self.books
+        waiting = books.arrived(event, now)
+        if books.buffer.oldest_of_key(waiting.key) is None or event.health:
+            container, kind = self._ready_for(waiting)
+            if container is not None:
+                self._dispatch(waiting, container, kind, now, buffered=False)
+                return
+        books.buffer.add(waiting)
+        books.timers.set(("max wait", event.run_id), now + books.settings.waits_at_most(event.action))
+        self._starts.share(waiting)
+
+    def _ready_for(self, waiting: Waiting) -> tuple[Container | None, StartKind]:
+        """Warm, else prewarmed. A container on an agent that is draining for the head takes no new runs."""
+        books = self.books
+        avoid = books.draining_agent()
+        container = books.containers.warm(waiting.key, avoid)
+        if container is not None:
+            warm = container.state is ContainerState.WARM
+            return container, StartKind.WARMED if warm else StartKind.WARMING
+        return books.containers.prewarmed(waiting.shape, avoid), StartKind.PREWARMED
+
+    def _dispatch(self, waiting: Waiting, container: Container, kind: StartKind, now: float, *, buffered: bool) -> None:
+        books, action = self.books, waiting.run.action
+        if buffered:
+            books.buffer.remove(waiting)
+            books.timers.cancel(("max wait", waiting.run.run_id))
+            self._starts.served(waiting)
+        books.containers.lift(container)
+        initialize = container.state is ContainerState.PREWARMED
+        if initialize:
+            container.step(Step.ASSIGNED)
+            container.key, container.concurrency = waiting.key, action.concurrency
+            container.expires_at, container.prewarm = NEVER, False
+        container.timeout = action.timeout
+        container.active += 1
+        container.last_used = now
+        if container.state is ContainerState.WARM and container.active >= container.concurrency:
+            container.step(Step.FILLED)
+        books.containers.put(container)
+        books.running[waiting.run.run_id] = (container.id, waiting)
+        books.emit(Dispatch(waiting.run.run_id, container.id, kind, initialize))
+        books.emit(FeedMore())
+        if kind in (StartKind.COLD, StartKind.RECREATED):
+            self._prewarming.cold_started(waiting.shape)
+
+    def _initialized(self, event: Initialized, now: float) -> None:
+        container = self.containers.by_id.get(event.container_id)
+        if container is not None and container.state is ContainerState.WARMING:
+            self.containers.lift(container)
+            self._warmed_up(container)
+            self.containers.put(container)
+            self._feed_container(container, now)
+
+    @staticmethod
+    def _warmed_up(container: Container) -> None:
+        container.step(Step.INITIALIZED)
+        if container.active >= container.concurrency:
+            container.step(Step.FILLED)
+
+    def _done(self, event: RunDone, now: float) -> None:
+        books = self.books
+        known = books.running.pop(event.run_id, None)
+        container = books.containers.by_id.get(event.container_id)
+        if known is None or container is None or known[0] != event.container_id:
+            return  # it ended while its container was being lost: the loss was told
+        books.containers.lift(container)
+        if container.state is ContainerState.WARMING and event.reuse:
+            self._warmed_up(container)
+        container.active -= 1
+        container.last_used = now
+        if container.state is ContainerState.BUSY:
+            container.step(Step.EASED)
+        if not event.reuse:
+            container.doomed = True
+        books.containers.put(container)
+        if container.doomed:
+            if container.active == 0 and container.state is not ContainerState.STOPPING:
+                self.books.stop(container, "it must not serve again", now)
+            return
+        books.timers.set_earliest(("idle", container.id), now + books.settings.idle_timeout)
+        self._feed_container(container, now)
+
+    def _feed_container(self, container: Container, now: float) -> None:
+        """A container can take runs: the oldest that fit, as many as it takes."""
+        books = self.books
+        while container.slot.agent_id != books.draining_agent():
+            if container.state is ContainerState.PREWARMED:
+                waiting = books.buffer.oldest_of_shape(container.shape)
+                kind = StartKind.PREWARMED if container.prewarm else StartKind.COLD
+                if container.replaces:
+                    kind = StartKind.RECREATED
+            elif container.spare and container.key is not None:
+                waiting = books.buffer.oldest_of_key(container.key)
+                kind = StartKind.WARMED if container.state is ContainerState.WARM else StartKind.WARMING
+            else:
+                return
+            if waiting is None:
+                return
+            self._dispatch(waiting, container, kind, now, buffered=True)
+
+    def _reschedule(self, event: Reschedule, now: float) -> None:
+        """The run was not taken: it stands where it stood. Its container is dropped, and told to stop."""
+        books = self.books
+        known = books.running.pop(event.run_id, None)
+        container = books.containers.by_id.get(event.container_id)
+        if container is not None and container.state is not ContainerState.STOPPING:
+            books.containers.lift(container)
+            container.active = max(0, container.active - 1)
+            container.doomed = True
+            if container.state is ContainerState.BUSY:
+                container.step(Step.EASED)
+            books.containers.put(container)
+            if container.active == 0:
+                books.stop(container, "it could not be reached", now)
+        if known is not None:
+            self._back(known[1], now)
+
+    def _back(self, waiting: Waiting, now: float) -> None:
+        books = self.books
+        waiting.covered_by = None
+        books.buffer.add(waiting)
+        books.timers.set(
+            ("max wait", waiting.run.run_id), waiting.received_at + books.settings.waits_at_most(waiting.run.action)
+        )
+
+    def _waited_too_long(self, run_id: str, now: float) -> None:
+        books = self.books
+        waiting = books.buffer.by_id.get(run_id)
+        if waiting is None:
+            return
+        why = books.explain(waiting).summary if waiting.covered_by is None else "its container is still starting"
+        self._fail(waiting, f"no container within {now - waiting.received_at:.0f} s: {why}")
+
+    def _fail(self, waiting: Waiting, message: str) -> None:
+        books = self.books
+        books.buffer.remove(waiting)
+        books.timers.cancel(("max wait", waiting.run.run_id))
+        self._starts.served(waiting)
+        books.emit(RunFailed(waiting.run.run_id, message))
+        books.emit(FeedMore())
+
+    # -- containers
+
+    def _started(self, event: ContainerStarted, now: float) -> None:
+        books = self.books
+        container = books.containers.by_id.get(event.container_id)
+        if container is None or container.state is not ContainerState.STARTING:
+            return
+        if not books.capacity.credits_stops:
+            books.capacity.release(container.id)
+        books.containers.lift(container)
+        container.slot, container.address = event.slot, event.address
+        container.step(Step.STARTED)
+        container.last_used = now
+        container.expires_at = self._prewarming.expiry(container, now)
+        books.containers.put(container)
+        self._starts.ended(container)
+        books.timers.set_earliest(("idle", container.id), now + books.settings.idle_timeout)
+        self._feed_container(container, now)
+        self._starts.uncover(container.id)
+
+    def _stopped(self, event: ContainerStopped, now: float) -> None:
+        """Gone, whether we stopped it or not. Runs on it are the container's own business to end or to reschedule."""
+        books = self.books
+        container = books.containers.by_id.get(event.container_id)
+        if container is None:
+            return
+        starting = container.state is ContainerState.STARTING
+        books.gone(container, now)
+        if starting:
+            self._starts.failed(container, event.reason)
+        self._prewarming.removed(container, now)
+
+    def _start_refused(self, event: StartRefused, now: float) -> None:
+        """No failure of anybody: the run keeps its old place, and nothing is acknowledged."""
+        container = self.books.containers.by_id.get(event.container_id)
+        if container is not None:
+            self.books.gone(container, now)
+            self._starts.refused(container, event.reason)
+
+    def _start_failed(self, event: StartFailed, now: float) -> None:
+        container = self.books.containers.by_id.get(event.container_id)
+        if container is None:
+            return
+        self.books.gone(container, now)
+        for waiting in self._starts.failed(container, event.reason):
+            if waiting.attempts >= self.books.settings.start_attempts:
+                self._fail(waiting, f"its container did not start {waiting.attempts} times, lastly: {event.reason}")
+
+    def _idle_too_long(self, container_id: str, now: float) -> None:
+        books = self.books
+        container = books.containers.by_id.get(container_id)
+        if container is None or container.state in (ContainerState.STOPPING, ContainerState.STARTING):
+            return
+        over_at = container.last_used + books.settings.idle_timeout
+        kept = container.state is ContainerState.PREWARMED and container.prewarm
+        if not container.idle or kept or now < over_at:
+            books.timers.set(("idle", container_id), max(over_at, now + books.settings.idle_timeout / 10))
+            return
+        books.stop(container, "idle for too long", now)
+
+    # -- the pass
+
+    def _pass(self, now: float) -> None:
+        books = self.books
+        if books.freed:
+            books.freed = False
+            self._feed_all(now)
+        blocked = self._cold(now)
+        self._eviction.run(blocked, now)
+        if books.freed:
+            books.freed = False
+            self._feed_all(now)
+        if not books.buffer:
+            self._prewarming.run(now)
+        books.tell(WaitingForRoom(blocked is not None))
+        pressure = books.settings.pressure_after
+        if pressure is not None:
+            oldest = books.buffer.oldest()
+            late = blocked is not None and oldest is not None and now - oldest.received_at >= pressure
+            books.tell(Backpressure(late))
+            if blocked is not None and oldest is not None and not late:
+                books.timers.set_earliest("pressure", oldest.received_at + pressure)
+
+    def _feed_all(self, now: float) -> None:
+        """An agent is no longer draining: its containers take runs again."""
+        books = self.books
+        for waiting in books.buffer:
+            container, kind = self._ready_for(waiting)
+            if container is not None:
+                self._dispatch(waiting, container, kind, now, buffered=True)
+
+    def _cold(self, now: float) -> Waiting | None:
+        """Start what is launchable, in order. The head, if it is blocked for want of room."""
+        books = self.books
+        skipped: set[Shape] = set()
+        blocked: Waiting | None = None
+        place = BEFORE_ALL
+        while (waiting := books.buffer.bare_after(place, skipped)) is not None:
+            place = waiting.place
+            if not self._starts.may_start(now):
+                break
+            slot = self._launchable(waiting)
+            if slot is not None:
+                recreated = books.is_aside(waiting, slot)
+                self._starts.start(waiting.shape, slot, now, for_run=waiting, replaces=recreated)
+                continue
+            skipped.add(waiting.shape)
+            if blocked is None and not waiting.run.health and not self._throttled(waiting):
+                blocked = waiting
+        return blocked
+
+    def _launchable(self, waiting: Waiting) -> Slot | None:
+        """Where the run's container can start now. A health test gets room that is set aside only if all else fails."""
+        books = self.books
+        ask, constraints = books.settings.ask(waiting.shape), books.settings.constraints_of(waiting.shape)
+        slot = books.capacity.find(ask, constraints, avoid=self._starts.avoided(books.aside_of_others(waiting)))
+        if slot is None and waiting.run.health:
+            slot = books.capacity.find(ask, constraints, avoid=self._starts.avoided(None))
+        return slot
+
+    def _throttled(self, waiting: Waiting) -> bool:
+        """There is room, but enough starts are under way on the agents that have it."""
+        books = self.books
+        aside = books.aside_of_others(waiting)
+        avoid = () if aside is None else (aside,)
+        ask, constraints = books.settings.ask(waiting.shape), books.settings.constraints_of(waiting.shape)
+        return books.capacity.find(ask, constraints, avoid=avoid) is not None

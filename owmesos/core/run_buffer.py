@@ -1,0 +1,155 @@
+"""The run buffer: the runs that have no container yet, in the order in which they came.
+
+A run keeps its place for life: one that comes back (its start was refused, its container died before /run) stands where
+it stood. Late binding: a container that starts for a run *covers* it, so that no second one is started; but whichever
+fitting container is ready first takes the oldest run. So coverage moves; it never binds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from sortedcontainers import SortedDict
+
+from owmesos.core.containers import ActionKey, Shape
+from owmesos.core.pool_events import Run
+from owmesos.errors import InvariantBroken
+
+BEFORE_ALL = -(2**62)
+
+
+class Waiting(msgspec.Struct):
+    """A run that waits. `covered_by` is the starting container that it may get; `attempts` counts failed starts."""
+
+    run: Run
+    place: int
+    key: ActionKey
+    received_at: float
+    covered_by: str | None = None
+    attempts: int = 0
+    reason: str | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return self.run.action.shape
+
+
+class RunBuffer:
+    """Indexed by everything that is asked: by action, by shape, and those that nothing covers."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Waiting] = {}
+        self._by_key: dict[ActionKey, SortedDict[int, Waiting]] = {}
+        self._by_shape: dict[Shape, SortedDict[int, Waiting]] = {}
+        self._bare: dict[Shape, SortedDict[int, Waiting]] = {}
+        self._bare_places: SortedDict[int, Waiting] = SortedDict()
+        self._all: SortedDict[int, Waiting] = SortedDict()
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return iter(list(self._all.values()))
+
+    def add(self, waiting: Waiting) -> None:
+        if waiting.run.run_id in self.by_id:
+            raise InvariantBroken(f"run {waiting.run.run_id} waits twice")
+        self.by_id[waiting.run.run_id] = waiting
+        self._all[waiting.place] = waiting
+        self._by_key.setdefault(waiting.key, SortedDict())[waiting.place] = waiting
+        self._by_shape.setdefault(waiting.shape, SortedDict())[waiting.place] = waiting
+        if waiting.covered_by is None:
+            self._bear(waiting)
+
+    def remove(self, waiting: Waiting) -> None:
+        del self.by_id[waiting.run.run_id]
+        del self._all[waiting.place]
+        _take(self._by_key, waiting.key, waiting.place)
+        _take(self._by_shape, waiting.shape, waiting.place)
+        if waiting.covered_by is None:
+            self._cover(waiting)
+
+    def cover(self, waiting: Waiting, container_id: str) -> None:
+        """A container starts that it may get."""
+        if waiting.covered_by is None:
+            self._cover(waiting)
+        waiting.covered_by = container_id
+
+    def uncover(self, waiting: Waiting) -> None:
+        """Nothing starts for it any more."""
+        if waiting.covered_by is not None:
+            waiting.covered_by = None
+            self._bear(waiting)
+
+    def oldest(self) -> Waiting | None:
+        return self._all.peekitem(0)[1] if self._all else None
+
+    def head(self) -> Waiting | None:
+        """The oldest that nothing covers; a health test before all others."""
+        return self._bare_places.peekitem(0)[1] if self._bare_places else None
+
+    def oldest_of_key(self, key: ActionKey) -> Waiting | None:
+        return _first(self._by_key, key)
+
+    def oldest_of_shape(self, shape: Shape) -> Waiting | None:
+        return _first(self._by_shape, shape)
+
+    def bare_of_shape(self, shape: Shape) -> Waiting | None:
+        return _first(self._bare, shape)
+
+    def bare_of_key(self, key: ActionKey) -> Iterator[Waiting]:
+        """Those of the action that nothing covers, oldest first."""
+        return (waiting for waiting in self._by_key.get(key, SortedDict()).values() if waiting.covered_by is None)
+
+    def bare(self) -> Iterator[Shape]:
+        """The shapes of which some run is covered by nothing."""
+        return iter(list(self._bare))
+
+    def bare_after(self, place: int, skipped: set[Shape]) -> Waiting | None:
+        """The oldest that nothing covers, after `place`, whose shape is not in `skipped`."""
+        best: Waiting | None = None
+        for shape, places in self._bare.items():
+            if shape in skipped:
+                continue
+            index = places.bisect_right(place)
+            if index < len(places):
+                waiting = places.peekitem(index)[1]
+                if best is None or waiting.place < best.place:
+                    best = waiting
+        return best
+
+    def keys(self) -> list[ActionKey]:
+        return list(self._by_key)
+
+    def shapes(self) -> list[Shape]:
+        return list(self._by_shape)
+
+    def _bear(self, waiting: Waiting) -> None:
+        self._bare.setdefault(waiting.shape, SortedDict())[waiting.place] = waiting
+        self._bare_places[waiting.place] = waiting
+
+    def _cover(self, waiting: Waiting) -> None:
+        _take(self._bare, waiting.shape, waiting.place)
+        del self._bare_places[waiting.place]
+
+    def validate(self) -> None:
+        """Raises InvariantBroken when an index is not what the runs say."""
+        bare = {waiting.place for waiting in self.by_id.values() if waiting.covered_by is None}
+        if bare != set(self._bare_places):
+            raise InvariantBroken("the runs that nothing covers are not those that are listed so")
+        for index in (self._by_key, self._by_shape):
+            if sorted(place for places in index.values() for place in places) != sorted(self._all):
+                raise InvariantBroken("an index of the run buffer lacks a run")
+
+
+def _first(index, key) -> Waiting | None:  # type: ignore[no-untyped-def]
+    places = index.get(key)
+    return places.peekitem(0)[1] if places else None
+
+
+def _take(index, key, place: int) -> None:  # type: ignore[no-untyped-def]
+    places = index[key]
+    del places[place]
+    if not places:
+        del index[key]
