@@ -1,0 +1,1 @@
+"""What pymesos needs of http-parser; see `http_parser.http`."""
