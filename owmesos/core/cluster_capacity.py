@@ -12,6 +12,7 @@ from owmesos.core.constraints import Constraint
 from owmesos.core.explanation import Exclusion, Explanation, SlotFacts, explain
 from owmesos.core.ledger import Agent, Ledger
 from owmesos.core.placement import Placement, Slot, Strategy
+from owmesos.core.reservations import ReservationState
 from owmesos.resources import Ask, Resources
 
 
@@ -82,7 +83,10 @@ class ClusterCapacity:
         self.ledger.reserve(container_id, slot, ask, now)
 
     def release(self, container_id: str) -> None:
-        self.ledger.release(container_id)
+        """Only what is not cut from an offer yet: the rest is the ledger's owner's."""
+        reservation = self.ledger.reservations.get(container_id)
+        if reservation is not None and reservation.state is ReservationState.DECIDED:
+            self.ledger.release(container_id)
 
     def explain(
         self,

@@ -37,7 +37,8 @@ class LaunchRecord(msgspec.Struct):
 
     `template` is the cluster manager's own form of the task, as JSON, without what an attempt adds. `attempts` counts
     task ids; `alone` asks for an ACCEPT of its own after the master refused one that held it.
-    `given_up` says that the launch ended while its last task may still live.
+    `given_up` says that the launch ended while its last task may still live. A `managed` launch is decided on by the
+    pool: when it cannot be placed it ends, and the pool decides again.
     """
 
     id: str
@@ -64,6 +65,7 @@ class LaunchRecord(msgspec.Struct):
     overdue: bool = False
     alone: bool = False
     given_up: bool = False
+    managed: bool = False
     reason: str | None = None
     message: str | None = None
     story: list[StoryLine] = []

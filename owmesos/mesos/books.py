@@ -53,11 +53,23 @@ class Books:
         self.tasks: dict[str, tuple[Slot, Resources]] = {}  # launch id → what its live task has
         self.used: dict[str, Resources] = {}  # agent id → the sum of our live tasks
         self.connected = False
-        self.settled = False
+        self.pool_waits = False
+        self.pool_holds: str | None = None  # the agent whose offers the pool wants to be held
+        self.refused: list[LaunchRecord] = []  # managed launches whose room was not there: they end with this step
         self.effects: list[Effect] = []
         self._held_behind = self.ledger.watch()
         self._stats_behind = self.ledger.watch()
         self._gone: set[str] = set()
+
+    @property
+    def anything_waits(self) -> bool:
+        """For room: a launch, or a run in the pool."""
+        return bool(self.queue) or self.pool_waits
+
+    @property
+    def settled(self) -> bool:
+        """Offers had the time to come since we subscribed: from now on silence means that nothing is free."""
+        return self.capacity.settled
 
     # -- effects
 
@@ -81,6 +93,8 @@ class Books:
         record.step(Trigger.UNMATCHED, now, reason)
         record.message = reason
         self.emit(StartRefused(record.id, reason))
+        if record.managed:
+            self.refused.append(record)
 
     # -- tasks
 

@@ -8,16 +8,34 @@ from __future__ import annotations
 import msgspec
 
 from owmesos.core.launch import Launch
+from owmesos.core.placement import Slot
 from owmesos.mesos.messages import Call, Event
 from owmesos.resources import Resources
 
 
 class Submit(Event, frozen=True):
-    """A new launch. `launch_id` and `template` (the TaskInfo's JSON, see `task_info.template`) come from the shell."""
+    """A new launch. `launch_id` and `template` (the TaskInfo's JSON, see `task_info.template`) come from the shell.
+
+    With `slot` the pool has decided on it: the room is reserved there already, under the launch's id.
+    """
 
     launch_id: str
     launch: Launch
     template: str
+    slot: Slot | None = None
+
+
+class Submits(Event, frozen=True):
+    """Several new launches in one step: the books are looked at once for all of them."""
+
+    submits: tuple[Submit, ...]
+
+
+class PoolWaits(Event, frozen=True):
+    """Whether the pool waits for room, and the agent whose offers are to be held for it meanwhile."""
+
+    waiting: bool
+    hold: str | None = None
 
 
 class KillLaunch(Event, frozen=True):

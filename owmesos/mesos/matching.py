@@ -154,11 +154,11 @@ class Matching:
         """Every offer in hand but those of the agent that is set aside, in one call."""
         books = self._books
         aside = books.set_aside.agent_id if books.set_aside is not None else None
-        reason = "nothing that waits fits" if books.queue else "nothing waits"
+        reason = "nothing that waits fits" if books.anything_waits else "nothing waits"
         refuse = books.settings.refuse_seconds
         declined = []
         for offer_id, offer in list(books.offers.outstanding.items()):
-            if offer.slot.agent_id == aside:
+            if offer.slot.agent_id in (aside, books.pool_holds):
                 continue
             books.ledger.let_go(offer_id, now)
             why = "its agent gets no starts" if offer.slot.agent_id in books.capacity.closed else reason
@@ -195,11 +195,19 @@ class Matching:
         return aside is not None and aside.launch_id == record.id
 
     def _avoided(self, record: LaunchRecord) -> Container[str]:
+        """Agents that get no starts, and those that are kept for another launch or for the pool's head."""
         books = self._books
-        aside = books.set_aside
-        if aside is None or aside.launch_id == record.id:
-            return books.capacity.closed
-        return Either(books.capacity.closed, {aside.agent_id})
+        kept = set()
+        if books.set_aside is not None and books.set_aside.launch_id != record.id:
+            kept.add(books.set_aside.agent_id)
+        if books.pool_holds is not None and not self._decided_there(record, books.pool_holds):
+            kept.add(books.pool_holds)
+        return Either(books.capacity.closed, kept) if kept else books.capacity.closed
+
+    def _decided_there(self, record: LaunchRecord, agent_id: str) -> bool:
+        """The pool itself chose the agent for it."""
+        reservation = self._books.ledger.reservations.get(record.id)
+        return record.managed and reservation is not None and reservation.slot.agent_id == agent_id
 
     def _aside(self, now: float) -> None:
         """Keep the time at which the head has waited long enough; end what is not needed any more."""

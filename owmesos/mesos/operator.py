@@ -35,7 +35,6 @@ from owmesos.mesos.messages.operator import (
     MaintenanceSchedule,
     QuotaConfig,
 )
-from owmesos.mesos.messages.values import DurationInfo
 from owmesos.mesos.pieces import pieces_of, total_of
 from owmesos.resources import Resources
 
@@ -139,7 +138,9 @@ class OperatorClient:
         """Kills the agent's tasks, within `max_grace_period` seconds each, and keeps it without offers."""
         body: dict[str, Any] = {"agent_id": agent_id, "mark_gone": mark_gone}
         if max_grace_period is not None:
-            body["max_grace_period"] = DurationInfo(round(max_grace_period * 1e9))
+            # A google.protobuf.Duration; Mesos takes a DurationInfo here for one of no length.
+            seconds, nanos = divmod(round(max_grace_period * 1e9), 10**9)
+            body["max_grace_period"] = {"seconds": seconds, "nanos": nanos}
         await self._do("DRAIN_AGENT", {"drain_agent": body})
 
     async def deactivate_agent(self, agent_id: ID) -> None:

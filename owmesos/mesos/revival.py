@@ -75,7 +75,7 @@ class Revival:
 
     def again(self) -> None:
         """While something waits: what neighbours released, and new agents, are in no book."""
-        if self._books.queue:
+        if self._books.anything_waits:
             self.want(wide=True)
 
     def run(self, now: float) -> None:
@@ -83,10 +83,10 @@ class Revival:
         books = self._books
         if not books.connected:
             return
-        if books.queue or self._initial:
+        if books.anything_waits or self._initial:
             if self._wanted:
                 self._revive(now)
-            if books.queue:
+            if books.anything_waits:
                 interval = books.settings.revive_interval
                 books.timers.set_earliest("revive interval", max(self._last + interval, now))
             return
@@ -166,7 +166,7 @@ class Revival:
             for stop in books.ledger.reservations.stops():
                 if stop.ended_at is not None and stop.ended_at <= revived.at:
                     books.ledger.release(stop.launch_id)
-            if revived.agents is not None and books.queue:
+            if revived.agents is not None and books.anything_waits:
                 self.want(wide=True)
         if self._sent:
             books.timers.set("offer wait", min(revived.until for revived in self._sent))

@@ -15,12 +15,12 @@ import msgspec
 
 from owmesos.core.explanation import Explanation
 from owmesos.core.launches import LaunchRecord
-from owmesos.core.lifecycle import State
+from owmesos.core.lifecycle import State, Trigger
 from owmesos.errors import InvalidInput
 from owmesos.mesos.books import Books
 from owmesos.mesos.driver import Disconnected, SubscribeRefused
 from owmesos.mesos.effects import AskAgents, Effect, Resubscribe, StatsChanged, Stop, StoreFramework
-from owmesos.mesos.events import AgentsSeen, CallNotTaken, KillLaunch, Submit
+from owmesos.mesos.events import AgentsSeen, CallNotTaken, KillLaunch, PoolWaits, Submit, Submits
 from owmesos.mesos.intake import Intake
 from owmesos.mesos.matching import Matching
 from owmesos.mesos.messages import (
@@ -65,7 +65,9 @@ class Scheduler:
             Failure: self._intake.failure,
             Error: self._error,
             Submit: self._submit,
+            Submits: self._submit_all,
             KillLaunch: self._kill,
+            PoolWaits: self._pool_waits,
             CallNotTaken: self._not_taken,
             AgentsSeen: self._intake.agents_seen,
         }
@@ -139,9 +141,11 @@ class Scheduler:
 
     def _finish(self, now: float) -> None:
         books = self.books
+        self._statuses.drop_refused(now)
         if books.connected and self._matching.run(now):
             self._revival.want()
-        if not books.queue:
+        self._statuses.drop_refused(now)
+        if not books.anything_waits:
             for stop in books.ledger.reservations.stops():
                 if stop.ended_at is not None:
                     books.ledger.release(stop.launch_id)
@@ -169,7 +173,7 @@ class Scheduler:
         self._revival.want()
 
     def _settled(self, subject: str, now: float) -> None:
-        self.books.settled = True
+        self.books.capacity.settled = True
 
     # -- the connection
 
@@ -177,7 +181,7 @@ class Scheduler:
         books = self.books
         self._forget_offers(now)
         books.connected, self._ever_subscribed = True, True
-        books.settled = False
+        books.capacity.settled = False
         books.timers.set("settled", now + books.settings.settle)
         if books.info.id != event.framework_id:
             books.info = msgspec.structs.replace(books.info, id=event.framework_id)
@@ -197,7 +201,7 @@ class Scheduler:
 
     def _cut_off(self, now: float) -> None:
         books = self.books
-        books.connected = books.settled = False
+        books.connected = books.capacity.settled = False
         books.timers.cancel("settled")
         self._forget_offers(now)
 
@@ -244,6 +248,12 @@ class Scheduler:
         if role is not None and role not in self.books.info.roles:
             raise InvalidInput(f"role {role} is not one of the framework's: {', '.join(self.books.info.roles)}")
 
+    def _submit_all(self, event: Submits, now: float) -> None:
+        for submit in event.submits:
+            self.check(submit)
+        for submit in event.submits:
+            self._submit(submit, now)
+
     def _submit(self, event: Submit, now: float) -> None:
         self.check(event)
         books = self.books
@@ -256,16 +266,25 @@ class Scheduler:
             submitted_at=now,
             constraints=event.launch.parsed_constraints(),
             queued_at=now,
+            managed=event.slot is not None,
         )
         self._next_place += 1
         books.launches[record.id] = record
         books.queue.add(record)
         record.tell(now, "asked for")
+        if event.slot is not None:
+            record.step(Trigger.MATCHED, now, f"the pool chose agent {event.slot.agent_id}")
         books.timers.set(("deadline", record.id), record.deadline_at)
         books.store(record)
         self._revival.want()
-        if books.settings.refuse_oversized:
+        if books.settings.refuse_oversized and not record.managed:
             self._intake.measure(record)
+
+    def _pool_waits(self, event: PoolWaits, now: float) -> None:
+        books = self.books
+        if event.waiting and not books.pool_waits:
+            self._revival.want()
+        books.pool_waits, books.pool_holds = event.waiting, event.hold
 
     def _kill(self, event: KillLaunch, now: float) -> None:
         record = self.books.launches.get(event.launch_id)

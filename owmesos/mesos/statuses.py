@@ -13,7 +13,7 @@ from __future__ import annotations
 from owmesos.core.launches import LaunchRecord
 from owmesos.core.lifecycle import State, Trigger
 from owmesos.mesos.books import Books
-from owmesos.mesos.effects import ForgetLaunch
+from owmesos.mesos.effects import ForgetLaunch, StartRefused
 from owmesos.mesos.messages import (
     ID,
     Acknowledge,
@@ -37,6 +37,7 @@ _ENDS = {
 _LOSSES = frozenset({"TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR", "TASK_UNKNOWN"})
 INVALID_OFFERS = "REASON_INVALID_OFFERS"
 DEADLINE = "DEADLINE"
+START_REFUSED = "START_REFUSED"
 
 
 class Statuses:
@@ -177,6 +178,19 @@ class Statuses:
         books.queue.add(record)
         books.store(record)
         self._revival.want()
+        if record.managed:
+            books.emit(StartRefused(record.id, text))
+            books.refused.append(record)
+
+    def drop_refused(self, now: float) -> None:
+        """Managed launches that were not placed are over: the pool decides again."""
+        refused, self._books.refused = self._books.refused, []
+        for record in refused:
+            if record.state.waiting:
+                self._books.queue.remove(record)
+                self._books.ledger.release(record.id)
+                record.step(Trigger.KILLED, now, "left to the pool")
+                self.ended(record, START_REFUSED, record.message, now)
 
     def _failed_start(self, record: LaunchRecord, now: float) -> None:
         books = self._books
@@ -211,12 +225,12 @@ class Statuses:
             return
         books.task_over(record)
         reservation = books.ledger.reservations.get(record.id)
-        if reservation is not None and reservation.kind == "stop" and books.queue:
+        if reservation is not None and reservation.kind == "stop" and books.anything_waits:
             reservation.ended_at = now
         else:
             books.ledger.release(record.id)
         self.ended(record, reason, message, now)
-        if books.queue:
+        if books.anything_waits:
             self._revival.want()
 
     def ended(self, record: LaunchRecord, reason: str | None, message: str | None, now: float) -> None:

@@ -30,7 +30,7 @@ from owmesos.mesos.address import Credentials, parse_master
 from owmesos.mesos.client import HttpDriver
 from owmesos.mesos.detector import access_for, detector_for
 from owmesos.mesos.driver import CallFailed, Driver, Subscription
-from owmesos.mesos.events import KillLaunch, Submit
+from owmesos.mesos.events import KillLaunch, Submit, Submits
 from owmesos.mesos.messages import Teardown
 from owmesos.mesos.operator import OperatorClient
 from owmesos.mesos.scheduler import Scheduler
@@ -239,11 +239,8 @@ class Framework:
     async def launch_many(self, launches: Iterable[Launch]) -> list[LaunchHandle]:
         """The same for several: all are checked before the first is asked for."""
         shell = self._running()
-        submits = [Submit(_new_id(launch), launch, template(launch)) for launch in launches]
-        for submit in submits:
-            shell.scheduler.check(submit)
-        for submit in submits:
-            shell.deliver(submit)
+        submits = tuple(Submit(_new_id(launch), launch, template(launch)) for launch in launches)
+        shell.deliver(Submits(submits))
         await shell.flushed()
         return [LaunchHandle(self, submit.launch_id) for submit in submits]
 
