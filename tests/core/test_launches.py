@@ -14,7 +14,9 @@ from owmesos.errors import InvalidInput, InvariantBroken
 from owmesos.resources import Ask, Resources
 
 
-def record(place: int, *, mem: float = 64, constraints: tuple[str, ...] = (), role: str | None = None) -> LaunchRecord:
+def record(
+    place: int, *, mem: float = 64.0, constraints: tuple[str, ...] = (), role: str | None = None
+) -> LaunchRecord:
     launch = Launch(command="true", mem=mem, constraints=constraints, role=role)
     return LaunchRecord(
         id=f"L{place}",

@@ -175,7 +175,5 @@ def _named(part: Resources, label: Label | None, role: str) -> list[Resource]:
     ]
     if part.ports:
         ranges = Ranges([Range(begin, end) for begin, end in part.ports.ranges])
-        found.append(
-            Resource("ports", "RANGES", ranges=ranges, allocation_info=allocated, reservations=reservations)
-        )
+        found.append(Resource("ports", "RANGES", ranges=ranges, allocation_info=allocated, reservations=reservations))
     return found

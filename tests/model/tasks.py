@@ -133,9 +133,9 @@ class TaskBook:
             self._master.emit(Update(status))
 
     def _acknowledge(self, call: Acknowledge) -> None:
-        task = self.all[call.task_id.value]
+        task = self.all.get(call.task_id.value)
         assert call.uuid.startswith("u"), f"{call} acknowledges what was never sent"
-        if task.in_flight is None or task.in_flight.uuid != call.uuid or task.agent.link is not Link.UP:
+        if task is None or task.in_flight is None or task.in_flight.uuid != call.uuid or task.agent.link is not Link.UP:
             return
         ended = task.in_flight.state in TERMINAL
         task.in_flight = None

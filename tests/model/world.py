@@ -27,7 +27,7 @@ from owmesos.mesos.effects import (
     StoreLaunch,
 )
 from owmesos.mesos.events import AgentSeen, AgentsSeen, CallNotTaken, KillLaunch, Submit, Tick
-from owmesos.mesos.messages import Accept, Acknowledge, Call, Event, Update
+from owmesos.mesos.messages import Accept, Call, Event
 from owmesos.mesos.scheduler import Scheduler
 from owmesos.mesos.settings import Settings, framework_info
 from owmesos.mesos.task_info import template
@@ -60,7 +60,7 @@ class World:
         self.framework_id: str | None = None
         self.inbox: deque[Event] = deque()
         self.sent: list[tuple[float, Call]] = []
-        self.effects: list[Effect] = []  # of the last event
+        self.effects: list[Effect] = []  # of the last event, and of what came of it at once
         self.stopped: Stop | None = None
         self.lose_answer: bool | None = None  # of the next ACCEPT; True: it is taken all the same
         self.crash_after: int | None = None  # effects
@@ -169,17 +169,19 @@ class World:
     def handle(self, event: Event) -> None:
         """One event, its effects and what comes of them at once, and all checks."""
         self.broken = True
+        self.effects = []
         answers: deque[Event] = deque([event])
         while answers:
             each = answers.popleft()
             self.checks.before(each)
-            self.effects = self.scheduler.handle(each, self.now)
-            found = self._carry_out(self.effects)
+            effects = self.scheduler.handle(each, self.now)
+            self.effects += effects
+            found = self._carry_out(effects)
             if found is None:
                 self.crash()
                 break
             answers += found
-            self.checks.after(each, self.effects, all_taken=not answers)
+            self.checks.after(each, effects, all_taken=not answers)
         self.broken = False
 
     def _carry_out(self, effects: list[Effect]) -> list[Event] | None:
@@ -230,8 +232,3 @@ class World:
 
     def calls(self, kind: type[Call], since: float = -math.inf) -> list[Call]:
         return [call for at, call in self.sent if isinstance(call, kind) and at >= since]
-
-    def acknowledged(self, event: Event) -> bool:
-        """Whether the last event, an update, was acknowledged."""
-        sent = [effect.call for effect in self.effects if isinstance(effect, Send)]
-        return isinstance(event, Update) and any(isinstance(call, Acknowledge) for call in sent)

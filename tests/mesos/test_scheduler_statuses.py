@@ -1,0 +1,466 @@
+"""What becomes of tasks: updates, losses, questions, kills and deadlines."""
+
+from __future__ import annotations
+
+import pytest
+
+from owmesos.core.lifecycle import State
+from owmesos.core.reservations import ReservationState
+from owmesos.errors import InvalidInput
+from owmesos.mesos.messages import ID, Acknowledge, Kill, Reconcile, ReconcileTask, TaskStatus, Update
+from tests.model.agents import Link, Task
+from tests.model.scene import agent, at_rest
+from tests.model.world import World
+
+
+def task_of(world: World, launch_id: str) -> Task:
+    task_id = world.record(launch_id).task_id
+    assert task_id is not None
+    return world.master.tasks.all[task_id]
+
+
+def running(world: World, **asked: object) -> str:
+    launch_id = world.submit(**asked)
+    world.wait(0.5)
+    assert world.record(launch_id).state is State.RUNNING
+    return launch_id
+
+
+def cut_off(world: World, agent_id: str = "S1") -> None:
+    one = world.master.agents[agent_id]
+    world.master.tasks.lose(one, Link.UNREACHABLE, "TASK_UNREACHABLE", "REASON_AGENT_REMOVED")
+    world.deliver()
+
+
+def says(world: World, launch_id: str, state: str, reason: str | None = None, *, uuid: str | None = None) -> None:
+    """An update from nowhere, of the launch's present task."""
+    record = world.record(launch_id)
+    assert record.task_id is not None
+    agent_id = ID(record.agent_id) if record.agent_id is not None else None
+    world.handle(Update(TaskStatus(ID(record.task_id), state, reason=reason, agent_id=agent_id, uuid=uuid)))
+
+
+class TestUpdates:
+    def test_starting_counts_as_staging(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="silent")
+        world.wait(0.1)
+        assert world.record(launch_id).state is State.SUBMITTED
+        world.master.tasks.push(task_of(world, launch_id), "TASK_STARTING")
+        world.deliver()
+        assert world.record(launch_id).state is State.STAGING
+
+    def test_a_launch_may_end_at_once(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="silent")
+        world.wait(0.1)
+        says(world, launch_id, "TASK_ERROR", "REASON_TASK_INVALID")
+        assert (world.record(launch_id).state, world.record(launch_id).reason) == (State.ERROR, "REASON_TASK_INVALID")
+
+    @pytest.mark.parametrize(
+        ("state", "end"),
+        [("TASK_FINISHED", State.FINISHED), ("TASK_FAILED", State.FAILED), ("TASK_KILLED", State.KILLED)],
+    )
+    def test_its_end_ends_the_launch(self, state: str, end: State) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        world.master.tasks.push(task_of(world, launch_id), state)
+        world.wait(1)
+        assert world.record(launch_id).state is end
+        assert world.record(launch_id).ended_at is not None
+
+    @pytest.mark.parametrize("late", ["TASK_STARTING", "TASK_RUNNING", "TASK_UNREACHABLE", "TASK_GONE", "TASK_FAILED"])
+    def test_what_comes_after_the_end_is_told_acknowledged_and_changes_nothing(self, late: str) -> None:
+        world = at_rest()
+        launch_id = running(world, name="quick")
+        world.wait(5)
+        before = world.record(launch_id)
+        ended = (before.state, before.ended_at, before.message)
+        says(world, launch_id, late, uuid="u-late")
+        record = world.record(launch_id)
+        assert (record.state, record.ended_at, record.message) == ended
+        assert record.story[-1].text.startswith("ignored: ")
+        assert world.sent[-1][1] == Acknowledge(ID("S1"), ID(record.task_id), "u-late")
+
+    def test_a_step_backward_changes_nothing(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        says(world, launch_id, "TASK_STARTING", uuid="u-late")
+        assert world.record(launch_id).state is State.RUNNING
+
+    def test_an_update_twice_is_acknowledged_twice_and_counts_once(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        started = world.record(launch_id).started_at
+        for _ in range(2):
+            world.wait(1)
+            says(world, launch_id, "TASK_RUNNING", uuid="u-same")
+        assert world.record(launch_id).started_at == started
+        assert len([call for call in world.calls(Acknowledge) if call.uuid == "u-same"]) == 2
+
+    def test_a_state_of_a_later_mesos_changes_nothing(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        says(world, launch_id, "TASK_MIGRATING")
+        assert world.record(launch_id).state is State.RUNNING
+
+
+class TestLosses:
+    @pytest.mark.parametrize("state", ["TASK_DROPPED", "TASK_GONE", "TASK_LOST", "TASK_UNKNOWN"])
+    def test_before_running_another_attempt_is_made_at_the_old_place(self, state: str) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="silent")
+        world.wait(0.1)
+        task_of(world, launch_id).actual = None
+        says(world, launch_id, state)
+        record = world.record(launch_id)
+        assert (record.state.waiting, record.attempts) == (True, 1)
+        world.wait(0.1)
+        assert (record.task_id, record.attempts) == (f"{launch_id}.2", 2)
+
+    @pytest.mark.parametrize("state", ["TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR", "TASK_LOST"])
+    def test_after_running_it_is_the_end(self, state: str) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        says(world, launch_id, state)
+        world.wait(5)
+        assert (world.record(launch_id).state, world.record(launch_id).attempts) == (State.LOST, 1)
+
+    def test_a_failed_start_is_the_end_too(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="fails")
+        world.wait(5)
+        assert (world.record(launch_id).state, world.record(launch_id).attempts) == (State.FAILED, 1)
+
+    def test_an_attempt_that_was_lost_and_returns_is_killed(self) -> None:
+        world = at_rest(agent(1), agent(2))
+        launch_id = world.submit(name="silent", mem=100)
+        world.wait(0.1)
+        first = task_of(world, launch_id)
+        says(world, launch_id, "TASK_LOST")
+        assert world.record(launch_id).state.waiting
+        first.agent.link = Link.UP
+        world.handle(Update(first.status("TASK_RUNNING", uuid=None, source="SOURCE_MASTER")))
+        assert Kill(ID(first.task_id), ID(first.agent.agent_id)) in world.calls(Kill)
+
+    def test_a_task_that_no_launch_owns_is_killed_until_its_end_is_seen(self) -> None:
+        world = at_rest()
+        world.handle(Update(TaskStatus(ID("stranger"), "TASK_RUNNING", agent_id=ID("S9"), uuid="u-x")))
+        world.wait(0)
+        assert world.calls(Acknowledge) == [Acknowledge(ID("S9"), ID("stranger"), "u-x")]
+        world.handle(Update(TaskStatus(ID("stranger"), "TASK_KILLED", agent_id=ID("S9"))))
+        kills = len(world.calls(Kill))
+        assert kills == 1
+        world.wait(60)
+        assert len(world.calls(Kill)) == kills
+
+
+class TestUnreachable:
+    def test_a_running_task_is_waited_for_and_may_return(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        started = world.record(launch_id).started_at
+        cut_off(world)
+        assert world.record(launch_id).state is State.UNREACHABLE
+        world.wait(300)
+        world.master.tasks.register(world.master.agents["S1"])
+        world.deliver()
+        assert (world.record(launch_id).state, world.record(launch_id).started_at) == (State.RUNNING, started)
+
+    def test_it_is_asked_for_every_minute_with_its_agent(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        cut_off(world)
+        world.sent.clear()
+        world.wait(185)
+        question = ReconcileTask(ID(f"{launch_id}.1"), ID("S1"))
+        assert world.calls(Reconcile) == [Reconcile([question])] * 3
+
+    def test_after_ten_minutes_the_launch_ends(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        cut_off(world)
+        world.wait(599)
+        assert world.record(launch_id).state is State.UNREACHABLE
+        world.wait(2)
+        record = world.record(launch_id)
+        assert (record.state, record.reason) == (State.LOST, "UNREACHABLE")
+        assert record.message == "agent S1 was unreachable for 600 s"
+
+    def test_and_its_task_is_killed_if_it_comes_back(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        task = task_of(world, launch_id)
+        cut_off(world)
+        world.wait(601)
+        world.master.tasks.register(world.master.agents["S1"])
+        world.wait(1)
+        assert not task.lives
+        assert world.record(launch_id).state is State.LOST
+
+    def test_before_running_it_is_waited_for_till_the_deadline_at_most(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="silent", deadline=30)
+        world.wait(5)
+        cut_off(world)
+        world.wait(24)
+        assert world.record(launch_id).state is State.UNREACHABLE
+        world.wait(2)
+        assert (world.record(launch_id).state, world.record(launch_id).reason) == (State.FAILED, "UNREACHABLE")
+        world.master.tasks.register(world.master.agents["S1"])
+        world.wait(1)
+        assert not task_of(world, launch_id).lives
+
+    def test_a_launch_whose_deadline_is_over_is_not_waited_for(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="silent", deadline=30)
+        world.wait(5)
+        world.master.agents["S1"].link = Link.FROZEN
+        world.wait(30)
+        assert world.record(launch_id).state is State.STAGING
+        cut_off(world)
+        assert world.record(launch_id).state is State.FAILED
+
+    def test_a_launch_whose_message_was_lost_is_found_out_when_its_agent_offers_again(self) -> None:
+        world = at_rest(set_aside_after=1e6)
+        world.submit(mem=9999)
+        world.master.agents["S1"].link = Link.FROZEN
+        launch_id = world.submit()
+        world.wait(1)
+        cut_off(world)
+        world.master.tasks.register(world.master.agents["S1"])
+        world.wait(1)
+        assert (world.record(launch_id).state, world.record(launch_id).attempts) == (State.RUNNING, 2)
+
+    def test_its_agents_room_is_not_counted(self) -> None:
+        world = at_rest()
+        running(world)
+        cut_off(world)
+        books = world.scheduler.books
+        assert not any(books.ledger.free(slot) for slot in books.ledger.accounts)
+
+    def test_a_kill_is_repeated_slowly_while_it_lasts(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        cut_off(world)
+        world.kill(launch_id)
+        world.wait(125)
+        assert len(world.calls(Kill)) == 3
+        world.master.tasks.register(world.master.agents["S1"])
+        world.wait(61)
+        assert world.record(launch_id).state is State.KILLED
+
+
+class TestQuestions:
+    def test_a_launch_without_an_update_is_asked_for_with_growing_pauses(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="silent", deadline=300)
+        world.wait(0.1)
+        world.master.agents["S1"].link = Link.ABSENT
+        begin = world.record(launch_id).accepted_at
+        world.wait(200)
+        asked = [round(at - begin) for at, call in world.sent if call == _ask(launch_id)]
+        assert asked == [10, 30, 70, 130, 190]
+        reservation = world.scheduler.books.ledger.reservations.by_launch[launch_id]
+        assert reservation.state is ReservationState.OVERDUE
+
+    def test_after_each_subscription_every_live_task_is_asked_for_until_it_answers(self) -> None:
+        world = at_rest(agent(1), agent(2))
+        first, second = running(world, constraints=["@hostname == h1"]), running(world, constraints=["@hostname == h2"])
+        ended = running(world, name="quick")
+        world.wait(5)
+        world.sent.clear()
+        world.restart_master({"S1": 2.0})
+        world.wait(1.5)
+        questions = [call for _, call in world.sent if isinstance(call, Reconcile)]
+        both = [ReconcileTask(ID(f"{first}.1"), ID("S1")), ReconcileTask(ID(f"{second}.1"), ID("S2"))]
+        assert questions == [Reconcile(both), Reconcile()]
+        world.sent.clear()
+        begin = world.now
+        world.wait(120)
+        assert [round(at - begin + 0.5) for at, call in world.sent if call == Reconcile(both)] == [8]
+        later = [round(at - begin + 0.5) for at, call in world.sent if call == Reconcile(both[1:])]
+        assert later == [24, 54, 84, 114]
+        assert world.record(ended).state is State.FINISHED
+
+    def test_the_answer_about_a_task_that_ended_meanwhile_ends_its_launch(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        world.lose_stream()
+        world.master.tasks.push(task_of(world, launch_id), "TASK_FINISHED")
+        world.wait(2)
+        assert world.record(launch_id).state is State.FINISHED
+
+
+class TestKills:
+    def test_a_launch_that_waits_ends_at_once(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(mem=9999)
+        world.kill(launch_id)
+        assert (world.record(launch_id).state, world.record(launch_id).reason) == (State.KILLED, "KILLED")
+        assert not world.calls(Kill)
+
+    def test_a_task_is_killed_and_its_reservation_is_a_stop(self) -> None:
+        world = at_rest()
+        launch_id = running(world, kill_grace=2.0)
+        world.kill(launch_id)
+        (kill,) = world.calls(Kill)
+        assert (kill.task_id.value, kill.agent_id.value) == (f"{launch_id}.1", "S1")
+        assert kill.kill_policy.grace_period.nanoseconds == 2_000_000_000
+        assert world.scheduler.books.ledger.reservations.by_launch[launch_id].kind == "stop"
+        world.wait(1)
+        assert (world.record(launch_id).state, world.record(launch_id).message) == (State.KILLED, "killed on request")
+        assert not world.scheduler.books.ledger.reservations.by_launch
+
+    def test_it_is_repeated_until_it_is_answered(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        world.master.agents["S1"].link = Link.FROZEN
+        world.kill(launch_id)
+        world.wait(16)
+        assert len(world.calls(Kill)) == 4
+        world.master.tasks.register(world.master.agents["S1"])
+        world.wait(6)
+        assert world.record(launch_id).state is State.KILLED
+        kills = len(world.calls(Kill))
+        world.wait(60)
+        assert len(world.calls(Kill)) == kills
+
+    def test_it_is_sent_again_after_a_subscription(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        world.lose_stream()
+        world.deliver()
+        world.kill(launch_id)
+        assert not world.calls(Kill)
+        world.wait(1.5)
+        assert world.record(launch_id).state is State.KILLED
+
+    def test_killing_twice_or_what_has_ended_does_no_harm(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        world.kill(launch_id)
+        world.kill(launch_id)
+        world.wait(1)
+        world.kill(launch_id)
+        assert len(world.calls(Kill)) == 1
+
+    def test_a_launch_that_is_not_known_is_refused(self) -> None:
+        with pytest.raises(InvalidInput, match="L99"):
+            at_rest().kill("L99")
+
+    def test_a_killed_launch_is_not_tried_again(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="silent")
+        world.wait(0.1)
+        world.master.agents["S1"].link = Link.FROZEN
+        world.kill(launch_id)
+        says(world, launch_id, "TASK_GONE")
+        world.wait(5)
+        assert (world.record(launch_id).state, world.record(launch_id).attempts) == (State.KILLED, 1)
+
+
+class TestStops:
+    def full(self) -> tuple[World, str, str]:
+        """A task that has all the agent's memory, and a launch that waits for it."""
+        world = at_rest(agent(mem=512), set_aside_after=1e6)
+        has = running(world, mem=500)
+        return world, has, world.submit(mem=500)
+
+    def test_a_stop_is_not_credited_before_its_agent_offers(self) -> None:
+        world, has, waits = self.full()
+        world.wait(5)
+        world.kill(has)
+        world.wait(0.004)
+        world.master.advance(world.now + 0.0)
+        assert world.record(waits).state is not State.RESERVED
+
+    def test_it_closes_at_its_agents_offers(self) -> None:
+        world, has, waits = self.full()
+        world.wait(5)
+        world.kill(has)
+        world.wait(0.2)
+        assert has not in world.scheduler.books.ledger.reservations.by_launch
+        assert world.record(waits).state is State.RUNNING
+
+    def test_else_after_the_wait_for_offers(self) -> None:
+        world, has, waits = self.full()
+        world.wait(5)
+        world.kill(has)
+        world.master.tasks.push(task_of(world, has), "TASK_KILLED")
+        world.deliver(1)
+        world.master.neighbours(world.master.agents["S1"], 1.0)
+        world.deliver()
+        stop = world.scheduler.books.ledger.reservations.by_launch[has]
+        assert stop.ended_at is not None
+        world.wait(2.5)
+        assert has not in world.scheduler.books.ledger.reservations.by_launch
+        assert world.record(waits).state is State.PENDING
+
+    def test_and_with_the_agents_loss(self) -> None:
+        world, has, _ = self.full()
+        world.master.agents["S1"].link = Link.FROZEN
+        world.kill(has)
+        cut_off(world)
+        assert has not in world.scheduler.books.ledger.reservations.by_launch
+
+
+class TestDeadlines:
+    @pytest.mark.parametrize(
+        ("asked", "explained"),
+        [({"mem": 9999}, "lacks memory"), ({"constraints": ["rack == r9"]}, "fails a constraint")],
+    )
+    def test_a_launch_that_waited_ends_with_the_explanation(self, asked: dict[str, object], explained: str) -> None:
+        world = at_rest()
+        launch_id = world.submit(deadline=20, **asked)
+        world.wait(21)
+        record = world.record(launch_id)
+        assert (record.state, record.reason) == (State.FAILED, "DEADLINE")
+        assert record.message is not None
+        assert record.message.startswith("not running after 20 s: ")
+        assert explained in record.message
+
+    def test_one_whose_task_does_not_run_is_killed_and_ends_so_too(self) -> None:
+        world = at_rest()
+        launch_id = world.submit(name="silent", deadline=20)
+        world.wait(21)
+        record = world.record(launch_id)
+        assert (record.state, record.reason) == (State.FAILED, "DEADLINE")
+        assert record.message == "not running after 20 s: no update came"
+        assert not task_of(world, launch_id).lives
+
+    def test_a_promised_one_ends_without_a_trace(self) -> None:
+        world = at_rest(offer_wait=100.0)
+        world.master.neighbours(world.master.agents["S1"], 1.0)
+        launch_id = world.submit(deadline=20)
+        assert world.record(launch_id).state is State.RESERVED
+        world.wait(21)
+        assert world.record(launch_id).state is State.FAILED
+        assert not world.scheduler.books.ledger.reservations.by_launch
+
+    def test_without_a_master_that_is_what_it_says(self) -> None:
+        world = at_rest()
+        world.lose_stream(connect_after=100)
+        world.deliver()
+        launch_id = world.submit(deadline=20)
+        world.wait(21)
+        assert world.record(launch_id).state is State.FAILED
+
+    def test_what_runs_has_met_it(self) -> None:
+        world = at_rest()
+        launch_id = running(world, deadline=20)
+        world.wait(100)
+        assert world.record(launch_id).state is State.RUNNING
+
+
+class TestMemory:
+    def test_only_the_last_ended_launches_are_kept(self) -> None:
+        world = at_rest(keep_ended=3)
+        launch_ids = [running(world, name="quick") for _ in range(5)]
+        world.wait(10)
+        assert list(world.scheduler.books.launches) == launch_ids[2:]
+        assert set(world.store) == set(launch_ids[2:])
+
+
+def _ask(launch_id: str) -> Reconcile:
+    return Reconcile([ReconcileTask(ID(f"{launch_id}.1"), ID("S1"))])
