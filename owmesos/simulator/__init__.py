@@ -1,0 +1,1 @@
+"""A Mesos that is ours: a master and agents that behave as measured."""

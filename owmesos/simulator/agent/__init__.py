@@ -1,0 +1,1 @@
+"""Agents: their decisions, and what runs their tasks."""

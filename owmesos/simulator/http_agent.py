@@ -1,0 +1,235 @@
+"""An agent's HTTP: the files of its sandboxes, and what it says of its tasks (docs/operator-http-api.md)."""
+
+from __future__ import annotations
+
+import base64
+import grp
+import pwd
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from owmesos.mesos.messages import ID
+from owmesos.simulator.agent.agent import Agent
+from owmesos.simulator.agent.runs import Run
+from owmesos.simulator.listener import TooLarge, body_of, refusal
+
+MOST = 64 * 1024
+"""Bytes in one answer."""
+_JSON = "application/json"
+
+
+class AgentHttp:
+    """`work_folder` is the root of all that it shows; None where tasks have no processes."""
+
+    def __init__(self, agent: Agent, work_folder: Path | None) -> None:
+        self._agent = agent
+        self._work_folder = work_folder
+        self._calls: dict[str, Callable[[], dict[str, Any]]] = {
+            "GET_HEALTH": lambda: {"healthy": True},
+            "GET_VERSION": lambda: {"version_info": {"version": "1.11.0", "build_user": "owmesos simulator"}},
+            "GET_FLAGS": lambda: {"flags": [{"name": "work_dir", "value": str(work_folder or "")}]},
+            "GET_AGENT": lambda: {"agent_info": {"hostname": agent.description.hostname, "id": ID(agent.id or "")}},
+            "GET_TASKS": self._tasks,
+            "GET_CONTAINERS": self._containers,
+            "GET_STATE": lambda: {"get_tasks": self._tasks(), "get_executors": {}, "get_frameworks": {}},
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path.removeprefix("/slave(1)")
+        if path == "/api/v1":
+            return await self._api(request)
+        if path in ("/state", "/slave/state"):
+            return _json(self._state())
+        if path == "/health":
+            return web.Response()
+        if path in ("/files/read", "/files/browse", "/files/download"):
+            return self._files(path, request)
+        return refusal(404)
+
+    # -- POST /api/v1
+
+    async def _api(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method != "POST":
+            return refusal(405, f"Expecting 'POST', received '{request.method}'", Allow="POST")
+        if request.headers.get("Content-Type") != _JSON:
+            return refusal(415, "Expecting 'Content-Type' of application/json or application/x-protobuf")
+        try:
+            document = msgspec.json.decode(await body_of(request))
+        except TooLarge:
+            return refusal(413)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return refusal(400, "Failed to parse body into JSON: syntax error at line 1 near: ")
+        kind = document.get("type") if isinstance(document, dict) else None
+        if kind == "READ_FILE":
+            return self._read_file(document.get("read_file"))
+        if kind == "LIST_FILES":
+            body = document.get("list_files")
+            folder = self._find(str(body.get("path"))) if isinstance(body, dict) else None
+            if folder is None or not folder.is_dir():
+                return refusal(404)
+            infos = [
+                {**each, "mtime": {"nanoseconds": each["mtime"] * 10**9}}
+                for each in self._listing(body["path"], folder)
+            ]
+            return _json({"type": kind, "list_files": {"file_infos": infos}})
+        answer = self._calls.get(kind) if isinstance(kind, str) else None
+        if answer is None:
+            return refusal(400, "Failed to validate agent::Call: Expecting 'type' to be present")
+        return _json({"type": kind, str(kind).lower(): answer()})
+
+    def _read_file(self, body: Any) -> web.Response:
+        if not isinstance(body, dict):
+            return refusal(400, "Failed to validate agent::Call: Expecting 'read_file' to be present")
+        missing = [f"read_file.{name}" for name in ("path", "offset") if not isinstance(body.get(name), (str, int))]
+        if missing:
+            return refusal(
+                400, f"Failed to convert JSON into Call protobuf: Missing required fields: {', '.join(missing)}"
+            )
+        file = self._find(str(body["path"]))
+        if file is None or not file.is_file():
+            return refusal(404)
+        size, data = _read(file, int(body["offset"]), body.get("length"))
+        encoded = base64.b64encode(data).decode()
+        return _json({"type": "READ_FILE", "read_file": {"size": size, "data": encoded}})
+
+    # -- /files
+
+    def _files(self, path: str, request: web.BaseRequest) -> web.StreamResponse:
+        wanted = request.query.get("path", "")
+        found = self._find(wanted)
+        if not wanted:
+            return refusal(400, "Expecting 'path=value' in query.\n")
+        if found is None:
+            return refusal(404)
+        if path == "/files/browse":
+            return _json(self._listing(wanted, found)) if found.is_dir() else refusal(404)
+        if not found.is_file():
+            return refusal(400, "Cannot read a directory.\n")
+        if path == "/files/download":
+            return web.FileResponse(found)
+        try:
+            offset, length = int(request.query.get("offset", "-1")), int(request.query.get("length", "-1"))
+        except ValueError:
+            return refusal(400, "Failed to parse offset or length\n")
+        size, data = _read(found, offset, length)
+        return _json({"data": data.decode(errors="replace"), "offset": size if offset < 0 else offset})
+
+    def _find(self, path: str) -> Path | None:
+        """What a path of the API means, within the work folder only."""
+        if self._work_folder is None:
+            return None
+        root = self._work_folder.resolve()
+        wanted = Path(path)
+        if path.startswith("/frameworks/"):
+            parts = wanted.parts
+            if "runs" in parts and parts[parts.index("runs") + 1 : parts.index("runs") + 2] != ("latest",):
+                return None
+            wanted = root / "slaves" / (self._agent.id or "none") / path.lstrip("/")
+        try:
+            found = wanted.resolve()
+        except (OSError, RuntimeError, ValueError):
+            return None
+        return found if wanted.is_absolute() and found.is_relative_to(root) and found.exists() else None
+
+    @staticmethod
+    def _listing(path: str, folder: Path) -> list[dict[str, Any]]:
+        return [_described(path, each) for each in sorted(folder.iterdir())]
+
+    # -- what it says of its tasks
+
+    def _tasks(self) -> dict[str, Any]:
+        documents: dict[str, list[dict[str, Any]]] = {}
+        for run in self._agent.runs.values():
+            kind = "queued_tasks" if run.launching is not None else "launched_tasks"
+            documents.setdefault(kind, []).append(
+                {
+                    "name": run.info.name,
+                    "task_id": run.info.task_id,
+                    "framework_id": ID(run.framework_id),
+                    "agent_id": ID(self._agent.id or ""),
+                    "state": run.state,
+                    "resources": run.info.resources,
+                }
+            )
+        return documents
+
+    def _living(self) -> list[Run]:
+        return [run for run in self._agent.runs.values() if run.launching is None and run.state != "TASK_STAGING"]
+
+    def _containers(self) -> dict[str, Any]:
+        """The limits include those of the executor, 0.1 cpu and 32 MB."""
+        containers = []
+        for run in self._living():
+            total = run.pieces.total()
+            statistics = {
+                "timestamp": time.time(),
+                "cpus_limit": total.cpus + 0.1,
+                "cpus_soft_limit": total.cpus + 0.1,
+                "mem_limit_bytes": round((total.mem + 32) * 1024 * 1024),
+            }
+            containers.append(
+                {
+                    "framework_id": ID(run.framework_id),
+                    "executor_id": run.info.task_id,
+                    "executor_name": f"Command Executor (Task: {run.task_id})",
+                    "container_id": ID(run.container_id),
+                    "container_status": {"container_id": ID(run.container_id), "executor_pid": run.pid or 0},
+                    "resource_statistics": statistics,
+                }
+            )
+        return {"containers": containers}
+
+    def _state(self) -> dict[str, Any]:
+        """The old /state, which tools read for the sandboxes' folders."""
+        frameworks: dict[str, list[dict[str, Any]]] = {}
+        for run in self._living():
+            executor = {"id": run.task_id, "container": run.container_id, "directory": run.sandbox or ""}
+            frameworks.setdefault(run.framework_id, []).append(executor)
+        return {
+            "id": self._agent.id,
+            "hostname": self._agent.description.hostname,
+            "version": "1.11.0",
+            "flags": {"work_dir": str(self._work_folder or "")},
+            "frameworks": [{"id": name, "executors": executors} for name, executors in frameworks.items()],
+        }
+
+
+def _read(file: Path, offset: int, length: int | None) -> tuple[int, bytes]:
+    """The file's size, and at most 64 KiB from `offset`."""
+    size = file.stat().st_size
+    if offset < 0 or offset >= size:
+        return size, b""
+    wanted = MOST if length is None or length < 0 else min(length, MOST)
+    with file.open("rb") as opened:
+        opened.seek(offset)
+        return size, opened.read(wanted)
+
+
+def _described(path: str, file: Path) -> dict[str, Any]:
+    known = file.lstat()
+    return {
+        "path": f"{path.rstrip('/')}/{file.name}",
+        "size": known.st_size,
+        "mode": stat.filemode(known.st_mode),
+        "mtime": int(known.st_mtime),
+        "nlink": known.st_nlink,
+        "uid": _name(lambda: pwd.getpwuid(known.st_uid).pw_name, known.st_uid),
+        "gid": _name(lambda: grp.getgrgid(known.st_gid).gr_name, known.st_gid),
+    }
+
+
+def _name(find: Callable[[], str], number: int) -> str:
+    try:
+        return find()
+    except KeyError:
+        return str(number)
+
+
+def _json(document: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(document), content_type=_JSON)

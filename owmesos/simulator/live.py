@@ -1,0 +1,58 @@
+"""The simulated world by a real clock: it is brought up to now before anything is put in, and woken when it is due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from owmesos.simulator.world import World
+
+T = TypeVar("T")
+_AT_ONCE = 2000
+"""Entries of the agenda after which requests get their turn."""
+
+
+class LiveWorld:
+    """To be used within one event loop."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._running = False
+
+    def start(self) -> None:
+        self._running = True
+        self._set_timer()
+
+    def stop(self) -> None:
+        self._running = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def enter(self, act: Callable[[], T]) -> T:
+        """Does something in the world as it is now."""
+        agenda = self.world.agenda
+        agenda.now = max(agenda.now, time.time())
+        result = act()
+        self.world.collect()
+        self._set_timer()
+        return result
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.world.advance(time.time(), _AT_ONCE)
+        self.world.collect()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = self.world.next()
+        if due is None or not self._running or (self._timer is not None and self._timer_at <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - time.time()), self._wake)

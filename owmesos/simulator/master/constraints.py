@@ -1,0 +1,103 @@
+"""Offer constraints: what a framework wants its offers' agents to be (Mesos 1.11).
+
+As Mesos judges them: of a repeated attribute only the first value, a value that is no text passes every text
+predicate, a regular expression matches the whole text. Mesos takes RE2; what Python takes beyond it is refused here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from owmesos.mesos.messages import Attribute, OfferConstraints, Predicate, RoleConstraints, Selector
+from owmesos.simulator.protocol import AgentDescription
+
+Constraint = Callable[[AgentDescription], bool]
+"""Whether an agent may be offered."""
+
+_TOO_LARGE = 8192  # characters; RE2 counts its program, this comes close to what was measured
+_NOT_RE2 = re.compile(r"\\[1-9]|\(\?(?:[=!>]|<[=!]|\(|P=)|[*+?}]\+")
+
+
+class BadConstraints(Exception):
+    """With Mesos's text."""
+
+
+def compile_constraints(constraints: OfferConstraints | None) -> dict[str, Constraint]:
+    """By role. Raises BadConstraints."""
+    if constraints is None:
+        return {}
+    return {role: _compile_role(role, each) for role, each in constraints.role_constraints.items()}
+
+
+def _compile_role(role: str, constraints: RoleConstraints) -> Constraint:
+    if not constraints.groups:
+        raise BadConstraints(
+            f"'OfferConstraints::role_constraints' has an empty 'RoleConstraints::groups' for role {role}"
+        )
+    groups: list[list[Constraint]] = []
+    for group in constraints.groups:
+        if not group.attribute_constraints:
+            raise BadConstraints("Empty 'RoleConstraints::Group::attribute_constraints'")
+        groups.append([_compile(each.selector, each.predicate) for each in group.attribute_constraints])
+    return lambda agent: any(all(holds(agent) for holds in group) for group in groups)
+
+
+def _compile(selector: Selector, predicate: Predicate) -> Constraint:
+    if predicate.exists is not None:
+        return lambda agent: _find(selector, agent) is not None
+    if predicate.not_exists is not None:
+        return lambda agent: _find(selector, agent) is None
+    if predicate.text_equals is not None:
+        wanted = predicate.text_equals.value
+        return _text(selector, lambda text: text == wanted, absent=False)
+    if predicate.text_not_equals is not None:
+        unwanted = predicate.text_not_equals.value
+        return _text(selector, lambda text: text != unwanted, absent=True)
+    if predicate.text_matches is not None:
+        pattern = _regex(predicate.text_matches.regex)
+        return _text(selector, lambda text: pattern.fullmatch(text) is not None, absent=False)
+    if predicate.text_not_matches is not None:
+        antipattern = _regex(predicate.text_not_matches.regex)
+        return _text(selector, lambda text: antipattern.fullmatch(text) is None, absent=True)
+    raise BadConstraints("Unknown predicate type")
+
+
+def _text(selector: Selector, holds: Callable[[str], bool], *, absent: bool) -> Constraint:
+    def judge(agent: AgentDescription) -> bool:
+        value = _find(selector, agent)
+        if value is None:
+            return absent
+        return holds(value) if isinstance(value, str) else True
+
+    return judge
+
+
+def _find(selector: Selector, agent: AgentDescription) -> str | Attribute | None:
+    """The first value: a text, or an attribute that is none."""
+    if selector.pseudoattribute_type is not None:
+        if selector.pseudoattribute_type == "HOSTNAME":
+            return agent.hostname
+        domain = agent.domain.fault_domain if agent.domain is not None else None
+        if domain is None:
+            return None
+        return domain.region.name if selector.pseudoattribute_type == "REGION" else domain.zone.name
+    for attribute in agent.attributes:
+        if attribute.name == selector.attribute_name:
+            return attribute.text.value if attribute.text is not None else attribute
+    return None
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    if len(pattern) > _TOO_LARGE:
+        raise BadConstraints(f"Failed to construct regex from pattern '{pattern}': pattern too large - compile failed")
+    unknown = _NOT_RE2.search(pattern)
+    if unknown is not None:
+        raise BadConstraints(
+            f"Failed to construct regex from pattern '{pattern}': invalid escape sequence: {unknown[0]}"
+        )
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        what = f"missing ]: {pattern[pattern.rfind('[') :]}" if "unterminated character set" in str(error) else error
+        raise BadConstraints(f"Failed to construct regex from pattern '{pattern}': {what}") from None

@@ -1,0 +1,188 @@
+"""What a master keeps about agents, frameworks, tasks and offers: plain records, changed by the parts that decide."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+import msgspec
+
+from owmesos.mesos.messages import FrameworkInfo, InverseOffer, OfferConstraints, TaskInfo, TaskStatus, Unavailability
+from owmesos.resources import MILLI, Resources
+from owmesos.simulator.agenda import Entry
+from owmesos.simulator.master.constraints import Constraint
+from owmesos.simulator.pieces import Pieces
+from owmesos.simulator.protocol import AgentDescription, Drain
+
+TERMINAL = frozenset(
+    {
+        "TASK_FINISHED",
+        "TASK_FAILED",
+        "TASK_KILLED",
+        "TASK_ERROR",
+        "TASK_LOST",
+        "TASK_DROPPED",
+        "TASK_GONE",
+        "TASK_GONE_BY_OPERATOR",
+    }
+)
+
+
+class Amounts:
+    """Scalars in thousandths that go up and down: cpus, mem, disk, gpus."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values = [0, 0, 0, 0]
+
+    def add(self, resources: Resources, sign: int = 1) -> None:
+        values = self.values
+        values[0] += sign * resources.milli_cpus
+        values[1] += sign * resources.milli_mem
+        values[2] += sign * resources.milli_disk
+        values[3] += sign * resources.milli_gpus
+
+    def __getitem__(self, name: str) -> int:
+        return self.values[("cpus", "mem", "disk", "gpus").index(name)]
+
+    def share_of(self, whole: Amounts) -> float:
+        """The dominant share."""
+        return max((mine / all_ for mine, all_ in zip(self.values, whole.values, strict=True) if all_), default=0.0)
+
+
+@dataclass(slots=True, eq=False)
+class AgentRecord:
+    """A registered agent. `available` is what is neither used nor offered."""
+
+    id: str
+    description: AgentDescription
+    total: Pieces
+    available: Pieces
+    registered_at: float
+    reregistered_at: float | None = None
+    connected: bool = True
+    deactivated: bool = False
+    draining: Drain | None = None
+    drained: bool = False
+    tasks: dict[tuple[str, str], TaskRecord] = field(default_factory=dict)
+    offers: dict[str, OfferRecord] = field(default_factory=dict)
+    inverse_offers: dict[str, InverseOfferRecord] = field(default_factory=dict)
+    unavailability: Unavailability | None = None
+    giving_up: Entry | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.connected and not self.deactivated
+
+
+@dataclass(slots=True, eq=False)
+class TaskRecord:
+    """A task as the master knows it: `state` is the latest it heard of, `status_state` the last it forwarded."""
+
+    framework_id: str
+    info: TaskInfo
+    role: str
+    pieces: Pieces
+    agent_id: str
+    state: str = "TASK_STAGING"
+    status_state: str | None = None
+    status_uuid: str | None = None
+    statuses: list[TaskStatus] = field(default_factory=list)
+    freed: bool = False
+    unreachable_at: float | None = None
+
+    @property
+    def id(self) -> str:
+        return self.info.task_id.value
+
+    @property
+    def told_state(self) -> str:
+        return self.status_state or self.state
+
+    @property
+    def over(self) -> bool:
+        return self.state in TERMINAL
+
+
+@dataclass(slots=True, eq=False)
+class OfferRecord:
+    id: str
+    framework: FrameworkRecord
+    agent: AgentRecord
+    role: str
+    pieces: Pieces
+    timeout: Entry | None = None
+
+
+@dataclass(slots=True, eq=False)
+class InverseOfferRecord:
+    offer: InverseOffer
+    framework: FrameworkRecord
+    agent: AgentRecord
+
+
+class Filter(msgspec.Struct, frozen=True, gc=False):
+    until: float
+    pieces: Pieces
+
+
+@dataclass(slots=True, eq=False)
+class FrameworkRecord:
+    """`stream` is the subscription's id while it is connected, or was connected last."""
+
+    id: str
+    info: FrameworkInfo
+    registered_at: float
+    stream: str = ""
+    connected: bool = False
+    active: bool = False
+    recovered: bool = False
+    reregistered_at: float | None = None
+    unregistered_at: float | None = None
+    suppressed: set[str] = field(default_factory=set)
+    offer_constraints: OfferConstraints | None = None
+    constraints: dict[str, Constraint] = field(default_factory=dict)
+    filters: dict[tuple[str, str], list[Filter]] = field(default_factory=dict)  # by role and agent
+    inverse_filters: dict[str, float] = field(default_factory=dict)  # until, by agent
+    tasks: dict[str, TaskRecord] = field(default_factory=dict)
+    offers: dict[str, OfferRecord] = field(default_factory=dict)
+    unreachable: OrderedDict[str, TaskRecord] = field(default_factory=OrderedDict)
+    completed: deque[TaskRecord] = field(default_factory=deque)
+    allocated: dict[str, Amounts] = field(default_factory=dict)  # used and offered, by role
+    removal: Entry | None = None
+    heartbeat: Entry | None = None
+    capabilities: frozenset[str] = frozenset()
+    roles: tuple[str, ...] = ()
+
+    def describe(self, info: FrameworkInfo) -> None:
+        """Takes over what the framework says about itself."""
+        self.info = info
+        self.capabilities = frozenset(each.type for each in info.capabilities if each.type)
+        self.roles = tuple(info.roles) if self.multi_role else (info.role or "*",)
+
+    @property
+    def multi_role(self) -> bool:
+        return "MULTI_ROLE" in self.capabilities
+
+    @property
+    def partition_aware(self) -> bool:
+        return "PARTITION_AWARE" in self.capabilities
+
+    @property
+    def refinement(self) -> bool:
+        return "RESERVATION_REFINEMENT" in self.capabilities
+
+    def lost_or(self, state: str) -> str:
+        """`state`, or what frameworks that know nothing of partitions are told in its place."""
+        return state if self.partition_aware else "TASK_LOST"
+
+    def minimum_of(self, role: str) -> list[dict[str, int]]:
+        """Its own min_allocatable_resources for a role: thousandths by name; any one of them is enough."""
+        wanted = self.info.offer_filters.get(role)
+        if wanted is None or wanted.min_allocatable_resources is None:
+            return []
+        return [
+            {name: round(scalar.value * MILLI) for name, scalar in each.quantities.items()}
+            for each in wanted.min_allocatable_resources.quantities
+        ]
