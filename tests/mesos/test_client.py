@@ -77,7 +77,9 @@ class TestSubscription:
         assert master.subscribes[0]["subscribe"]["framework_info"]["id"] == {"value": "F"}
         assert master.subscribes[0]["subscribe"]["suppressed_roles"] == ["r"]
 
-    async def test_subscribe_carries_no_stream_id_and_other_calls_do(self, master: FakeMaster, drive: Drive) -> None:
+    async def test_rule_1_subscribe_carries_no_stream_id_and_other_calls_do(
+        self, master: FakeMaster, drive: Drive
+    ) -> None:
         """Rule 1 of docs/scheduler-http-api.md."""
         driving = drive(master.address)
         await driving.until(Subscribed)
@@ -108,7 +110,7 @@ class TestSubscription:
         driving = drive(f"127.0.0.1:{free_port()},{master.address}")
         await driving.until(Subscribed)
 
-    async def test_a_redirection_is_followed(self, master: FakeMaster, drive: Drive) -> None:
+    async def test_rule_2_a_redirection_to_the_leader_is_followed(self, master: FakeMaster, drive: Drive) -> None:
         follower = await FakeMaster().start()
         location = f"//{master.address}/api/v1/scheduler"
         follower.on_subscribe = plain(307, Location=location)
@@ -184,7 +186,7 @@ class TestLosses:
         await master.send(HEARTBEAT)
         await driving.until(Heartbeat)
 
-    async def test_silence_of_five_heartbeats(self, master: FakeMaster, drive: Drive) -> None:
+    async def test_rule_3_silence_of_five_heartbeats(self, master: FakeMaster, drive: Drive) -> None:
         """Rule 3 of docs/scheduler-http-api.md: a half-open connection is noticed."""
         master.heartbeat = 0.05
         driving = drive(master.address)
@@ -272,7 +274,9 @@ class TestBackoff:
         ],
         ids=["503", "500", "html", "empty", "odd-redirect", "ends-at-once", "garbage", "403", "reset"],
     )
-    async def test_each_subscribe_waits_for_its_step(self, master: FakeMaster, drive: Drive, answer: object) -> None:
+    async def test_rule_3_each_subscribe_waits_for_its_step(
+        self, master: FakeMaster, drive: Drive, answer: object
+    ) -> None:
         """No cause brings more SUBSCRIBEs than back-off steps."""
         master.on_subscribe = answer  # type: ignore[assignment]
         began = time.monotonic()
@@ -397,7 +401,7 @@ class TestCalls:
         with pytest.raises(CallUnknown):
             await killing
 
-    async def test_before_subscribed_nothing_is_sent(self, master: FakeMaster, drive: Drive) -> None:
+    async def test_rule_2_before_subscribed_nothing_is_sent(self, master: FakeMaster, drive: Drive) -> None:
         """Rule 2 of docs/scheduler-http-api.md."""
         master.on_subscribe = silent
         driving = drive(master.address)

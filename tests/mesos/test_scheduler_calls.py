@@ -29,7 +29,7 @@ class TestAcceptRefused:
         good, bad, other = world.submit(mem=64), world.submit(mem=64, name="bad"), world.submit(mem=64)
         world.wait(1)
         assert [world.record(each).state for each in (good, bad, other)] == [State.RUNNING, State.ERROR, State.RUNNING]
-        assert [len(tasks_of(call)) for call in world.calls(Accept)][0] == 3
+        assert len(tasks_of(world.calls(Accept)[0])) == 3
         assert all(len(tasks_of(call)) == 1 for call in world.calls(Accept)[1:])
         assert world.record(bad).reason == "REFUSED"
         assert "Missing required fields" in (world.record(bad).message or "")
