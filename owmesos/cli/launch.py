@@ -110,10 +110,12 @@ def launch(count: int, wait: str, admin: str, output: str, **fields: Any) -> Non
     import msgspec
 
     from owmesos.core.launch import Launch
+from owmesos.mesos.task_info import template
 
     for mapping in ("env", "labels", "docker_parameters"):
         fields[mapping] = dict(fields[mapping])
     wanted = Launch(**fields)
+    template(wanted)  # what no TaskInfo can be made of is refused before anybody is asked
     client = admin_client(admin)
     rows = client.launch(msgspec.to_builtins(wanted), count)
     if wait != "none":

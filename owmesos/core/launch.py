@@ -74,8 +74,6 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         self._check_container()
 
     def _check_container(self) -> None:
-        if not self.command and self.image is None and self.task_info is None:
-            raise InvalidInput("a launch needs a command, an image or a task_info that sets an executor")
         if self.arguments and not self.command:
             raise InvalidInput("arguments need a command, the executable")
         if self.containerizer not in CONTAINERIZERS:

@@ -10,7 +10,16 @@ import msgspec
 from owmesos.core.buffer import Buffer
 from owmesos.core.placement import Strategy
 from owmesos.errors import InvalidInput
-from owmesos.mesos.messages import ID, Capability, FrameworkInfo
+from owmesos.mesos.messages import (
+    ID,
+    Capability,
+    FrameworkInfo,
+    MinAllocatableResources,
+    OfferFilters,
+    ResourceQuantities,
+    Scalar,
+)
+from owmesos.resources import SCALARS, Resources
 
 WEEK = 7 * 86400.0
 
@@ -64,16 +73,23 @@ def framework_info(
     failover_timeout: float = WEEK,
     hostname: str | None = None,
     webui_url: str | None = None,
+    least_offer: Resources | None = None,
 ) -> FrameworkInfo:
     """What owmesos says about itself.
 
     MULTI_ROLE, PARTITION_AWARE and checkpointing always: without the last, an agent that loses its connection loses
     its tasks (docs/high-availability-framework-guide.md). GPU_RESOURCES only when asked for, as a framework that has
-    it may occupy agents with GPUs. Raises InvalidInput.
+    it may occupy agents with GPUs. Agents with less free than `least_offer` in any kind are not offered at all (offer
+    filters, docs/app-framework-development-guide.md). Raises InvalidInput.
     """
     if not roles or len(set(roles)) != len(roles):
         raise InvalidInput("name at least one role, and each role once")
     capabilities = ["MULTI_ROLE", "PARTITION_AWARE", "RESERVATION_REFINEMENT", "TASK_KILLING_STATE"]
+    filters: dict[str, OfferFilters] = {}
+    if least_offer is not None:
+        amounts = {name: getattr(least_offer, name) for name in SCALARS}
+        least = ResourceQuantities({name: Scalar(amount) for name, amount in amounts.items() if amount})
+        filters = {role: OfferFilters(MinAllocatableResources([least])) for role in roles}
     return FrameworkInfo(
         user=user,
         name=name,
@@ -84,5 +100,6 @@ def framework_info(
         principal=principal,
         hostname=hostname,
         webui_url=webui_url,
+        offer_filters=filters,
         capabilities=[Capability(kind) for kind in capabilities + (["GPU_RESOURCES"] if gpus else [])],
     )

@@ -68,6 +68,8 @@ def template(launch: Launch) -> str:
         raise InvalidInput(f"task_info leaves a TaskInfo that cannot be written: {error}") from None
     if (info.command is None) == (info.executor is None):
         raise InvalidInput("a task has either a command or an executor: task_info must leave exactly one")
+    if info.command is not None and not info.command.value and info.container is None:
+        raise InvalidInput("a launch needs a command, an image, or a task_info that sets an executor")
     return text.decode()
 
 

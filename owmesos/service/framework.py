@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+import msgspec
+
 from owmesos.core.launch import Launch
 from owmesos.core.launches import LaunchRecord
 from owmesos.core.lifecycle import State
@@ -31,11 +33,12 @@ from owmesos.mesos.client import HttpDriver
 from owmesos.mesos.detector import access_for, detector_for
 from owmesos.mesos.driver import CallFailed, Driver, Subscription
 from owmesos.mesos.events import KillLaunch, Submit, Submits
-from owmesos.mesos.messages import Teardown
+from owmesos.mesos.messages import ID, Teardown
 from owmesos.mesos.operator import OperatorClient
 from owmesos.mesos.scheduler import Scheduler
 from owmesos.mesos.settings import Settings, framework_info
 from owmesos.mesos.task_info import template
+from owmesos.resources import Resources
 from owmesos.service.clock import Clock
 from owmesos.service.shell import Shell, Stopped
 from owmesos.storage import ForgetFramework, MemoryStore, SQLiteStore, Store
@@ -116,10 +119,12 @@ class Framework:
         settings: Settings | None = None,
         new_framework: bool = False,
         webui_url: str | None = None,
+        least_offer: Resources | None = None,
         driver: Callable[[Subscription], Driver] | None = None,
     ) -> None:
         """`master`: `host:port[,…]`, `https://…` or `zk://…/path`. `state`: a folder that keeps the framework id and
-        the launches. `new_framework` forgets what is kept there. `driver` builds another wire than our own.
+        the launches. `new_framework` forgets what is kept there. Agents with less free than `least_offer` are not offered
+        at all. `driver` builds another wire than our own.
 
         Raises InvalidInput; StateInUse when another process owns the folder.
         """
@@ -140,6 +145,7 @@ class Framework:
             principal=self._access.credentials.principal if self._access.credentials is not None else None,
             gpus=self._settings.gpus,
             webui_url=webui_url,
+            least_offer=least_offer,
         )
         self._store: Store = SQLiteStore(Path(state), forget=new_framework) if state is not None else MemoryStore()
         self._shell: Shell | None = None
@@ -165,15 +171,7 @@ class Framework:
         clock = Clock()
         info = self._info
         if saved.framework_id is not None:
-            info = framework_info(
-                name=info.name,
-                user=info.user,
-                roles=tuple(info.roles),
-                framework_id=saved.framework_id,
-                principal=info.principal,
-                gpus=self._settings.gpus,
-                webui_url=info.webui_url,
-            )
+            info = msgspec.structs.replace(info, id=ID(saved.framework_id))
         subscription = Subscription(info)
         detector = detector_for(self._masters)
         driver = (

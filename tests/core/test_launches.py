@@ -135,7 +135,6 @@ class TestLaunch:
             ({"deadline": 0}, "deadline"),
             ({"deadline": float("inf")}, "deadline"),
             ({"kill_grace": -1}, "kill_grace"),
-            ({"command": None}, "needs a command"),
             ({"command": None, "image": "busybox", "arguments": ["x"]}, "arguments"),
             ({"containerizer": "rkt"}, "containerizer"),
             ({"env": {"A": 1}}, "env"),
@@ -154,3 +153,11 @@ class TestLaunch:
     def test_the_same_constraint_twice_is_one(self) -> None:
         launch = Launch(command="true", constraints=["rack == r1", "rack == r1"])
         assert launch.parsed_constraints() == (Constraint("rack", "==", "r1"),)
+
+
+def test_a_launch_whose_edit_sets_its_executor_can_be_stored_and_read_again() -> None:
+    launch = Launch(cpus=1, task_info=lambda info: info)
+    record = LaunchRecord(id="l", launch=launch, ask=launch.ask(), template="{}", place=0, submitted_at=0.0)
+    again = msgspec.json.decode(record.stored_form(), type=LaunchRecord)
+    assert again.launch == Launch(cpus=1)
+    assert again.ask == record.ask

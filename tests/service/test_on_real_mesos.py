@@ -1,0 +1,114 @@
+"""The library on Apache Mesos: what a TaskInfo of ours becomes there, and the examples as a user runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+import owmesos
+from owmesos.mesos.messages import ID, CommandInfo, ExecutorInfo, TaskInfo
+from tests.fixtures.real_mesos import ClusterFactory
+from tests.waiting import eventually_async
+
+pytestmark = pytest.mark.real_mesos
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+async def end_of(framework: owmesos.Framework, launch: owmesos.Launch) -> dict[str, object]:
+    return await (await framework.launch(launch)).ended()
+
+
+async def test_every_kind_of_container_is_a_task_info_that_mesos_takes(mesos_cluster: ClusterFactory) -> None:
+    """The agents have no Docker, so what is taken fails on the agent, never at the master (TASK_ERROR, a 400)."""
+    cluster = mesos_cluster(agents=1)
+    small = {"cpus": 0.1, "mem": 32.0, "deadline": 30.0}
+    async with owmesos.Framework(master=cluster.master, name="kinds") as framework:
+        for launch in (
+            owmesos.Launch(image="web:1", network="bridge", ports=2, container_ports=[80], force_pull=True, **small),
+            owmesos.Launch(image="web:1", network="blue", docker_parameters={"cap-drop": "NET_RAW"}, **small),
+            owmesos.Launch(image="web:1", containerizer="mesos", network="cni", ports=1, **small),
+        ):
+            end = await end_of(framework, launch)
+            assert (end["state"], end["reason"]) != ("ERROR", "REFUSED"), end
+            assert end["state"] in ("FAILED", "LOST"), end
+            assert end["reason"] not in ("REASON_TASK_INVALID", "REASON_INVALID_OFFERS"), end
+
+
+async def test_a_task_sees_its_environment_and_its_edit(mesos_cluster: ClusterFactory, tmp_path: Path) -> None:
+    cluster = mesos_cluster(agents=1)
+    told = tmp_path / "told"
+
+    def named(info: TaskInfo) -> None:
+        info.name = "edited"
+
+    async with owmesos.Framework(master=cluster.master, name="environment") as framework:
+        launch = await framework.launch(
+            owmesos.Launch(
+                command=f'echo "$HOST $PORT $PORTS $OWMESOS_LAUNCH_ID $A" > {told}',
+                ports=2,
+                env={"A": "b"},
+                task_info=named,
+            )
+        )
+        end = await launch.ended()
+    first, second = end["ports"]
+    assert told.read_text() == f"{end['hostname']} {first} {first},{second} {launch.id} b\n"
+
+
+async def test_a_task_info_that_the_master_refuses_ends_only_its_own_launch(mesos_cluster: ClusterFactory) -> None:
+    """Both are in one ACCEPT at first: it is answered 400, spends no offers, and then each is tried alone."""
+    cluster = mesos_cluster(agents=1)
+
+    def bad(info: TaskInfo) -> None:
+        info.command = None
+        info.executor = ExecutorInfo(ID("has a / in it"), CommandInfo(value="true"))
+
+    async with owmesos.Framework(master=cluster.master, name="refused") as framework:
+        await eventually_async(lambda: framework.nodes() and framework.subscribed)
+        handles = await framework.launch_many(
+            [owmesos.Launch(command="true"), owmesos.Launch(cpus=0.1, task_info=bad), owmesos.Launch(command="true")]
+        )
+        ends = [await handle.ended() for handle in handles]
+    assert [end["state"] for end in ends] == ["FINISHED", "ERROR", "FINISHED"], ends
+    assert "has a / in it" in str(ends[1]["message"])
+
+
+async def run_example(name: str, *arguments: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(EXAMPLES / name),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode()
+
+
+async def test_the_batch_example_runs_every_command_and_says_how_it_ended(
+    mesos_cluster: ClusterFactory, tmp_path: Path
+) -> None:
+    cluster = mesos_cluster(agents=2)
+    commands = tmp_path / "commands"
+    commands.write_text("true\nsleep 0.5\nfalse\n")
+    code, out = await run_example("batch.py", cluster.master, str(commands), "--retries", "1")
+    assert code == 1, out
+    assert out.count("'false'") == 2
+    assert "2 of 3 commands finished" in out
+
+
+async def test_the_service_example_serves_on_each_rack_and_survives_its_program(
+    mesos_cluster: ClusterFactory, tmp_path: Path
+) -> None:
+    cluster = mesos_cluster(agents=2)
+    options = (cluster.master, "--copies", "2", "--racks", "r1", "r2", "--state", str(tmp_path / "state"))
+    code, out = await run_example("service.py", *options, "--seconds", "5")
+    assert code == 0, out
+    first = {line for line in out.splitlines() if " serves at " in line}
+    assert {line.split()[0] for line in first} == {"web-r1", "web-r2"}, out
+    code, out = await run_example("service.py", *options, "--seconds", "3")
+    assert code == 0, out
+    assert {line for line in out.splitlines() if " serves at " in line} == first
