@@ -110,7 +110,7 @@ def launch(count: int, wait: str, admin: str, output: str, **fields: Any) -> Non
     import msgspec
 
     from owmesos.core.launch import Launch
-from owmesos.mesos.task_info import template
+    from owmesos.mesos.task_info import template
 
     for mapping in ("env", "labels", "docker_parameters"):
         fields[mapping] = dict(fields[mapping])
