@@ -24,6 +24,7 @@ from owmesos.mesos.messages import (
     Unavailability,
 )
 from owmesos.mesos.offers import OfferState, address_of, attributes_of, role_of
+from owmesos.mesos.questions import Questions
 from owmesos.mesos.revival import Revival
 from owmesos.mesos.statuses import Statuses
 from owmesos.resources import Ask, Resources
@@ -34,10 +35,11 @@ OVERSIZED = "OVERSIZED"
 class Intake:
     """Writes into the books what is seen of agents."""
 
-    def __init__(self, books: Books, revival: Revival, statuses: Statuses) -> None:
+    def __init__(self, books: Books, revival: Revival, statuses: Statuses, questions: Questions) -> None:
         self._books = books
         self._revival = revival
         self._statuses = statuses
+        self._questions = questions
         self._measured: list[Resources] = []  # the agents' totals, as the operator API last showed them
         self._to_measure: set[str] = set()  # launches that wait for that, to know if they are larger than any agent
 
@@ -74,8 +76,8 @@ class Intake:
             for stop in ledger.reservations.stops_on(agent_id):
                 if stop.ended_at is not None:
                     ledger.release(stop.launch_id)
-        if self._statuses.any_cut_off:
-            self._statuses.agent_offers(agent_id, now)
+        if self._questions.any_cut_off:
+            self._questions.agent_offers(agent_id, now)
 
     def rescind(self, event: Rescind, now: float) -> None:
         books = self._books

@@ -22,6 +22,7 @@ from owmesos.mesos.driver import Disconnected, SubscribeRefused
 from owmesos.mesos.effects import AskAgents, Effect, Resubscribe, StatsChanged, Stop, StoreFramework
 from owmesos.mesos.events import AgentsSeen, CallNotTaken, KillLaunch, PoolWaits, Submit, Submits
 from owmesos.mesos.intake import Intake
+from owmesos.mesos.kills import Kills
 from owmesos.mesos.matching import Matching
 from owmesos.mesos.messages import (
     Accept,
@@ -36,6 +37,7 @@ from owmesos.mesos.messages import (
     Update,
     UpdateFramework,
 )
+from owmesos.mesos.questions import Questions
 from owmesos.mesos.revival import Revival
 from owmesos.mesos.settings import Settings
 from owmesos.mesos.statuses import Statuses
@@ -49,11 +51,13 @@ class Scheduler:
     def __init__(self, settings: Settings, info: FrameworkInfo) -> None:
         self.books = Books(settings, info)
         self._revival = Revival(self.books)
-        self._statuses = Statuses(self.books, self._revival)
+        self._questions = Questions(self.books)
+        self._kills = Kills(self.books)
+        self._statuses = Statuses(self.books, self._revival, self._questions, self._kills)
         self._matching = Matching(self.books)
         self._next_place = 0
         self._ever_subscribed = False
-        self._intake = Intake(self.books, self._revival, self._statuses)
+        self._intake = Intake(self.books, self._revival, self._statuses, self._questions)
         self._handlers: dict[type[Event], Callable[[Any, float], None]] = {
             Subscribed: self._subscribed,
             Disconnected: self._disconnected,
@@ -72,15 +76,16 @@ class Scheduler:
             AgentsSeen: self._intake.agents_seen,
         }
         statuses, matching, revival = self._statuses, self._matching, self._revival
+        questions, kills = self._questions, self._kills
         self._timed: dict[str, Callable[[str, float], None]] = {
             "deadline": self._deadline,
-            "confirm": statuses.confirm,
-            "kill": statuses.kill_again,
-            "stray": statuses.kill_stray,
-            "ask": statuses.ask,
+            "confirm": questions.confirm,
+            "kill": kills.again,
+            "stray": kills.stray_again,
+            "ask": questions.ask,
             "unreachable": statuses.unreachable_too_long,
-            "reconcile": lambda subject, now: statuses.reconcile(now),
-            "reconcile all": lambda subject, now: statuses.reconcile_all(now),
+            "reconcile": lambda subject, now: questions.reconcile(now),
+            "reconcile all": lambda subject, now: questions.reconcile_all(now),
             "settled": self._settled,
             "set aside": lambda subject, now: matching.set_aside(now),
             "set aside ends": lambda subject, now: matching.end_aside(now),
@@ -93,7 +98,7 @@ class Scheduler:
     def restore(self, records: Iterable[LaunchRecord], now: float) -> None:
         """What an earlier life of the process had stored, before the first event. Ended launches too."""
         books = self.books
-        for record in sorted(records, key=lambda record: record.place):
+        for record in sorted(records, key=lambda record: (record.ended_at or 0.0, record.place)):
             self._next_place = max(self._next_place, record.place + 1)
             books.launches[record.id] = record
             for attempt in range(1, record.attempts + 1):
@@ -163,7 +168,10 @@ class Scheduler:
 
     def _deadline(self, launch_id: str, now: float) -> None:
         found = self.explain(launch_id)
-        self._statuses.deadline(launch_id, found.summary if found is not None else "no update came", now)
+        record = self.books.launches.get(launch_id)
+        if record is not None:
+            where = f"its task on agent {record.agent_id} is {record.state.value}"
+            self._statuses.deadline(record, found.summary if found is not None else where, now)
 
     def _backoff_over(self, agent_id: str, now: float) -> None:
         self.books.backoff.over(agent_id)
@@ -187,7 +195,8 @@ class Scheduler:
             books.info = msgspec.structs.replace(books.info, id=event.framework_id)
             books.emit(StoreFramework(event.framework_id.value))
         self._revival.subscribed(now)
-        self._statuses.subscribed(now)
+        self._questions.subscribed(now)
+        self._kills.subscribed(now)
         books.emit(AskAgents())
 
     def _disconnected(self, event: Disconnected, now: float) -> None:

@@ -1,11 +1,9 @@
-"""What becomes of tasks: the master's updates, reconciliation, kills that are repeated until they are answered.
+"""What becomes of tasks: the master's updates and what they mean for their launches.
 
 Rules and where they come from. An update with a uuid is acknowledged once its effect is stored, whatever it is; one
 without must not be (docs/scheduler-http-api.md). TASK_DROPPED with REASON_INVALID_OFFERS is a matter for the queue, not
-a failure (docs/task-state-reasons.md). After a subscription every live task is asked for, with back-off, until it has a
-fresh answer, always with its agent's id, for without it the task of an unreachable agent is TASK_UNKNOWN
-(docs/reconciliation.md; measured). KILL and RECONCILE are dropped in silence for seconds after a master's failover, so
-both are repeated. UNREACHABLE may come back, and LOST may too: an ended launch whose task lives on gets a KILL.
+a failure (docs/task-state-reasons.md). UNREACHABLE may come back, and LOST may too (mesos.proto, TaskState): an ended
+launch whose task lives on gets a KILL.
 """
 
 from __future__ import annotations
@@ -14,19 +12,11 @@ from owmesos.core.launches import LaunchRecord
 from owmesos.core.lifecycle import State, Trigger
 from owmesos.mesos.books import Books
 from owmesos.mesos.effects import ForgetLaunch, StartRefused
-from owmesos.mesos.messages import (
-    ID,
-    Acknowledge,
-    DurationInfo,
-    Kill,
-    KillPolicy,
-    Reconcile,
-    ReconcileTask,
-    TaskStatus,
-)
+from owmesos.mesos.kills import LIVE_STATES, Kills
+from owmesos.mesos.messages import Acknowledge, TaskStatus
+from owmesos.mesos.questions import Questions
 from owmesos.mesos.revival import Revival
 
-LIVE_STATES = frozenset({"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK_KILLING"})
 _ENDS = {
     "TASK_FINISHED": Trigger.FINISHED,
     "TASK_FAILED": Trigger.FAILED,
@@ -43,15 +33,12 @@ START_REFUSED = "START_REFUSED"
 class Statuses:
     """Decides on the books what updates and their absence mean."""
 
-    def __init__(self, books: Books, revival: Revival) -> None:
+    def __init__(self, books: Books, revival: Revival, questions: Questions, kills: Kills) -> None:
         self._books = books
         self._revival = revival
-        self._unanswered: set[str] = set()  # launches without a fresh answer since the subscription
-        self._pauses: dict[str, float] = {}  # launch id → its present pause between reconciliations
-        self._strays: dict[str, str | None] = {}  # tasks that no launch owns: task id → agent id
-        self._cut_off: set[str] = set()  # launches that are UNREACHABLE
+        self._questions = questions
+        self._kills = kills
         self._ended: dict[str, None] = {}
-        self._pause = books.settings.reconcile_first
 
     # -- updates
 
@@ -62,7 +49,7 @@ class Statuses:
         launch_id = books.by_task.get(task_id)
         record = books.launches.get(launch_id) if launch_id is not None else None
         if record is None:
-            self._stray(task_id, status, now, "no launch of ours is known by it")
+            self._kills.stray(status, now, "no launch of ours is known by it")
         elif record.task_id != task_id or not record.state.live:
             self._late(record, status, now)
         else:
@@ -72,8 +59,7 @@ class Statuses:
 
     def _current(self, record: LaunchRecord, status: TaskStatus, now: float) -> None:
         books, state = self._books, status.state
-        self._unanswered.discard(record.id)
-        self._pauses.pop(record.id, None)
+        self._questions.answered(record)
         text = _text(status)
         if state != "TASK_UNREACHABLE":
             books.offers.settled(record.offer_ids)
@@ -128,11 +114,9 @@ class Statuses:
             return
         record.observe(Trigger.CUT_OFF, now, text)
         record.unreachable_at = now
-        self._cut_off.add(record.id)
         assert record.agent_id is not None
         books.lose_agent(record.agent_id, now)
-        books.timers.cancel(("confirm", record.id))
-        books.timers.set(("ask", record.id), now + books.settings.unreachable_ask)
+        self._questions.cut_off(record, now + books.settings.unreachable_ask)
         books.timers.set(("unreachable", record.id), now + books.settings.unreachable_timeout)
         if not record.ran:
             books.timers.set(("deadline", record.id), record.deadline_at)
@@ -141,8 +125,7 @@ class Statuses:
     def _back(self, record: LaunchRecord) -> None:
         if record.unreachable_at is not None:
             record.unreachable_at = None
-            self._cut_off.discard(record.id)
-            self._books.timers.cancel(("ask", record.id))
+            self._questions.back(record)
             self._books.timers.cancel(("unreachable", record.id))
 
     def _lost(self, record: LaunchRecord, status: TaskStatus, now: float, text: str) -> None:
@@ -252,26 +235,14 @@ class Statuses:
     def _late(self, record: LaunchRecord, status: TaskStatus, now: float) -> None:
         """An update of an ended launch, or of an attempt that was given up."""
         if status.state not in LIVE_STATES:
-            self._strays.pop(status.task_id.value, None)
-            self._books.timers.cancel(("stray", status.task_id.value))
             record.tell(now, f"ignored: {_text(status)}")
+            self._kills.stray(status, now, "")
             return
         if record.task_id == status.task_id.value and record.state.ended and not record.given_up:
             record.tell(now, f"ignored: {_text(status)}")  # its end was seen: this one is late
             return
         record.tell(now, f"came back after it was given up, and is killed: {_text(status)}")
-        self._stray(status.task_id.value, status, now, f"launch {record.id} gave it up")
-
-    def _stray(self, task_id: str, status: TaskStatus, now: float, why: str) -> None:
-        """A task that no launch owns must not run: nothing would ever stop it."""
-        if status.state not in LIVE_STATES:
-            self._strays.pop(task_id, None)
-            self._books.timers.cancel(("stray", task_id))
-            return
-        if task_id not in self._strays:
-            self._books.note("warning", f"task {task_id} is {status.state} but {why}: it is killed")
-            self._strays[task_id] = status.agent_id.value if status.agent_id is not None else None
-            self.kill_stray(task_id, now)
+        self._kills.stray(status, now, f"launch {record.id} gave it up")
 
     def refused(self, record: LaunchRecord, text: str, now: float) -> None:
         """The master does not take the launch's task at all."""
@@ -300,8 +271,7 @@ class Statuses:
             reservations.restored(record.id, slot, record.ask, resources, task_id, now)
             books.timers.set(("confirm", record.id), now + books.settings.confirm_after)
         if record.state is State.UNREACHABLE:
-            self._cut_off.add(record.id)
-            books.timers.set(("ask", record.id), now)
+            self._questions.cut_off(record, now)
             since = record.unreachable_at if record.unreachable_at is not None else now
             books.timers.set(("unreachable", record.id), since + books.settings.unreachable_timeout)
 
@@ -321,101 +291,9 @@ class Statuses:
         elif record.state.live and record.kill_requested_at is None:
             record.kill_requested_at = now
             record.tell(now, text)
-            assert record.slot is not None
-            assert record.resources is not None
-            assert record.task_id is not None
-            books.ledger.reservations.stopping(
-                record.id, record.slot, record.ask, record.resources, record.task_id, now
-            )
-            books.store(record)
-            self.kill_again(record.id, now)
+            self._kills.begin(record, now)
 
-    def kill_again(self, launch_id: str, now: float) -> None:
-        """KILL, and again later until the end is seen."""
-        books = self._books
-        record = books.launches.get(launch_id)
-        if record is None or not record.state.live or record.task_id is None:
-            return
-        if books.connected:
-            policy = None
-            if record.launch.kill_grace is not None:
-                policy = KillPolicy(DurationInfo(round(record.launch.kill_grace * 1e9)))
-            agent = ID(record.agent_id) if record.agent_id is not None else None
-            books.send(Kill(ID(record.task_id), agent, policy))
-        cut_off = record.state is State.UNREACHABLE
-        pause = books.settings.unreachable_ask if cut_off else books.settings.kill_repeat
-        books.timers.set(("kill", launch_id), now + pause)
-
-    def kill_stray(self, task_id: str, now: float) -> None:
-        if task_id not in self._strays:
-            return
-        agent_id = self._strays[task_id]
-        if self._books.connected:
-            self._books.send(Kill(ID(task_id), ID(agent_id) if agent_id is not None else None))
-        self._books.timers.set(("stray", task_id), now + self._books.settings.kill_repeat)
-
-    # -- what does not come
-
-    def subscribed(self, now: float) -> None:
-        """Ask for every live task, with back-off until each has answered, and for those that we do not know."""
-        books = self._books
-        self._unanswered = {record.id for record in books.live()}
-        self._pause = books.settings.reconcile_first
-        self.reconcile(now)
-        books.send(Reconcile())
-        books.timers.set("reconcile all", now + books.settings.reconcile_implicit)
-        for record in books.live():
-            if record.kill_requested_at is not None:
-                self.kill_again(record.id, now)
-
-    def reconcile(self, now: float) -> None:
-        books = self._books
-        records = [books.launches[i] for i in sorted(self._unanswered) if i in books.tasks]
-        if not records or not books.connected:
-            return
-        books.send(Reconcile([_question(record) for record in records]))
-        books.timers.set("reconcile", now + self._pause)
-        self._pause = min(books.settings.reconcile_most, self._pause * 2)
-
-    def reconcile_all(self, now: float) -> None:
-        """Implicit reconciliation, now and then, while there is anything to be wrong about."""
-        if self._books.tasks and self._books.connected:
-            self._books.send(Reconcile())
-        self._books.timers.set("reconcile all", now + self._books.settings.reconcile_implicit)
-
-    def confirm(self, launch_id: str, now: float) -> None:
-        """A launch got no update in its time: it is asked for, again and again."""
-        books = self._books
-        record = books.launches.get(launch_id)
-        if record is None or record.state not in (State.SUBMITTED, State.STAGING):
-            return
-        books.ledger.reservations.overdue(launch_id)
-        if books.connected:
-            record.tell(now, "no update came in time: reconciling")
-            books.send(Reconcile([_question(record)]))
-        pause = min(books.settings.confirm_most, self._pauses.get(launch_id, books.settings.confirm_after) * 2)
-        self._pauses[launch_id] = pause
-        books.timers.set(("confirm", launch_id), now + pause)
-
-    def ask(self, launch_id: str, now: float) -> None:
-        """A task of an unreachable agent is asked for every minute."""
-        books = self._books
-        record = books.launches.get(launch_id)
-        if record is None or record.state is not State.UNREACHABLE:
-            return
-        if books.connected:
-            books.send(Reconcile([_question(record)]))
-        books.timers.set(("ask", launch_id), now + books.settings.unreachable_ask)
-
-    @property
-    def any_cut_off(self) -> bool:
-        return bool(self._cut_off)
-
-    def agent_offers(self, agent_id: str, now: float) -> None:
-        """An agent that was cut off sends offers again: what became of its tasks? No update may ever tell."""
-        for launch_id in sorted(self._cut_off):
-            if self._books.tasks[launch_id][0].agent_id == agent_id:
-                self.ask(launch_id, now)
+    # -- what takes too long
 
     def unreachable_too_long(self, launch_id: str, now: float) -> None:
         books = self._books
@@ -424,11 +302,10 @@ class Statuses:
             text = f"agent {record.agent_id} was unreachable for {books.settings.unreachable_timeout:.0f} s"
             self._give_up(record, Trigger.LOST, "UNREACHABLE", text, now)
 
-    def deadline(self, launch_id: str, explanation: str, now: float) -> None:
+    def deadline(self, record: LaunchRecord, explanation: str, now: float) -> None:
         """The deadline bounds the time to RUNNING; `explanation` says why it was not met."""
         books = self._books
-        record = books.launches.get(launch_id)
-        if record is None or record.ran or record.state.ended:
+        if record.ran or record.state.ended:
             return
         text = f"not running after {record.launch.deadline:g} s: {explanation}"
         if record.state.waiting:
@@ -452,16 +329,9 @@ class Statuses:
         self.ended(record, reason, text, now)
 
     def _cancel(self, record: LaunchRecord) -> None:
-        for name in ("deadline", "confirm", "kill", "ask", "unreachable"):
+        for name in ("deadline", "kill", "unreachable"):
             self._books.timers.cancel((name, record.id))
-        self._unanswered.discard(record.id)
-        self._cut_off.discard(record.id)
-        self._pauses.pop(record.id, None)
-
-
-def _question(record: LaunchRecord) -> ReconcileTask:
-    assert record.task_id is not None
-    return ReconcileTask(ID(record.task_id), ID(record.agent_id) if record.agent_id is not None else None)
+        self._questions.over(record)
 
 
 def _text(status: TaskStatus) -> str:

@@ -7,6 +7,7 @@ everything must end or run, and the scheduler must fall silent.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -261,4 +262,5 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=1000, stateful_step_count=50, derandomize=True, database=None)
+TestScheduler.settings = settings(max_examples=700, stateful_step_count=50, derandomize=True, database=None)
+TestScheduler.pytestmark = [pytest.mark.timeout(300)]

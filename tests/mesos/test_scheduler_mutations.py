@@ -18,12 +18,14 @@ from owmesos.core.ledger import Ledger, Remembered
 from owmesos.core.lifecycle import State
 from owmesos.core.placement import Placement
 from owmesos.core.reservations import Reservations, ReservationState
-from owmesos.mesos import matching, statuses
+from owmesos.mesos import matching, questions
 from owmesos.mesos.books import Books
 from owmesos.mesos.effects import Send
 from owmesos.mesos.intake import Intake
+from owmesos.mesos.kills import Kills
 from owmesos.mesos.matching import Matching
 from owmesos.mesos.messages import ID, Acknowledge, Decline, Filters, ReconcileTask, Suppress
+from owmesos.mesos.questions import Questions
 from owmesos.mesos.revival import Revival
 from owmesos.mesos.statuses import Statuses
 from owmesos.resources import Ask
@@ -259,27 +261,27 @@ def an_intent_is_not_stored(patch: pytest.MonkeyPatch) -> None:
 
 @mutation
 def a_task_that_nobody_owns_lives_on(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Statuses, "_stray", nothing)
+    patch.setattr(Kills, "stray", nothing)
 
 
 @mutation
 def a_question_does_not_name_the_agent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(statuses, "_question", lambda record: ReconcileTask(ID(record.task_id)))
+    patch.setattr(questions, "_question", lambda record: ReconcileTask(ID(record.task_id)))
 
 
 @mutation
 def a_kill_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
-    def kill_again(original: Any, self: Statuses, launch_id: str, now: float) -> None:
+    def again(original: Any, self: Kills, launch_id: str, now: float) -> None:
         original(self, launch_id, now)
         self._books.timers.cancel(("kill", launch_id))
 
-    wrap(patch, Statuses, "kill_again", kill_again)
+    wrap(patch, Kills, "again", again)
 
 
 @mutation
 def a_launch_without_an_update_is_not_asked_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Statuses, "confirm", nothing)
-    patch.setattr(Statuses, "reconcile", nothing)
+    patch.setattr(Questions, "confirm", nothing)
+    patch.setattr(Questions, "reconcile", nothing)
 
 
 # -- ends

@@ -426,7 +426,7 @@ class TestDeadlines:
         world.wait(21)
         record = world.record(launch_id)
         assert (record.state, record.reason) == (State.FAILED, "DEADLINE")
-        assert record.message == "not running after 20 s: no update came"
+        assert record.message == "not running after 20 s: its task on agent S1 is STAGING"
         assert not task_of(world, launch_id).lives
 
     def test_a_promised_one_ends_without_a_trace(self) -> None:
