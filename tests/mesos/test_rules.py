@@ -63,30 +63,15 @@ from owmesos.mesos.messages import (
     Revive,
     Scalar,
     Suppress,
-    TaskStatus,
-    Update,
     UpdateFramework,
 )
 from owmesos.mesos.scheduler import Scheduler
 from owmesos.mesos.settings import WEEK, Settings, framework_info
 from owmesos.resources import Resources
 from tests.model.agents import Link
-from tests.model.scene import agent, at_rest
+from tests.model.scene import agent, at_rest, running, says, status_of
 from tests.model.shadow import tasks_of
 from tests.model.world import START, World
-
-
-def says(world: World, launch_id: str, state: str, reason: str | None = None, uuid: str | None = None) -> Update:
-    task_id = world.record(launch_id).task_id
-    assert task_id is not None
-    return Update(TaskStatus(ID(task_id), state, reason=reason, agent_id=ID("S1"), uuid=uuid))
-
-
-def running(world: World, **asked: object) -> str:
-    launch_id = world.submit(**asked)
-    world.wait(1)
-    assert world.record(launch_id).state is State.RUNNING
-    return launch_id
 
 
 class TestSubscription:
@@ -208,7 +193,7 @@ class TestOffers:
             world.wait(2)
             assert world.record(launch_id).attempts == attempt
             world.master.tasks.all[f"{launch_id}.{attempt}"].actual = None
-            world.handle(says(world, launch_id, state, "REASON_INVALID_OFFERS"))
+            says(world, launch_id, state, "REASON_INVALID_OFFERS")
             assert world.record(launch_id).state.waiting
         assert world.scheduler.books.backoff.until("S1") is None
 
@@ -263,7 +248,7 @@ class TestOffers:
         world.master.offers.clear()
         world.master.agents["S1"].link = Link.UNREACHABLE
         events: list[Event] = [
-            says(world, small[1], "TASK_UNREACHABLE"),
+            status_of(world, small[1], "TASK_UNREACHABLE"),
             Rescind(ID(offer_id)),
             Failure(ID("S1")),
         ]
@@ -314,20 +299,20 @@ class TestTasks:
         world = at_rest()
         launch_id = world.submit(name="silent")
         world.wait(1)
-        world.handle(says(world, launch_id, "TASK_RUNNING"))
+        says(world, launch_id, "TASK_RUNNING")
         assert not world.calls(Acknowledge)
-        world.handle(says(world, launch_id, "TASK_FINISHED", uuid="u1"))
+        says(world, launch_id, "TASK_FINISHED", uuid="u1")
         kinds = [type(e.call).__name__ if isinstance(e, Send) else type(e).__name__ for e in world.effects]
         assert kinds.index("StoreLaunch") < kinds.index("Acknowledge")
-        world.handle(says(world, launch_id, "TASK_FINISHED", uuid="u1"))
+        says(world, launch_id, "TASK_FINISHED", uuid="u1")
         assert len(world.calls(Acknowledge)) == 2
 
     @pytest.mark.parametrize("state", ["TASK_UNREACHABLE", "TASK_GONE_BY_OPERATOR", "TASK_LOST"])
     def test_rule_28_what_may_return_is_taken_back_or_killed(self, state: str) -> None:
         world = at_rest()
         launch_id = running(world)
-        world.handle(says(world, launch_id, state))
-        world.handle(says(world, launch_id, "TASK_RUNNING", "REASON_AGENT_REREGISTERED"))
+        says(world, launch_id, state)
+        says(world, launch_id, "TASK_RUNNING", "REASON_AGENT_REREGISTERED")
         if state == "TASK_UNREACHABLE":
             assert world.record(launch_id).state is State.RUNNING
         else:

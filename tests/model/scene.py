@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from owmesos.core.buffer import Buffer
+from owmesos.core.lifecycle import State
+from owmesos.mesos.messages import ID, TaskStatus, Update
 from owmesos.mesos.settings import Settings
 from owmesos.resources import Resources
-from tests.model.agents import Label, ModelAgent
+from tests.model.agents import Label, Link, ModelAgent, Task
 from tests.model.world import World
 
 NO_BUFFER = Buffer(share=0.0)
@@ -38,3 +40,37 @@ def at_rest(
     world.wait(chosen.settle + 5.0)
     world.sent.clear()
     return world
+
+
+def task_of(world: World, launch_id: str) -> Task:
+    task_id = world.record(launch_id).task_id
+    assert task_id is not None
+    return world.master.tasks.all[task_id]
+
+
+def running(world: World, **asked: object) -> str:
+    launch_id = world.submit(**asked)
+    world.wait(0.5)
+    assert world.record(launch_id).state is State.RUNNING
+    return launch_id
+
+
+def cut_off(world: World, agent_id: str = "S1") -> None:
+    one = world.master.agents[agent_id]
+    world.master.tasks.lose(one, Link.UNREACHABLE, "TASK_UNREACHABLE", "REASON_AGENT_REMOVED")
+    world.deliver()
+
+
+def status_of(
+    world: World, launch_id: str, state: str, reason: str | None = None, *, uuid: str | None = None
+) -> Update:
+    """An update of the launch's present task, as the master may send it."""
+    record = world.record(launch_id)
+    assert record.task_id is not None
+    agent_id = ID(record.agent_id) if record.agent_id is not None else None
+    return Update(TaskStatus(ID(record.task_id), state, reason=reason, agent_id=agent_id, uuid=uuid))
+
+
+def says(world: World, launch_id: str, state: str, reason: str | None = None, *, uuid: str | None = None) -> None:
+    """That update comes."""
+    world.handle(status_of(world, launch_id, state, reason, uuid=uuid))
