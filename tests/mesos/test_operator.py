@@ -159,7 +159,7 @@ Do = Callable[[OperatorClient], Awaitable[None]]
                 "drain_agent": {
                     "agent_id": {"value": "S"},
                     "mark_gone": True,
-                    "max_grace_period": {"nanoseconds": 1_500_000_000},
+                    "max_grace_period": {"seconds": 1, "nanos": 500_000_000},
                 },
             },
         ),

@@ -1,0 +1,1 @@
+"""One suite of facts about Mesos, for every cluster and every driver: see `clusters` and `drivers`."""
