@@ -36,9 +36,9 @@ class EventReader:
     def read(self, record: Record) -> Event | None:
         """The event; None if it is of no use, which is logged."""
         try:
-            event = decode_event(record, self._report)
+            event = decode_event(record, self.report)
         except MalformedEvent as error:
-            self._report(f"an event is skipped: {error}")
+            self.report(f"an event is skipped: {error}")
             return None
         if isinstance(event, UnknownEvent):
             if self._first(event.type):
@@ -56,5 +56,6 @@ class EventReader:
         self._seen_types.add(kind)
         return not seen
 
-    def _report(self, reason: str) -> None:
+    def report(self, reason: str) -> None:
+        """Logs it with the stream's address."""
         _log.warning("%s: %s", self._address, reason)

@@ -12,7 +12,7 @@ from owmesos.mesos.address import parse_master
 from owmesos.mesos.backoff import Backoff
 from owmesos.mesos.client import HttpDriver
 from owmesos.mesos.detector import detector_for
-from owmesos.mesos.driver import Subscription
+from owmesos.mesos.driver import Driver, Subscription
 from owmesos.mesos.messages import Capability, Event, FrameworkInfo
 from tests.fakes.master import FakeMaster
 from tests.waiting import eventually_async
@@ -35,7 +35,7 @@ class CountedBackoff(Backoff):
 class Collected:
     """A driver and the events that it has yielded."""
 
-    def __init__(self, driver: HttpDriver) -> None:
+    def __init__(self, driver: Driver) -> None:
         self.give_up_at: type[Event] | None = None
         self.driver = driver
         self.events: list[Event] = []
