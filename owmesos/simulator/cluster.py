@@ -25,12 +25,12 @@ from aiohttp import web
 from owmesos.errors import InvalidInput
 from owmesos.mesos.messages import TaskInfo
 from owmesos.simulator import notation
-from owmesos.simulator.agent.agent import AgentSettings
 from owmesos.simulator.agent.plays import Play, Plays, from_command
 from owmesos.simulator.agent.runs import Runner
+from owmesos.simulator.agent.settings import AgentSettings, agent_settings_of
 from owmesos.simulator.http_agent import AgentHttp
 from owmesos.simulator.http_master import MasterHttp
-from owmesos.simulator.listener import Handler, Listener
+from owmesos.simulator.listener import Handler, Listener, refusal
 from owmesos.simulator.live import LiveWorld
 from owmesos.simulator.master.settings import master_settings
 from owmesos.simulator.processes import Processes
@@ -42,6 +42,8 @@ DEFAULT_ATTRIBUTES = "rack:r{n};zone:z1"
 MAX_AGENTS = 10_000
 READY_TIMEOUT = 30.0
 _PORTS = range(31000, 32768)
+_FREE_PORTS = range(21000, 30000)  # below what the kernel gives out by itself
+_ATTEMPTS = 50
 _POLL = 0.01
 T = TypeVar("T")
 
@@ -69,6 +71,7 @@ class SimulatedCluster:
         resources: str | Sequence[str] = DEFAULT_RESOURCES,
         attributes: str | Sequence[str] = DEFAULT_ATTRIBUTES,
         master_flags: Mapping[str, str] | None = None,
+        agent_flags: Mapping[str, str] | None = None,
         agent_settings: AgentSettings | None = None,
         processes: bool = True,
         play: Callable[[TaskInfo], Play] = from_command,
@@ -78,7 +81,7 @@ class SimulatedCluster:
         """Port 0 takes a free one. More masters are at 127.0.0.1 and the ports after the agents'.
 
         `resources` and `attributes` are in Mesos's own notation, for all agents or for each; `{n}` in them is the
-        agent's number, `{ports}` its share of 31000-32767. `master_flags` are Mesos's. Without `processes` tasks cost
+        agent's number, `{ports}` its share of 31000-32767. Flags are Mesos's. Without `processes` tasks cost
         nothing and take the time that `play` says. Without a `seed` every cluster has ids of its own. `state` is where
         sandboxes are; a temporary folder if it is None.
         Raises InvalidInput.
@@ -91,7 +94,7 @@ class SimulatedCluster:
         self._attributes = _for_each("attributes", attributes, agents)
         self._flags = dict(master_flags or {})
         self._settings = master_settings(self._flags)
-        self._agent_settings = agent_settings or AgentSettings()
+        self._agent_settings = agent_settings or agent_settings_of(agent_flags or {})
         self._with_processes = processes
         self._play = play
         self._wires = wires
@@ -175,13 +178,13 @@ class SimulatedCluster:
 
         self._run(kill())
 
-    def start(self, name: str, *, wiped: bool = False) -> None:
-        """Starts a daemon that was killed; `wiped`: on an empty disk. Raises SimulatorError."""
+    def start(self, name: str, *, fresh: bool = False) -> None:
+        """Starts a daemon that was killed; `fresh`: as one that never ran. Raises SimulatorError."""
         listener = self._listener(name)
 
         async def start() -> None:
             await listener.open()
-            self._entered(lambda: self.world.start(name, wiped=wiped))
+            self._entered(lambda: self.world.start(name, fresh=fresh))
 
         self._run(start())
 
@@ -249,26 +252,59 @@ class SimulatedCluster:
         return self._temporary
 
     async def _open(self) -> None:
-        """Sockets first: their ports are part of what the world knows."""
-        holders = await self._open_masters()
-        port = self._port
-        descriptions = [
-            AgentDescription(
-                f"agent{n}",
-                _host(n),
-                _host(n),
-                port + 1,
-                notation.resources(resources),
-                tuple(notation.attributes(attributes)),
-            )
-            for n, (resources, attributes) in enumerate(zip(self._resources, self._attributes, strict=True), 1)
-        ]
+        """At port 0: where the master and all agents find their ports free."""
+        if self._port:
+            await self._open_at()
+            return
+        for attempt in range(_ATTEMPTS):
+            self._port = secrets.choice(_FREE_PORTS)
+            try:
+                await self._open_at()
+                return
+            except SimulatorError:
+                await self._close()
+                self._listeners.clear()
+                if attempt == _ATTEMPTS - 1:
+                    raise
+
+    async def _open_at(self) -> None:
+        """Sockets first: a port that is taken must not leave anything behind."""
+        places = [(name, "127.0.0.1", self._port + (n + 1 if n else 0)) for n, name in enumerate(self._master_names())]
+        places += [(f"agent{n}", _host(n), self._port + 1) for n in range(1, self._agents + 1)]
+        handlers: dict[str, list[Handler]] = {}
+        for name, host, port in places:
+            handlers[name] = []
+            self._listeners[name] = Listener(host, port, _from(handlers[name]))
+            await self._bind(name, self._listeners[name])
         runner: Runner = Plays(self._play)
         if self._with_processes:
             self._processes = Processes(self._state(), self._entered)
             self._processes.open()
             runner = self._processes
-        world = World(
+        world = self._world(runner)
+        self._live = LiveWorld(world)
+        for number, name in enumerate(self._master_names()):
+            handlers[name].append(MasterHttp(self._live, number, self._secrets()).handle)
+        for name, place in world.places.items():
+            folder = self._processes.work_folder(place.agent) if self._processes is not None else None
+            handlers[name].append(AgentHttp(place.agent, folder).handle)
+            place.agent.left = self._listeners[name].abort
+            place.agent.start()
+        self._live.start()
+
+    def _world(self, runner: Runner) -> World:
+        descriptions = [
+            AgentDescription(
+                f"agent{n}",
+                _host(n),
+                _host(n),
+                self._port + 1,
+                notation.resources(resources),
+                tuple(notation.attributes(attributes)),
+            )
+            for n, (resources, attributes) in enumerate(zip(self._resources, self._attributes, strict=True), 1)
+        ]
+        return World(
             descriptions,
             runner=runner,
             seed=self._seed,
@@ -278,31 +314,6 @@ class SimulatedCluster:
             agent_settings=self._agent_settings,
             wires=self._wires,
         )
-        self._live = LiveWorld(world)
-        for number, holder in enumerate(holders):
-            holder.append(MasterHttp(self._live, number, self._secrets()))
-        for name, place in world.places.items():
-            folder = self._processes.work_folder(place.agent) if self._processes is not None else None
-            listener = Listener(place.agent.description.ip, port + 1, AgentHttp(place.agent, folder).handle)
-            self._listeners[name] = listener
-            await self._bind(name, listener)
-            place.agent.left = listener.abort
-            place.agent.start()
-        self._live.start()
-
-    async def _open_masters(self) -> list[list[MasterHttp]]:
-        """Each with an empty list that its answers will come from."""
-        holders: list[list[MasterHttp]] = []
-        for number, name in enumerate(self._master_names()):
-            holder: list[MasterHttp] = []
-            port = self._port if number == 0 or self._port == 0 else self._port + 1 + number
-            listener = Listener("127.0.0.1", port, _from(holder))
-            await self._bind(name, listener)
-            if number == 0:
-                self._port = listener.port
-            self._listeners[name] = listener
-            holders.append(holder)
-        return holders
 
     @staticmethod
     async def _bind(name: str, listener: Listener) -> None:
@@ -333,9 +344,11 @@ class SimulatedCluster:
             raise InvalidInput(f"credentials: {path} is not Mesos's JSON of credentials") from None
 
 
-def _from(holder: list[MasterHttp]) -> Handler:
+def _from(handlers: list[Handler]) -> Handler:
+    """The handler that is known as soon as all sockets are open; nobody asks before."""
+
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        return await holder[0].handle(request)
+        return await handlers[0](request) if handlers else refusal(503)
 
     return handle
 

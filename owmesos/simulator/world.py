@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from owmesos.errors import OwmesosError
 from owmesos.mesos import messages
 from owmesos.simulator.agenda import Agenda
-from owmesos.simulator.agent.agent import Agent, AgentSettings
+from owmesos.simulator.agent.agent import Agent
 from owmesos.simulator.agent.runs import Runner
+from owmesos.simulator.agent.settings import AgentSettings
 from owmesos.simulator.master.effects import (
     Answer,
     Calling,
@@ -233,14 +234,14 @@ class World:
             self._hear(self.master, AgentLost(agent_id))
         self.collect()
 
-    def start(self, name: str, *, wiped: bool = False) -> None:
-        """Starts what was killed; `wiped`: as if on an empty disk. Raises SimulatorError."""
+    def start(self, name: str, *, fresh: bool = False) -> None:
+        """Starts what was killed; `fresh`: as one that never ran. Raises SimulatorError."""
         if name.startswith("master"):
             number = self._master_number(name)
             if self.alive[number]:
                 raise SimulatorError(f"{name} runs already")
             self.alive[number] = True
-            if wiped:
+            if fresh:
                 self._registry = Registry()
             if self.leader is None:
                 self._lead(number)
@@ -249,7 +250,7 @@ class World:
         if place.agent.up:
             raise SimulatorError(f"{name} runs already")
         place.frozen = False
-        if wiped:
+        if fresh:
             place.agent.wipe()
         place.agent.start()
 

@@ -11,11 +11,10 @@ import signal
 import uuid
 from collections.abc import Callable
 
-import msgspec
-
 from owmesos.mesos.messages import ID, ContainerID, ContainerStatus, IPAddress, NetworkInfo, TaskStatus
 from owmesos.simulator.agenda import Agenda
 from owmesos.simulator.agent.runs import Key, Run, Runner
+from owmesos.simulator.agent.settings import AgentSettings
 from owmesos.simulator.pieces import Pieces
 from owmesos.simulator.protocol import (
     AcknowledgeUpdate,
@@ -38,15 +37,6 @@ from owmesos.simulator.protocol import (
 RESEND = 10.0
 LONGEST_RESEND = 600.0
 _TERMINAL = frozenset({"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_GONE_BY_OPERATOR"})
-
-
-class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds."""
-
-    boot: float = 0.05  # from its start to its registration
-    recovery: float = 0.5  # the same, with tasks of an earlier life: they are waited for
-    launch_delay: float = 0.05  # from a task's arrival to its TASK_STARTING; a KILL meanwhile is cheap
-    kill_grace: float = 4.0
 
 
 class Agent:

@@ -12,7 +12,7 @@ from owmesos.mesos.messages import ID, AllocationInfo, Operation, OperationStatu
 from owmesos.simulator.master.allocator import Allocator, refuse_seconds
 from owmesos.simulator.master.books import Books
 from owmesos.simulator.master.records import AgentRecord, FrameworkRecord, OfferRecord, TaskRecord
-from owmesos.simulator.master.task_checks import task_error
+from owmesos.simulator.master.task_checks import resources_error, task_error
 from owmesos.simulator.pieces import UNRESERVED, Pieces, from_resources, sum_of
 from owmesos.simulator.protocol import Reserved, RunTask
 
@@ -53,7 +53,8 @@ class Accepting:
 
     def _offers(self, framework: FrameworkRecord, ids: list[str]) -> tuple[list[OfferRecord], str | None]:
         """Those that are out, and what is wrong with the list."""
-        offers = [framework.offers[each] for each in dict.fromkeys(ids) if each in framework.offers]
+        known = self._books.offers
+        offers = [known[each] for each in dict.fromkeys(ids) if each in known]
         if not ids:
             return offers, "No offers specified"
         seen: set[str] = set()
@@ -62,8 +63,14 @@ class Accepting:
                 return offers, f"Duplicate offer {offer_id} in offer list"
             seen.add(offer_id)
         for offer_id in ids:
-            if offer_id not in framework.offers:
+            if offer_id not in known:
                 return offers, f"Offer {offer_id} is no longer valid"
+        for offer in offers:
+            if offer.framework is not framework:
+                owner = offer.framework.id
+                return offers, (
+                    f"Offer {offer.id} has invalid framework {owner} while framework {framework.id} is expected"
+                )
         first = offers[0]
         for offer in offers:
             if offer.agent is not first.agent:
@@ -101,8 +108,12 @@ class Accepting:
         self, framework: FrameworkRecord, agent: AgentRecord, role: str, operation: Operation, left: Pieces
     ) -> Pieces:
         if operation.launch is not None:
+            error = resources_error(operation.launch.task_infos, role)
             for info in operation.launch.task_infos:
-                left = self._launch(framework, agent, role, info, left)
+                if error is not None:
+                    self._books.update(framework, self._refusal(info, "TASK_ERROR", "REASON_TASK_INVALID", error))
+                else:
+                    left = self._launch(framework, agent, role, info, left)
         elif operation.launch_group is not None:
             for info in operation.launch_group.task_group.tasks:
                 message = "Task groups are not simulated"

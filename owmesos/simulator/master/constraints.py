@@ -38,12 +38,16 @@ def _compile_role(role: str, constraints: RoleConstraints) -> Constraint:
     groups: list[list[Constraint]] = []
     for group in constraints.groups:
         if not group.attribute_constraints:
-            raise BadConstraints("Empty 'RoleConstraints::Group::attribute_constraints'")
+            raise BadConstraints(
+                f"'OfferConstraints::role_constraints' contains an empty RoleConstraints::Group for role {role}"
+            )
         groups.append([_compile(each.selector, each.predicate) for each in group.attribute_constraints])
     return lambda agent: any(all(holds(agent) for holds in group) for group in groups)
 
 
 def _compile(selector: Selector, predicate: Predicate) -> Constraint:
+    if selector.attribute_name is None and selector.pseudoattribute_type is None:
+        raise BadConstraints("Exactly one of 'attribute_name' or 'pseudoattribute_type' is expected to be set")
     if predicate.exists is not None:
         return lambda agent: _find(selector, agent) is not None
     if predicate.not_exists is not None:

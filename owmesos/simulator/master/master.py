@@ -6,6 +6,8 @@ No clock, no sockets, no threads. One object is one life of a master; the regist
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 from owmesos.mesos import messages
 from owmesos.simulator.agenda import Agenda
@@ -57,6 +59,20 @@ class Master:
         self._operator = Operator(
             books, self.allocator, self.quotas, self.maintenance, self._membership, draining, self._subscriptions
         )
+        self._acts: dict[type[messages.Call], Callable[[FrameworkRecord, Any], None]] = {
+            messages.Acknowledge: self._tasks.acknowledge,
+            messages.Accept: self._accepting.accept,
+            messages.Decline: self._accepting.decline,
+            messages.Revive: lambda framework, call: self._subscriptions.revive(framework, call.roles),
+            messages.Suppress: lambda framework, call: self._subscriptions.suppress(framework, call.roles),
+            messages.Kill: self._tasks.kill,
+            messages.Shutdown: self._tasks.shut_down,
+            messages.Reconcile: self._tasks.reconcile,
+            messages.ReconcileOperations: self._tasks.reconcile_operations,
+            messages.Teardown: lambda framework, call: self._subscriptions.remove(framework),
+            messages.AcceptInverseOffers: lambda framework, call: self._invert(framework, call, "ACCEPT"),
+            messages.DeclineInverseOffers: lambda framework, call: self._invert(framework, call, "DECLINE"),
+        }
         self.allocator.start()
         if books.recovered:
             books.agenda.after(books.settings.agent_reregister_timeout, self._forget_recovered)
@@ -133,24 +149,14 @@ class Master:
             self._carry_out(framework, event.call)
 
     def _carry_out(self, framework: FrameworkRecord, call: messages.Call) -> None:
-        if isinstance(call, messages.Acknowledge):
-            self._tasks.acknowledge(framework, call)
-        elif isinstance(call, messages.Accept):
-            self._accepting.accept(framework, call)
-        elif isinstance(call, messages.Decline):
-            self._accepting.decline(framework, call)
-        elif isinstance(call, messages.Revive):
-            self._subscriptions.revive(framework, call.roles)
-        elif isinstance(call, messages.Suppress):
-            self._subscriptions.suppress(framework, call.roles)
-        elif isinstance(call, messages.Kill):
-            self._tasks.kill(framework, call)
-        elif isinstance(call, messages.Reconcile):
-            self._tasks.reconcile(framework, call)
-        elif isinstance(call, messages.Teardown):
-            self._subscriptions.remove(framework)
-        elif isinstance(call, messages.AcceptInverseOffers):
-            self.maintenance.answer(framework, call.inverse_offer_ids, "ACCEPT", refuse_seconds(call.filters))
-        elif isinstance(call, messages.DeclineInverseOffers):
-            self.maintenance.answer(framework, call.inverse_offer_ids, "DECLINE", refuse_seconds(call.filters))
-        # REQUEST, MESSAGE, SHUTDOWN of executors and acknowledgements of operations have no effect here.
+        act = self._acts.get(type(call))
+        if act is not None:  # REQUEST, MESSAGE and acknowledgements of operations have no effect here
+            act(framework, call)
+
+    def _invert(
+        self,
+        framework: FrameworkRecord,
+        call: messages.AcceptInverseOffers | messages.DeclineInverseOffers,
+        status: str,
+    ) -> None:
+        self.maintenance.answer(framework, call.inverse_offer_ids, status, refuse_seconds(call.filters))

@@ -11,7 +11,7 @@ from owmesos.simulator.master.maintenance import Maintenance
 from owmesos.simulator.master.records import AgentRecord, FrameworkRecord, TaskRecord
 from owmesos.simulator.master.subscriptions import Subscriptions
 from owmesos.simulator.master.views import agent_document
-from owmesos.simulator.pieces import Pieces
+from owmesos.simulator.pieces import Pieces, to_text
 from owmesos.simulator.protocol import (
     AgentAnswers,
     AgentDescription,
@@ -285,11 +285,11 @@ class Membership:
 
     # -- reservations by operators
 
-    def change_total(self, agent: AgentRecord, before: Pieces, after: Pieces) -> str | None:
+    def change_total(self, agent: AgentRecord, before: Pieces, after: Pieces) -> tuple[int, str] | None:
         """RESERVE and UNRESERVE: offers that are in the way are rescinded. Returns why not, in Mesos's words."""
         books = self._books
         if not agent.total.covers(before):
-            return "Invalid RESERVE Operation: the agent does not have these resources"
+            return 409, f"{to_text(agent.total, None)} does not contain {to_text(before, None)}"
         free = agent.available
         for offer in list(agent.offers.values()):
             if free.covers(before):
@@ -298,7 +298,7 @@ class Membership:
             books.drop_offer(offer, rescind=True)
             self._allocator.refuse(offer.framework, offer.role, agent, offer.pieces, 5.0)
         if not agent.available.covers(before):
-            return "The resources are in use"
+            return 409, f"{to_text(agent.available, None)} does not contain {to_text(before, None)}"
         agent.available = agent.available.minus(before).plus(after)
         agent.total = agent.total.minus(before).plus(after)
         books.freed[agent.id] = None

@@ -10,7 +10,6 @@ import msgspec
 from owmesos.errors import InvalidInput
 from owmesos.mesos.messages import ID, Resource
 from owmesos.mesos.messages.operator import MachineID, MaintenanceSchedule, QuotaConfig
-from owmesos.mesos.messages.values import DurationInfo
 from owmesos.simulator.master import views
 from owmesos.simulator.master.allocator import Allocator
 from owmesos.simulator.master.books import Books
@@ -42,12 +41,23 @@ READS = frozenset(
 )
 
 
+_Error = tuple[int, str]
+"""Status and text."""
+
+
 class _Agent(msgspec.Struct):
     agent_id: ID
 
 
+class _Duration(msgspec.Struct):
+    """A google.protobuf.Duration."""
+
+    seconds: int = 0
+    nanos: int = 0
+
+
 class _Drain(_Agent):
-    max_grace_period: DurationInfo | None = None
+    max_grace_period: _Duration | None = None
     mark_gone: bool = False
 
 
@@ -90,7 +100,7 @@ class Operator:
         self._membership = membership
         self._draining = draining
         self._subscriptions = subscriptions
-        self._verbs: dict[str, tuple[type[Any], Callable[[Any], str | None]]] = {
+        self._verbs: dict[str, tuple[type[Any], Callable[[Any], _Error | None]]] = {
             "RESERVE_RESOURCES": (_Reserve, lambda body: self._reserve(body, undo=False)),
             "UNRESERVE_RESOURCES": (_Reserve, lambda body: self._reserve(body, undo=True)),
             "MARK_AGENT_GONE": (_Agent, self._mark_gone),
@@ -123,8 +133,10 @@ class Operator:
         except (msgspec.ValidationError, InvalidInput) as reason:
             self._books.answer(400, f"Failed to convert JSON into Call protobuf: {reason}")
             return
-        taken = 202 if "RESERVE" in kind else 200
-        self._books.answer(400 if error else taken, error or "")
+        if error is None:
+            self._books.answer(202 if "RESERVE" in kind else 200)
+        else:
+            self._books.answer(*error)
 
     def read(self, kind: str) -> dict[str, Any]:
         books = self._books
@@ -194,71 +206,76 @@ class Operator:
     def _agent(self, agent_id: ID) -> AgentRecord | None:
         return self._books.agents.get(agent_id.value)
 
-    def _reserve(self, body: _Reserve, *, undo: bool) -> str | None:
+    def _reserve(self, body: _Reserve, *, undo: bool) -> _Error | None:
         agent = self._agent(body.agent_id)
         if agent is None:
-            return "No agent found with specified ID"
+            return 400, "No agent found with specified ID"
         reserved = from_resources(body.resources)
         if any(not stack for stack in reserved.parts):
-            return "Invalid RESERVE Operation: the resources have no reservation"
+            return 400, "Invalid RESERVE Operation: the resources have no reservation"
         plain = Pieces({})
         for stack, part in reserved.parts.items():
             plain = plain.plus(Pieces({stack[:-1] or UNRESERVED: part}))
         before, after = (reserved, plain) if undo else (plain, reserved)
         return self._membership.change_total(agent, before, after)
 
-    def _mark_gone(self, body: _Agent) -> str | None:
+    def _mark_gone(self, body: _Agent) -> _Error | None:
         agent = self._agent(body.agent_id)
         if agent is not None:
             self._membership.mark_gone(agent)
             return None
         known = self._membership.mark_unreachable_gone(body.agent_id.value)
-        return None if known else "Unknown agent"
+        return None if known else (404, f"Agent '{body.agent_id.value}' not found")
 
-    def _drain(self, body: _Drain) -> str | None:
+    def _drain(self, body: _Drain) -> _Error | None:
         agent = self._agent(body.agent_id)
         if agent is None:
-            return "Unknown agent"
-        grace = None if body.max_grace_period is None else body.max_grace_period.nanoseconds / 1e9
+            return 400, "Unknown agent"
+        most = body.max_grace_period
+        grace = None if most is None else most.seconds + most.nanos / 1e9
         self._draining.drain(agent, Drain(grace, body.mark_gone))
         return None
 
-    def _deactivate(self, body: _Agent) -> str | None:
+    def _deactivate(self, body: _Agent) -> _Error | None:
         agent = self._agent(body.agent_id)
         if agent is None:
-            return "Unknown agent"
+            return 400, "Unknown agent"
         self._draining.deactivate(agent)
         return None
 
-    def _reactivate(self, body: _Agent) -> str | None:
+    def _reactivate(self, body: _Agent) -> _Error | None:
         agent = self._agent(body.agent_id)
-        return "Unknown agent" if agent is None else self._draining.reactivate(agent)
+        error = "Agent is not deactivated" if agent is None else self._draining.reactivate(agent)
+        return None if error is None else (400, error)
 
-    def _schedule(self, body: _Schedule) -> str | None:
+    def _schedule(self, body: _Schedule) -> _Error | None:
         self._maintenance.schedule(body.schedule, msgspec.to_builtins(body.schedule.windows))
         self._allocator.run()
         return None
 
-    def _start_maintenance(self, body: _Machines) -> str | None:
+    def _start_maintenance(self, body: _Machines) -> _Error | None:
         for machine in body.machines:
             if (machine.hostname or "", machine.ip or "") not in self._books.registry.machines:
-                return f"Machine '{machine.hostname}' is not part of a maintenance schedule"
+                return 400, f"Machine '{machine.hostname}' is not part of a maintenance schedule"
         for agent in self._maintenance.start(body.machines):
             self._membership.remove_for_maintenance(agent)
         return None
 
-    def _stop_maintenance(self, body: _Machines) -> str | None:
+    def _stop_maintenance(self, body: _Machines) -> _Error | None:
         self._maintenance.stop(body.machines)
         self._allocator.run()
         return None
 
-    def _update_quota(self, body: _Quotas) -> str | None:
+    def _update_quota(self, body: _Quotas) -> _Error | None:
+        error = self._quotas.error(body.quota_configs, force=body.force)
+        if error is not None:
+            return 400, error
         self._quotas.update(body.quota_configs)
         return None
 
-    def _teardown(self, body: _Teardown) -> str | None:
+    def _teardown(self, body: _Teardown) -> _Error | None:
         framework = self._books.frameworks.get(body.framework_id.value)
         if framework is None:
-            return "No framework found with specified ID"
+            return 400, "No framework found with specified ID"
         self._subscriptions.remove(framework)
         return None

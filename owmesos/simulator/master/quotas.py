@@ -6,6 +6,7 @@ from owmesos.mesos.messages import Scalar
 from owmesos.mesos.messages.operator import QuotaConfig
 from owmesos.resources import MILLI, Resources
 from owmesos.simulator.master.books import Books
+from owmesos.simulator.master.framework_checks import role_error
 from owmesos.simulator.master.registry import Quota
 from owmesos.simulator.pieces import is_within
 
@@ -70,6 +71,20 @@ class Quotas:
             for name, amount in self.missing(role).items():
                 spare[name] -= amount
         return Headroom(spare)
+
+    def error(self, configs: list[QuotaConfig], *, force: bool) -> str | None:
+        """Why these cannot be, in Mesos's words."""
+        for config in configs:
+            error = role_error(config.role)
+            if error is not None:
+                return f"Invalid 'QuotaConfig' for role '{config.role}': {error}"
+        guarantees = {role: quota.guarantees for role, quota in self._books.registry.quotas.items()}
+        guarantees |= {config.role: _thousandths(config.guarantees) for config in configs}
+        for name in NAMES:
+            wanted = sum(each.get(name, 0) for each in guarantees.values())
+            if wanted > self._books.whole[name] and not force:
+                return f"Invalid QuotaConfig: total guarantees of {name} exceed cluster capacity"
+        return None
 
     def update(self, configs: list[QuotaConfig]) -> None:
         """Replaces the quotas of the roles that are named, and takes offers back where they stand in the way."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from owmesos.mesos import messages
-from owmesos.mesos.messages import ID, KillPolicy, TaskStatus, TimeInfo
+from owmesos.mesos.messages import ID, KillPolicy, OperationStatus, TaskStatus, TimeInfo
 from owmesos.simulator.master.books import Books
 from owmesos.simulator.master.draining import Draining
 from owmesos.simulator.master.records import TERMINAL, FrameworkRecord, TaskRecord
@@ -54,7 +54,22 @@ class TaskCalls:
         if agent is not None:
             self._books.to_agent(agent, KillTask(framework.id, task.id, grace_of(call.kill_policy)))
 
+    def shut_down(self, framework: FrameworkRecord, call: messages.Shutdown) -> None:
+        """The executor of a command task has the task's id."""
+        agent = self._books.agents.get(call.agent_id.value)
+        if agent is not None and (framework.id, call.executor_id.value) in agent.tasks:
+            self._books.to_agent(agent, KillTask(framework.id, call.executor_id.value))
+
     # -- RECONCILE
+
+    def reconcile_operations(self, framework: FrameworkRecord, call: messages.ReconcileOperations) -> None:
+        """None is ever kept: they are over as soon as they are asked for."""
+        for each in call.operations:
+            text = "Reconciliation: Operation is unknown"
+            if each.agent_id is None:
+                text = f"{text} and no 'agent_id' was provided"
+            status = OperationStatus("OPERATION_UNKNOWN", each.operation_id, text, agent_id=each.agent_id)
+            self._books.tell(framework, messages.UpdateOperationStatus(status))
 
     def reconcile(self, framework: FrameworkRecord, call: messages.Reconcile) -> None:
         if not call.tasks:

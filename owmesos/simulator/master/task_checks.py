@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from owmesos.errors import InvalidInput
 from owmesos.mesos.messages import AllocationInfo, Resource, TaskInfo
 from owmesos.resources import MILLI
 from owmesos.simulator.master.framework_checks import id_error
 from owmesos.simulator.master.records import FrameworkRecord
 from owmesos.simulator.pieces import NO_PIECES, Pieces, from_resources, to_text
+
+
+def resources_error(infos: Iterable[TaskInfo], role: str) -> str | None:
+    """One resource that cannot be spoils every task of its LAUNCH."""
+    for resource in (each for info in infos for each in info.resources if not _is_nothing(each)):
+        if resource.scalar is not None and round(resource.scalar.value * MILLI) <= 0:
+            what = f"{resource.name}(allocated: {role}):0"
+            return f"Resource '{what}' is invalid: Invalid scalar resource: value <= 0"
+    return None
 
 
 def task_error(
@@ -25,10 +36,6 @@ def task_error(
     wanted = [each for each in info.resources if not _is_nothing(each)]
     if not wanted:
         return "Task uses no resources", NO_PIECES
-    for resource in wanted:
-        if resource.scalar is not None and round(resource.scalar.value * MILLI) <= 0:
-            what = f"{resource.name}(allocated: {role}):0"
-            return f"Resource '{what}' is invalid: Invalid scalar resource: value <= 0", NO_PIECES
     try:
         pieces = from_resources(wanted)
     except InvalidInput as reason:

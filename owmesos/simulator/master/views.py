@@ -10,7 +10,7 @@ from owmesos.simulator.master.accepting import task_document
 from owmesos.simulator.master.allocator import Allocator
 from owmesos.simulator.master.books import Books
 from owmesos.simulator.master.records import AgentRecord, FrameworkRecord
-from owmesos.simulator.pieces import NO_PIECES, Pieces, to_resources
+from owmesos.simulator.pieces import NO_PIECES, Pieces, sum_of, to_resources
 from owmesos.simulator.protocol import AgentDescription
 
 VERSION = "1.11.0"
@@ -26,6 +26,11 @@ def _by_role(parts: Iterable[tuple[str, Pieces]]) -> list[Resource]:
     for role, pieces in parts:
         summed[role] = summed.get(role, NO_PIECES).plus(pieces)
     return [resource for role, pieces in summed.items() for resource in to_resources(pieces, role, refinement=False)]
+
+
+def _scalars_by_role(parts: Iterable[tuple[str, Pieces]]) -> list[Resource]:
+    """Ports are each agent's own: a sum of them says nothing."""
+    return [resource for resource in _by_role(parts) if resource.name != "ports"]
 
 
 def _info(agent_id: str, description: AgentDescription, total: Pieces) -> dict[str, Any]:
@@ -106,11 +111,11 @@ def _framework(framework: FrameworkRecord, allocator: Allocator) -> dict[str, An
         when = getattr(framework, f"{name}_at")
         if when is not None:
             document[f"{name}_time"] = _time(when)
-    used = _by_role((task.role, task.pieces) for task in framework.tasks.values() if not task.freed)
-    offered = _by_role((offer.role, offer.pieces) for offer in framework.offers.values())
+    used = _scalars_by_role((task.role, task.pieces) for task in framework.tasks.values() if not task.freed)
+    offered = _scalars_by_role((offer.role, offer.pieces) for offer in framework.offers.values())
     if used:
         document["allocated_resources"] = used
-    if offered:
+    if framework.offers:
         document["offered_resources"] = offered
         document["offers"] = [allocator.offer_of(each) for each in framework.offers.values()]
     return document
@@ -128,7 +133,7 @@ def roles(books: Books) -> dict[str, Any]:
         held = [(role, task.pieces) for each in members for task in each.tasks.values() if _counts(task, role)]
         held += [(role, offer.pieces) for each in members for offer in each.offers.values() if offer.role == role]
         ids = [ID(each.id) for each in members]
-        documents.append({"name": role, "weight": 1.0, "frameworks": ids, "resources": _by_role(held)})
+        documents.append({"name": role, "weight": 1.0, "frameworks": ids, "resources": _scalars_by_role(held)})
     return {"roles": documents}
 
 
@@ -150,5 +155,12 @@ def metrics(books: Books, allocator: Allocator) -> dict[str, Any]:
         "master/outstanding_offers": len(books.offers),
         "master/tasks_staging": sum(task.state == "TASK_STAGING" for task in running),
         "master/tasks_running": sum(task.state == "TASK_RUNNING" for task in running),
+    }
+    used = sum_of(task.pieces for task in running if not task.freed).total()
+    values |= {
+        "master/cpus_used": used.cpus,
+        "master/mem_used": used.mem,
+        "master/disk_used": used.disk,
+        "master/gpus_used": used.gpus,
     }
     return {"metrics": [{"name": name, "value": value} for name, value in values.items()]}
