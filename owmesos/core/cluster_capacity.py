@@ -13,7 +13,7 @@ from owmesos.core.explanation import Exclusion, Explanation, SlotFacts, explain
 from owmesos.core.ledger import Agent, Ledger
 from owmesos.core.placement import Placement, Slot, Strategy
 from owmesos.core.reservations import ReservationState
-from owmesos.resources import Ask, Resources
+from owmesos.resources import NOTHING, Ask, Resources
 
 
 class ClusterCapacity:
@@ -63,7 +63,7 @@ class ClusterCapacity:
         self.closed.pop(agent_id, None)
 
     def available(self, slot: Slot) -> Resources:
-        return self.ledger.available(slot)
+        return self.ledger.available(slot) if slot.agent_id in self.ledger.agents else NOTHING
 
     def allows(self, slot: Slot, constraints: tuple[Constraint, ...]) -> bool:
         agent = self.ledger.agents.get(slot.agent_id)

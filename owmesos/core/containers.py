@@ -20,6 +20,7 @@ from owmesos.errors import InvariantBroken
 from owmesos.resources import Ask
 
 NEVER = float("inf")
+_LAST = "\U0010ffff"  # after every id
 
 
 class ContainerState(str, Enum):
@@ -58,6 +59,15 @@ STEPS: dict[ContainerState, dict[Step, ContainerState]] = {
 }
 
 
+def diagram() -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {ContainerState.STARTING.value}"]
+    for state, row in STEPS.items():
+        for step, to in row.items():
+            lines.append(f"    {state.value} --> {'[*]' if to is ContainerState.GONE else to.value}: {step.value}")
+    return "\n".join(lines) + "\n"
+
+
 class Shape(NamedTuple):
     """What a container is before it is initialized: a run fits one of exactly its kind, memory and image.
 
@@ -87,8 +97,12 @@ class ActionKey(NamedTuple):
     version: str
 
 
-class Container(msgspec.Struct):
-    """One container. Times in seconds; `wanted_by` is the run that it was started for, while that waits."""
+class Container(msgspec.Struct, eq=False):
+    """One container. Times in seconds.
+
+    `prewarm`: it is kept ready for nobody yet. `replaces`: others were stopped for it. `doomed`: it serves the runs
+    that it has, and no other.
+    """
 
     id: str
     shape: Shape
@@ -104,7 +118,6 @@ class Container(msgspec.Struct):
     last_used: float = 0.0
     expires_at: float = NEVER
     prewarm: bool = False
-    wanted_by: str | None = None
     replaces: bool = False
     doomed: bool = False
 
@@ -165,9 +178,8 @@ class Containers:
         if state is ContainerState.STARTING:
             self.starting[container.id] = container
         elif state is ContainerState.PREWARMED:
-            if not container.doomed:
-                same = self._prewarmed.setdefault(container.shape, SortedDict())
-                same[(container.expires_at, container.id)] = container
+            same = self._prewarmed.setdefault(container.shape, SortedDict())
+            same[(container.expires_at, container.id)] = container
         elif container.spare:
             assert container.key is not None
             ready = self._warm if state is ContainerState.WARM else self._warming
@@ -216,8 +228,10 @@ class Containers:
         starting = sum(1 for container in self.starting.values() if container.prewarm and container.shape == shape)
         return len(self._prewarmed.get(shape, ())) + starting
 
-    def idle_slots(self) -> Iterator[Slot]:
-        return iter(self.idle_on)
+    def expired(self, now: float) -> list[Container]:
+        """The prewarmed ones whose time is over, in order of expiry."""
+        found = [key for same in self._prewarmed.values() for key in same.irange(maximum=(now, _LAST))]
+        return [self.by_id[container_id] for _, container_id in sorted(found)]
 
     def validate(self) -> None:
         """Every index holds exactly what it should. Raises InvariantBroken."""
@@ -225,10 +239,18 @@ class Containers:
             raise InvariantBroken("the pool's memory is not the sum of its containers'")
         for container in self.by_id.values():
             self._validate_one(container)
-        for name, index in (("warm", self._warm), ("warming", self._warming), ("idle", self.idle_on)):
+        for name, index in (
+            ("warm", self._warm),
+            ("warming", self._warming),
+            ("idle", self.idle_on),
+            ("agents'", self.on_agent),
+        ):
             for ids in index.values():
                 if any(self.by_id.get(i) is not container for i, container in ids.items()):
                     raise InvariantBroken(f"the {name} containers hold one that is gone")
+        prewarmed = {container_id for same in self._prewarmed.values() for _, container_id in same}
+        if prewarmed != {c.id for c in self.by_id.values() if c.state is ContainerState.PREWARMED}:
+            raise InvariantBroken("the prewarmed containers are not those that are listed so")
 
     def _validate_one(self, container: Container) -> None:
         where = f"container {container.id} is {container.state.value}"
@@ -241,9 +263,12 @@ class Containers:
             raise InvariantBroken(f"{where} and stands wrong among the idle")
         if (container.state is ContainerState.STARTING) != (container.id in self.starting):
             raise InvariantBroken(f"{where} and stands wrong among the starting")
-        warm = container.key is not None and container.id in self._warm.get(container.key, {})
-        if warm != (container.state is ContainerState.WARM and container.spare):
-            raise InvariantBroken(f"{where} and stands wrong among the warm")
+        if container.id not in self.on_agent.get(container.slot.agent_id, {}):
+            raise InvariantBroken(f"{where} and is not listed on its agent")
+        for state, index in ((ContainerState.WARM, self._warm), (ContainerState.WARMING, self._warming)):
+            listed = container.key is not None and container.id in index.get(container.key, {})
+            if listed != (container.state is state and container.spare):
+                raise InvariantBroken(f"{where} and stands wrong among the {state.value}")
 
 
 _SERVING = (ContainerState.WARM, ContainerState.BUSY)

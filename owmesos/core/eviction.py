@@ -1,14 +1,18 @@
 """The rounds of stops for a blocked head: when one begins, when it is over, and when to give up.
 
-Today's invoker stops containers and starts another at once, on room that the cluster has not got back yet. Here a start
-follows only when NodeStats shows the room. `owmesos.core.room_maker` says who is stopped; this module says when.
+Today's invoker stops containers and starts another at once, on room that the cluster has not got back yet. Here one
+agent T is set aside for the head, its room is the head's, and the start follows when NodeStats shows the room. Victims
+are past `idle_grace`; after `drain_after` of the head's being blocked grace is waived, and T's containers take no new
+runs. If the room went elsewhere another round begins, `max_rounds` at most; then only NodeStats can help.
+`owmesos.core.room_maker` says who is stopped; this module says when.
 """
 
 from __future__ import annotations
 
-from owmesos.core.containers import ContainerState
+from owmesos.core.capacity import HERE
+from owmesos.core.placement import Slot
 from owmesos.core.pool_books import PoolBooks
-from owmesos.core.room_maker import Aside, RoomMaker
+from owmesos.core.room_maker import Aside, RoomMaker, Round
 from owmesos.core.run_buffer import Waiting
 from owmesos.resources import MILLI, Ask
 
@@ -22,91 +26,119 @@ class Eviction:
     def __init__(self, books: PoolBooks) -> None:
         self._books = books
         self._maker = RoomMaker(books.containers, books.capacity, books.settings)
-        self._head: str | None = None
-        self._blocked_since = 0.0
-        self._rounds = 0
-        self._tried: set[str] = set()
 
-    def run(self, blocked: Waiting | None, now: float) -> None:
-        """The end of a step: `blocked` is the head, if there is no room for it."""
+    def settle(self) -> bool:
+        """T is free again (True) if its run has what it needs, or is over. Stops are not undone.
+
+        An older run of the same shape that came back to its place is the head now, and has the same need.
+        """
         books = self._books
-        aside = books.aside
-        if aside is not None:
-            waiting = books.buffer.by_id.get(aside.run_id)
-            served = waiting is None or waiting.covered_by is not None
-            if served or (blocked is not None and blocked.run.run_id != aside.run_id):
-                books.set_aside(None)  # stops are not undone
-        if blocked is None:
-            books.no_room_text = None
-            return
-        if blocked.run.run_id != self._head:
-            self._head, self._blocked_since = blocked.run.run_id, now
-            self._rounds, self._tried = 0, set()
+        if books.aside is None:
+            return False
+        owner = books.owner()
+        if owner is None or owner.covered_by is not None:
+            books.set_aside(None)
+            return True
+        oldest = books.buffer.bare_of_shape(owner.shape)
+        if oldest is not None and oldest.place < owner.place and not oldest.run.health:
+            books.aside.run_id = oldest.run.run_id
+            oldest.blocked_since, oldest.rounds, oldest.tried = owner.blocked_since, owner.rounds, owner.tried
+            owner.blocked_since, owner.rounds, owner.tried = None, 0, set()
+        return False
+
+    def run(self, head: Waiting, now: float) -> bool:
+        """There is no room for `head`. True if runs that wait should be looked at again: T was given up, or room made.
+
+        The head is the one that T is set aside for, if there is a T.
+        """
+        books = self._books
+        if head.blocked_since is None:
+            head.blocked_since = now
         if books.capacity.credits_stops:
-            self._stop_at_once(blocked, now)
-        elif books.capacity.known:  # unknown is not full
-            self._make_room(blocked, now)
+            return self._stop_at_once(head, now)
+        if not books.capacity.known:  # unknown is not full
+            return False
+        before = books.aside
+        self._make_room(head, now)
+        return before is not None and books.aside is not before
 
-    def _make_room(self, waiting: Waiting, now: float) -> None:
-        books, settings = self._books, self._books.settings
-        ask = settings.ask(waiting.shape)
-        aside = books.aside
-        if aside is not None and not self._may_still_do(aside, waiting, ask):
-            books.set_aside(None)
-            aside = None
+    def _make_room(self, head: Waiting, now: float) -> None:
+        books, aside = self._books, self._books.aside
+        ask = books.settings.ask(head.shape)
         if aside is not None and aside.victims:
-            if not self._round_failed(aside, now):
-                return
-            self._rounds += 1
-            self._tried.add(aside.slot.agent_id)
+            if books.capacity.allows(aside.slot, books.settings.constraints_of(head.shape)):
+                if not self._round_over(aside, now):
+                    return
+                head.tried.add(aside.slot.agent_id)
             books.set_aside(None)
-            aside = None
-        if self._rounds >= settings.max_rounds:
-            books.no_room_text = _GIVEN_UP.format(self._rounds)
+        elif aside is not None and not self._maker.could_hold(
+            aside.slot, ask, books.settings.constraints_of(head.shape)
+        ):
+            books.set_aside(None)
+        if head.rounds >= books.settings.max_rounds:
+            head.no_room = _GIVEN_UP.format(head.rounds)
             return
-        if aside is None:
-            aside = self._choose(waiting, ask, now)
-        if aside is not None:
-            self._begin_round(aside, ask, now)
+        self._choose(head, ask, now)
 
-    def _choose(self, waiting: Waiting, ask: Ask, now: float) -> Aside | None:
+    def _choose(self, head: Waiting, ask: Ask, now: float) -> None:
+        """A round that can begin now; else wait on T until one can."""
         books = self._books
-        constraints = books.settings.constraints_of(waiting.shape)
-        slot = self._maker.choose(ask, constraints, now, tried=self._tried)
-        if slot is None:
-            books.no_room_text = _NOWHERE
-            return None
-        books.no_room_text = None
-        aside = Aside(waiting.run.run_id, slot, now)
-        books.set_aside(aside)
+        assert head.blocked_since is not None
+        drain_at = head.blocked_since + books.settings.drain_after
+        waived = now >= drain_at
+        if not waived:
+            books.timers.set_earliest("drain", drain_at)
+        found = self._round(head, ask, now, waived)
+        if found is not None:
+            self._begin(found, head, now, draining=waived)
+        else:
+            self._wait(head, ask, now, draining=waived)
+
+    def _round(self, head: Waiting, ask: Ask, now: float, waived: bool) -> Round | None:
+        """On T if that can be; elsewhere if something changed there. Agents where a round failed come last."""
+        maker, aside = self._maker, self._books.aside
+        constraints = self._books.settings.constraints_of(head.shape)
+        changed = maker.follow()
+        if aside is None:
+            found = maker.cheapest(ask, constraints, now, waived=waived, avoid=head.tried)
+            return found or (maker.cheapest(ask, constraints, now, waived=waived) if head.tried else None)
+        found = maker.round_on(aside.slot, ask, now, waived=waived)
+        if found is None:
+            among = None if waived and not aside.draining else changed
+            found = maker.cheapest(ask, constraints, now, waived=waived, avoid=head.tried, among=among)
+        return found
+
+    def _wait(self, head: Waiting, ask: Ask, now: float, *, draining: bool) -> None:
+        books, maker = self._books, self._maker
+        constraints = books.settings.constraints_of(head.shape)
+        slot = books.aside.slot if books.aside is not None else None
+        slot = slot or maker.later(ask, constraints, avoid=head.tried) or maker.later(ask, constraints)
+        head.no_room = _NOWHERE if slot is None else None
+        if slot is not None:
+            self._set_aside(head, slot, draining=draining)
+            ripe_at = maker.ripe_at(slot, now)
+            if ripe_at is not None:
+                books.timers.set_earliest("grace", ripe_at)
+
+    def _set_aside(self, head: Waiting, slot: Slot, *, draining: bool) -> Aside:
+        aside = self._books.aside
+        if aside is None or aside.slot != slot:
+            aside = Aside(head.run.run_id, slot)
+            self._books.set_aside(aside)
+        aside.draining = draining
         return aside
 
-    def _begin_round(self, aside: Aside, ask: Ask, now: float) -> None:
-        books, settings = self._books, self._books.settings
-        drain_at = self._blocked_since + settings.drain_after
-        if now >= drain_at:
-            aside.draining = True
-        else:
-            books.timers.set_earliest("drain", drain_at)
-        victims = self._maker.victims(aside.slot, ask, now, waived=aside.draining)
-        if not victims:
-            self._wait_for_grace(aside, now)
-            return
-        aside.victims = {container.id for container in victims}
-        aside.round_over_at = None
-        books.evicted = (now, ask)
-        for container in victims:
-            books.stop(container, f"its room is for run {aside.run_id}", now)
-
-    def _wait_for_grace(self, aside: Aside, now: float) -> None:
+    def _begin(self, found: Round, head: Waiting, now: float, *, draining: bool) -> None:
         books = self._books
-        idle = books.containers.idle_on.get(aside.slot, {}).values()
-        ripe = [container.last_used + books.settings.idle_grace for container in idle]
-        later = [when for when in ripe if when > now]
-        if later:
-            books.timers.set_earliest("grace", min(later))
+        head.no_room = None
+        head.rounds += 1
+        aside = self._set_aside(head, found.slot, draining=draining)
+        aside.victims = {container.id for container in (*found.victims, *found.stopping)}
+        books.evicted = (now, head.shape)
+        for container in found.victims:
+            books.stop(container, f"its room is for run {head.run.run_id}", now)
 
-    def _round_failed(self, aside: Aside, now: float) -> bool:
+    def _round_over(self, aside: Aside, now: float) -> bool:
         """All victims are gone, NodeStats had its time, and the head still has no room."""
         books = self._books
         if any(victim in books.containers.by_id for victim in aside.victims):
@@ -118,26 +150,16 @@ class Eviction:
             return False
         return True
 
-    def _may_still_do(self, aside: Aside, waiting: Waiting, ask: Ask) -> bool:
-        """T is not lost, and with all our containers gone it would hold the head."""
-        books = self._books
-        if not books.capacity.allows(aside.slot, books.settings.constraints_of(waiting.shape)):
-            return False
-        if aside.victims:
-            return True  # its round will tell
-        room = books.capacity.available(aside.slot)
-        lacking = ask.milli_mem - room.milli_mem
-        for container in books.containers.on_agent.get(aside.slot.agent_id, {}).values():
-            if container.slot == aside.slot and container.state is not ContainerState.STOPPING:
-                lacking -= container.ask.milli_mem
-        return lacking <= 0
+    def _stop_at_once(self, head: Waiting, now: float) -> bool:
+        """Fixed user-memory: what is asked to stop counts as free, and the start follows in the same breath.
 
-    def _stop_at_once(self, waiting: Waiting, now: float) -> None:
-        """Fixed user-memory: what is asked to stop counts as free, and the start follows in the same breath."""
+        Today's invoker stops as much as is needed, or all that is idle if that is less (ContainerPool.run), and may
+        then exceed user-memory; ours does not stop what would not help.
+        """
         books = self._books
-        ask = books.settings.ask(waiting.shape)
-        free = self._books.capacity.find(ask, (), ())
-        if free is None:
-            lacking = ask.milli_mem // MILLI
-            for container in self._maker.oldest_idle(lacking, now):
-                books.stop(container, f"its room is for run {waiting.run.run_id}", now)
+        free = books.capacity.available(HERE).milli_mem // MILLI
+        victims = self._maker.oldest_idle(head.shape.memory, free)
+        for container in victims:
+            books.stop(container, f"its room is for run {head.run.run_id}", now)
+        head.rounds += bool(victims)
+        return bool(victims)

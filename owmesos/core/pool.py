@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from owmesos.core.capacity import Capacity
-from owmesos.core.containers import NEVER, Container, Containers, ContainerState, Shape, Step
+from owmesos.core.cold_starts import ColdStarts
+from owmesos.core.containers import NEVER, Container, Containers, ContainerState, Step
 from owmesos.core.eviction import Eviction
 from owmesos.core.explanation import Explanation
 from owmesos.core.node_stats import NodeStatsUpdate
-from owmesos.core.placement import Slot
 from owmesos.core.pool_books import PoolBooks
 from owmesos.core.pool_events import (
     Backpressure,
@@ -40,8 +40,9 @@ from owmesos.core.pool_events import (
 )
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.core.prewarm import Prewarming, PrewarmSetting
-from owmesos.core.run_buffer import BEFORE_ALL, Waiting
+from owmesos.core.run_buffer import Waiting
 from owmesos.core.starts import Starts
+from owmesos.errors import InvalidInput
 
 
 class Pool:
@@ -58,6 +59,7 @@ class Pool:
         self.books = PoolBooks(capacity, settings or PoolSettings())
         self.containers: Containers = self.books.containers
         self._starts = Starts(self.books, prefix)
+        self._cold_starts = ColdStarts(self.books, self._starts)
         self._eviction = Eviction(self.books)
         self._prewarming = Prewarming(self.books, self._starts, prewarm)
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -89,7 +91,7 @@ class Pool:
             action = self._timed.get(name)
             if action is not None:
                 action(subject, now)
-        if isinstance(event, NodeStatsUpdate):
+        if isinstance(event, NodeStatsUpdate) and event.changed:
             self._prewarming.room_was_seen(now)
         self._pass(now)
         return self.books.take_effects()
@@ -110,14 +112,20 @@ class Pool:
 
     def _run(self, event: Run, now: float) -> None:
         books = self.books
-        waiting = books.arrived(event, now)
-        if books.buffer.oldest_of_key(waiting.key) is None or event.health:
-            container, kind = self._ready_for(waiting)
-            if container is not None:
-                self._dispatch(waiting, container, kind, now, buffered=False)
-                return
+        if event.run_id in books.running or event.run_id in books.buffer.by_id:
+            raise InvalidInput(f"run {event.run_id} is here already")
+        self._seat(books.arrived(event, now), now)
+
+    def _seat(self, waiting: Waiting, now: float) -> None:
+        """A run goes to a container that is ready, or waits in its place."""
+        books = self.books
+        container, kind = self._ready_for(waiting)
+        if container is not None:
+            self._dispatch(waiting, container, kind, now)
+            return
         books.buffer.add(waiting)
-        books.timers.set(("max wait", event.run_id), now + books.settings.waits_at_most(event.action))
+        waits = books.settings.waits_at_most(waiting.run.action)
+        books.timers.set(("max wait", waiting.run.run_id), waiting.received_at + waits)
         self._starts.share(waiting)
 
     def _ready_for(self, waiting: Waiting) -> tuple[Container | None, StartKind]:
@@ -130,9 +138,9 @@ class Pool:
             return container, StartKind.WARMED if warm else StartKind.WARMING
         return books.containers.prewarmed(waiting.shape, avoid), StartKind.PREWARMED
 
-    def _dispatch(self, waiting: Waiting, container: Container, kind: StartKind, now: float, *, buffered: bool) -> None:
+    def _dispatch(self, waiting: Waiting, container: Container, kind: StartKind, now: float) -> None:
         books, action = self.books, waiting.run.action
-        if buffered:
+        if waiting.run.run_id in books.buffer.by_id:
             books.buffer.remove(waiting)
             books.timers.cancel(("max wait", waiting.run.run_id))
             self._starts.served(waiting)
@@ -150,7 +158,6 @@ class Pool:
         books.containers.put(container)
         books.running[waiting.run.run_id] = (container.id, waiting)
         books.emit(Dispatch(waiting.run.run_id, container.id, kind, initialize))
-        books.emit(FeedMore())
         if kind in (StartKind.COLD, StartKind.RECREATED):
             self._prewarming.cold_started(waiting.shape)
 
@@ -168,12 +175,21 @@ class Pool:
         if container.active >= container.concurrency:
             container.step(Step.FILLED)
 
+    def _off(self, container_id: str, run_id: str) -> tuple[Waiting | None, Container | None]:
+        """The run is no longer on the container: both, as far as they are known. A late word changes nothing."""
+        known = self.books.running.get(run_id)
+        if known is None or known[0] != container_id:
+            return None, None
+        del self.books.running[run_id]
+        return known[1], self.books.containers.by_id.get(container_id)
+
     def _done(self, event: RunDone, now: float) -> None:
         books = self.books
-        known = books.running.pop(event.run_id, None)
-        container = books.containers.by_id.get(event.container_id)
-        if known is None or container is None or known[0] != event.container_id:
-            return  # it ended while its container was being lost: the loss was told
+        waiting, container = self._off(event.container_id, event.run_id)
+        if waiting is not None:
+            books.emit(FeedMore())
+        if container is None:
+            return
         books.containers.lift(container)
         if container.state is ContainerState.WARMING and event.reuse:
             self._warmed_up(container)
@@ -185,8 +201,8 @@ class Pool:
             container.doomed = True
         books.containers.put(container)
         if container.doomed:
-            if container.active == 0 and container.state is not ContainerState.STOPPING:
-                self.books.stop(container, "it must not serve again", now)
+            if container.active == 0:
+                books.stop(container, "it must not serve again", now)
             return
         books.timers.set_earliest(("idle", container.id), now + books.settings.idle_timeout)
         self._feed_container(container, now)
@@ -194,7 +210,7 @@ class Pool:
     def _feed_container(self, container: Container, now: float) -> None:
         """A container can take runs: the oldest that fit, as many as it takes."""
         books = self.books
-        while container.slot.agent_id != books.draining_agent():
+        while True:
             if container.state is ContainerState.PREWARMED:
                 waiting = books.buffer.oldest_of_shape(container.shape)
                 kind = StartKind.PREWARMED if container.prewarm else StartKind.COLD
@@ -205,34 +221,33 @@ class Pool:
                 kind = StartKind.WARMED if container.state is ContainerState.WARM else StartKind.WARMING
             else:
                 return
-            if waiting is None:
+            if waiting is None or not self._may_serve(container):
                 return
-            self._dispatch(waiting, container, kind, now, buffered=True)
+            self._dispatch(waiting, container, kind, now)
+
+    def _may_serve(self, container: Container) -> bool:
+        """Where containers take no new runs, they still take the one that all this is for, or an older one like it."""
+        books = self.books
+        owner = books.owner()
+        if owner is None or container.slot.agent_id != books.draining_agent():
+            return True
+        return container.shape == owner.shape and container.key in (None, owner.key)
 
     def _reschedule(self, event: Reschedule, now: float) -> None:
         """The run was not taken: it stands where it stood. Its container is dropped, and told to stop."""
         books = self.books
-        known = books.running.pop(event.run_id, None)
-        container = books.containers.by_id.get(event.container_id)
-        if container is not None and container.state is not ContainerState.STOPPING:
+        waiting, container = self._off(event.container_id, event.run_id)
+        if container is not None:
             books.containers.lift(container)
-            container.active = max(0, container.active - 1)
+            container.active -= 1
             container.doomed = True
             if container.state is ContainerState.BUSY:
                 container.step(Step.EASED)
             books.containers.put(container)
             if container.active == 0:
                 books.stop(container, "it could not be reached", now)
-        if known is not None:
-            self._back(known[1], now)
-
-    def _back(self, waiting: Waiting, now: float) -> None:
-        books = self.books
-        waiting.covered_by = None
-        books.buffer.add(waiting)
-        books.timers.set(
-            ("max wait", waiting.run.run_id), waiting.received_at + books.settings.waits_at_most(waiting.run.action)
-        )
+        if waiting is not None:
+            self._seat(waiting, now)
 
     def _waited_too_long(self, run_id: str, now: float) -> None:
         books = self.books
@@ -272,31 +287,34 @@ class Pool:
 
     def _stopped(self, event: ContainerStopped, now: float) -> None:
         """Gone, whether we stopped it or not. Runs on it are the container's own business to end or to reschedule."""
-        books = self.books
-        container = books.containers.by_id.get(event.container_id)
+        container = self.containers.by_id.get(event.container_id)
         if container is None:
             return
-        starting = container.state is ContainerState.STARTING
-        books.gone(container, now)
-        if starting:
-            self._starts.failed(container, event.reason)
-        self._prewarming.removed(container, now)
+        if container.state is ContainerState.STARTING:
+            self._did_not_start(container, event.reason)
+            return
+        self.books.gone(container)
+        self._prewarming.removed(container)
 
     def _start_refused(self, event: StartRefused, now: float) -> None:
         """No failure of anybody: the run keeps its old place, and nothing is acknowledged."""
-        container = self.books.containers.by_id.get(event.container_id)
+        container = self.containers.starting.get(event.container_id)
         if container is not None:
-            self.books.gone(container, now)
+            self.books.gone(container)
             self._starts.refused(container, event.reason)
+            self._prewarming.not_started(container)
 
     def _start_failed(self, event: StartFailed, now: float) -> None:
-        container = self.books.containers.by_id.get(event.container_id)
-        if container is None:
-            return
-        self.books.gone(container, now)
-        for waiting in self._starts.failed(container, event.reason):
+        container = self.containers.starting.get(event.container_id)
+        if container is not None:
+            self._did_not_start(container, event.reason)
+
+    def _did_not_start(self, container: Container, reason: str) -> None:
+        self.books.gone(container)
+        for waiting in self._starts.failed(container, reason):
             if waiting.attempts >= self.books.settings.start_attempts:
-                self._fail(waiting, f"its container did not start {waiting.attempts} times, lastly: {event.reason}")
+                self._fail(waiting, f"its container did not start {waiting.attempts} times, lastly: {reason}")
+        self._prewarming.not_started(container)
 
     def _idle_too_long(self, container_id: str, now: float) -> None:
         books = self.books
@@ -314,66 +332,33 @@ class Pool:
 
     def _pass(self, now: float) -> None:
         books = self.books
-        if books.freed:
-            books.freed = False
+        again = True
+        while again:
+            self._eviction.settle()
             self._feed_all(now)
-        blocked = self._cold(now)
-        self._eviction.run(blocked, now)
-        if books.freed:
-            books.freed = False
-            self._feed_all(now)
+            blocked = self._cold_starts.run(now)
+            again = self._eviction.settle() or (blocked.head is not None and self._eviction.run(blocked.head, now))
         if not books.buffer:
             self._prewarming.run(now)
-        books.tell(WaitingForRoom(blocked is not None))
-        pressure = books.settings.pressure_after
-        if pressure is not None:
-            oldest = books.buffer.oldest()
-            late = blocked is not None and oldest is not None and now - oldest.received_at >= pressure
-            books.tell(Backpressure(late))
-            if blocked is not None and oldest is not None and not late:
-                books.timers.set_earliest("pressure", oldest.received_at + pressure)
+        books.tell(WaitingForRoom(blocked.any))
+        if books.settings.pressure_after is not None:
+            self._press(blocked.any, books.settings.pressure_after, now)
+
+    def _press(self, blocked: bool, after: float, now: float) -> None:
+        """Back-pressure: the oldest run is older than `after` seconds, and there is no room."""
+        oldest = self.books.buffer.oldest() if blocked else None
+        late = oldest is not None and now - oldest.received_at >= after
+        self.books.tell(Backpressure(late))
+        if oldest is not None and not late:
+            self.books.timers.set_earliest("pressure", oldest.received_at + after)
 
     def _feed_all(self, now: float) -> None:
-        """An agent is no longer draining: its containers take runs again."""
+        """If an agent is no longer draining, its containers take runs again."""
         books = self.books
+        if not books.freed:
+            return
+        books.freed = False
         for waiting in books.buffer:
             container, kind = self._ready_for(waiting)
             if container is not None:
-                self._dispatch(waiting, container, kind, now, buffered=True)
-
-    def _cold(self, now: float) -> Waiting | None:
-        """Start what is launchable, in order. The head, if it is blocked for want of room."""
-        books = self.books
-        skipped: set[Shape] = set()
-        blocked: Waiting | None = None
-        place = BEFORE_ALL
-        while (waiting := books.buffer.bare_after(place, skipped)) is not None:
-            place = waiting.place
-            if not self._starts.may_start(now):
-                break
-            slot = self._launchable(waiting)
-            if slot is not None:
-                recreated = books.is_aside(waiting, slot)
-                self._starts.start(waiting.shape, slot, now, for_run=waiting, replaces=recreated)
-                continue
-            skipped.add(waiting.shape)
-            if blocked is None and not waiting.run.health and not self._throttled(waiting):
-                blocked = waiting
-        return blocked
-
-    def _launchable(self, waiting: Waiting) -> Slot | None:
-        """Where the run's container can start now. A health test gets room that is set aside only if all else fails."""
-        books = self.books
-        ask, constraints = books.settings.ask(waiting.shape), books.settings.constraints_of(waiting.shape)
-        slot = books.capacity.find(ask, constraints, avoid=self._starts.avoided(books.aside_of_others(waiting)))
-        if slot is None and waiting.run.health:
-            slot = books.capacity.find(ask, constraints, avoid=self._starts.avoided(None))
-        return slot
-
-    def _throttled(self, waiting: Waiting) -> bool:
-        """There is room, but enough starts are under way on the agents that have it."""
-        books = self.books
-        aside = books.aside_of_others(waiting)
-        avoid = () if aside is None else (aside,)
-        ask, constraints = books.settings.ask(waiting.shape), books.settings.constraints_of(waiting.shape)
-        return books.capacity.find(ask, constraints, avoid=avoid) is not None
+                self._dispatch(waiting, container, kind, now)

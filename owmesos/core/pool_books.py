@@ -5,16 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from owmesos.core.capacity import Capacity
-from owmesos.core.containers import ActionKey, Container, Containers, ContainerState, Step
+from owmesos.core.containers import ActionKey, Container, Containers, ContainerState, Shape, Step
 from owmesos.core.explanation import Explanation
-from owmesos.core.placement import Slot
 from owmesos.core.pool_events import PoolEffect, Run, SetAside, StopContainer
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.core.room_maker import Aside
 from owmesos.core.run_buffer import RunBuffer, Waiting
 from owmesos.core.timers import Timers
 from owmesos.errors import InvariantBroken
-from owmesos.resources import Ask
 
 _HEALTH_FIRST = -(2**60)
 
@@ -22,7 +20,7 @@ _HEALTH_FIRST = -(2**60)
 class PoolBooks:
     """`running` maps a run to its container and to what it was in the buffer, for the case that it comes back.
 
-    `freed` says that containers which took no new runs do again. `evicted` is the last eviction: when, and for what.
+    `freed` says that containers which took no new runs do again. `evicted` is the last eviction: when, and for whom.
     """
 
     def __init__(self, capacity: Capacity, settings: PoolSettings) -> None:
@@ -34,8 +32,7 @@ class PoolBooks:
         self.running: dict[str, tuple[str, Waiting]] = {}
         self.aside: Aside | None = None
         self.freed = False
-        self.evicted: tuple[float, Ask] | None = None
-        self.no_room_text: str | None = None
+        self.evicted: tuple[float, Shape] | None = None
         self._effects: list[PoolEffect] = []
         self._told: dict[type[PoolEffect], PoolEffect] = {}
         self._next_place = 0
@@ -76,7 +73,7 @@ class PoolBooks:
         if self.capacity.credits_stops:
             self.capacity.release(container.id)
 
-    def gone(self, container: Container, now: float) -> None:
+    def gone(self, container: Container) -> None:
         self.containers.drop(container)
         container.step(Step.GONE)
         self.timers.cancel(("idle", container.id))
@@ -88,17 +85,17 @@ class PoolBooks:
         """The agent whose containers take no new runs."""
         return self.aside.slot.agent_id if self.aside is not None and self.aside.draining else None
 
+    def owner(self) -> Waiting | None:
+        """The waiting run that an agent is set aside for."""
+        return self.buffer.by_id.get(self.aside.run_id) if self.aside is not None else None
+
     def aside_of_others(self, waiting: Waiting) -> str | None:
         """The agent that `waiting` may not start on."""
         aside = self.aside
         return aside.slot.agent_id if aside is not None and aside.run_id != waiting.run.run_id else None
 
-    def is_aside(self, waiting: Waiting, slot: Slot) -> bool:
-        aside = self.aside
-        return aside is not None and aside.run_id == waiting.run.run_id and aside.slot.agent_id == slot.agent_id
-
     def set_aside(self, aside: Aside | None) -> None:
-        if aside is None and self.aside is not None and self.aside.draining:
+        if self.aside is not None and self.aside.draining:
             self.freed = True
         self.aside = aside
         self.tell(SetAside(aside.slot.agent_id if aside is not None else None))
@@ -106,12 +103,11 @@ class PoolBooks:
     def explain(self, waiting: Waiting) -> Explanation:
         """Why the run waits: the funnel, and what is being done for it."""
         settings = self.settings
-        found = self.capacity.explain(
-            settings.ask(waiting.shape), settings.constraints_of(waiting.shape), self.aside_of_others(waiting)
-        )
+        ask, constraints = settings.ask(waiting.shape), settings.constraints_of(waiting.shape)
+        others = self.aside_of_others(waiting)
+        found = self.capacity.explain(ask, constraints, others)
         summary = found.summary
         aside = self.aside
-        head = self.buffer.head()
         if waiting.covered_by is not None:
             summary = f"container {waiting.covered_by} is starting for it"
         elif not self.capacity.known:
@@ -119,8 +115,11 @@ class PoolBooks:
         elif aside is not None and aside.run_id == waiting.run.run_id:
             doing = "its containers are stopping" if aside.victims else "waiting for its containers to be idle"
             summary = f"{summary}; agent {aside.slot.agent_id} is set aside for it, {doing}"
-        elif head is waiting and self.no_room_text is not None:
-            summary = f"{summary}; {self.no_room_text}"
+        elif self.capacity.find(ask, constraints, () if others is None else (others,)) is not None:
+            most = f"{settings.max_starts}, {settings.max_starts_on_agent} on one agent"
+            summary = f"there is room, and as many starts are under way as may be ({most})"
+        elif waiting.no_room is not None:
+            summary = f"{summary}; {waiting.no_room}"
         if waiting.reason is not None:
             summary = f"{summary}; last: {waiting.reason}"
         return msgspec.structs.replace(found, summary=summary)
@@ -128,7 +127,7 @@ class PoolBooks:
     # -- invariants
 
     def validate(self) -> None:
-        """Raises InvariantBroken."""
+        """All that holds between two events. Raises InvariantBroken."""
         self.containers.validate()
         self.buffer.validate()
         active: dict[str, int] = {}
@@ -138,7 +137,7 @@ class PoolBooks:
             active[container_id] = active.get(container_id, 0) + 1
         for container in self.containers:
             runs = active.get(container.id, 0)
-            if container.active > runs or (container.active < runs and not container.doomed):
+            if container.active != runs:
                 raise InvariantBroken(f"container {container.id} has {container.active} runs and {runs} are known")
         for waiting in self.buffer:
             if waiting.covered_by is not None and waiting.covered_by not in self.containers.starting:

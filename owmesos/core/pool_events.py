@@ -79,10 +79,6 @@ class StartFailed(PoolEvent, frozen=True):
     reason: str
 
 
-class PrewarmCheck(PoolEvent, frozen=True):
-    """It is time to look at the prewarmed containers (the pool sets its own timer too)."""
-
-
 class Tick(PoolEvent, frozen=True):
     """Time has passed."""
 
@@ -134,7 +130,7 @@ class RunFailed(PoolEffect, frozen=True):
 
 
 class FeedMore(PoolEffect, frozen=True):
-    """One run less is held here: the feed may bring another."""
+    """A run has ended, so one less is held here: the feed may bring another. Once per run."""
 
 
 class SetAside(PoolEffect, frozen=True):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
-from owmesos.core.containers import NEVER, Container, ContainerState, Shape
+from owmesos.core.containers import NEVER, Container, Shape
+from owmesos.core.placement import Slot
 from owmesos.core.pool_books import PoolBooks
 from owmesos.core.starts import Starts
 from owmesos.errors import InvalidInput
+from owmesos.resources import Ask
 
 
 class Reactive(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ class Prewarming:
         self._settings = settings
         self._desired = {setting.shape: setting.initial_count for setting in settings}
         self._cold: dict[Shape, int] = {}
+        self._resting: set[Shape] = set()  # one did not start: no more until the next check
         self._begun = False
 
     def room_was_seen(self, now: float) -> None:
@@ -73,7 +76,12 @@ class Prewarming:
         if shape in self._desired:
             self._cold[shape] = self._cold.get(shape, 0) + 1
 
-    def removed(self, container: Container, now: float) -> None:
+    def not_started(self, container: Container) -> None:
+        """One failed or was refused: another one at once would fare alike."""
+        if container.prewarm:
+            self._resting.add(container.shape)
+
+    def removed(self, container: Container) -> None:
         """One is gone: the count falls back to its floor."""
         setting = self._of(container.shape)
         if setting is not None and container.prewarm and setting.reactive is not None:
@@ -86,6 +94,7 @@ class Prewarming:
             if setting.reactive is not None:
                 self._desired[setting.shape] = self._cold_demand(setting)
         self._cold.clear()
+        self._resting.clear()
         self._books.timers.set("prewarm", now + self.check_interval)
 
     def run(self, now: float) -> None:
@@ -98,7 +107,7 @@ class Prewarming:
         for setting in self._settings:
             shape = setting.shape
             missing = self._desired[shape] - books.containers.prewarmed_count(shape)
-            for _ in range(missing):
+            for _ in range(missing if shape not in self._resting else 0):
                 if not self._start(shape, now):
                     break
 
@@ -108,27 +117,27 @@ class Prewarming:
             return False
         ask, constraints = books.settings.ask(shape), books.settings.constraints_of(shape)
         slot = books.capacity.find(ask, constraints, avoid=self._starts.avoided(None))
-        if slot is None:
+        if slot is None or not self._leaves_room(slot, ask, now):
             return False
-        if books.evicted is not None and now < books.evicted[0] + books.settings.prewarm_pause:
-            books.capacity.reserve("prewarm?", slot, ask, now)
-            stays = books.capacity.find(books.evicted[1], (), ()) is not None
-            books.capacity.release("prewarm?")
-            if not stays:
-                books.timers.set_earliest("prewarm pause", books.evicted[0] + books.settings.prewarm_pause)
-                return False
         self._starts.start(shape, slot, now, prewarm=True)
         return True
 
+    def _leaves_room(self, slot: Slot, ask: Ask, now: float) -> bool:
+        """Soon after an eviction: room for what was evicted for stays, with `ask` taken from `slot`."""
+        books = self._books
+        if books.evicted is None or now >= (over_at := books.evicted[0] + books.settings.prewarm_pause):
+            return True
+        shape = books.evicted[1]
+        books.capacity.reserve("prewarm?", slot, ask, now)
+        stays = books.capacity.find(books.settings.ask(shape), books.settings.constraints_of(shape)) is not None
+        books.capacity.release("prewarm?")
+        if not stays:
+            books.timers.set_earliest("prewarm pause", over_at)
+        return stays
+
     def _expire(self, now: float) -> None:
         books = self._books
-        expired = [
-            container
-            for container in books.containers
-            if container.state is ContainerState.PREWARMED and container.expires_at <= now
-        ]
-        expired.sort(key=lambda container: (container.expires_at, container.id))
-        for container in expired[: self.expiration_limit]:
+        for container in books.containers.expired(now)[: self.expiration_limit]:
             books.stop(container, "its time as a prewarmed container is over", now)
 
     def _cold_demand(self, setting: PrewarmSetting) -> int:

@@ -1,93 +1,142 @@
-"""Making room for the head of the run buffer, without ever counting on room that is not seen.
+"""Where room can be made for the head of the run buffer, and whom to stop for it.
 
-Theory of operation. One agent T is set aside for the head: the one where what is available plus our own idle containers
-covers the need with the fewest stops, else one where our busy ones would. Room on T is the head's. Victims are past
-`idle_grace`; after `drain_after` of the head's waiting grace is waived on T, and T's containers take no new runs. One
-round of stops at a time; then we wait until NodeStats shows the room: a stop is never credited, since a neighbour may
-be offered the room first. If it went elsewhere another agent is chosen, three rounds at most; then only NodeStats can
-help.
+Theory of operation. Room is made on one agent T, out of what is available there and what our own idle containers hold
+(else our busy ones, once they are idle). A stop that is under way already counts here, so that nothing is stopped
+twice over for one need; it never counts as room for a start: a neighbour may be offered it first. Among the agents
+that would do, T is the one with the fewest victims; on T prewarmed containers go before warm ones, the oldest first.
+`owmesos.core.eviction` says when.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Container as Having
+from typing import NamedTuple
 
 import msgspec
 
 from owmesos.core.capacity import Capacity
 from owmesos.core.constraints import Constraint
 from owmesos.core.containers import Container, Containers, ContainerState
-from owmesos.core.placement import Placement, Slot
+from owmesos.core.placement import Placement, Slot, Strategy
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.resources import NO_PORTS, Ask, Ports, Resources
 
-_CANDIDATES = 64  # agents that are looked at closely
+_CANDIDATES = 64  # agents that are looked at closely: those where the most room could be made
 
 
 class Aside(msgspec.Struct):
-    """The agent that is set aside for a run, and the round of stops that is under way on it."""
+    """The agent that is set aside for a run, and the round of stops that is under way on it.
+
+    `draining`: its containers take no new runs. `round_over_at` in seconds, once the last victim is gone.
+    """
 
     run_id: str
     slot: Slot
-    since: float
+    draining: bool = False
     victims: set[str] = set()
     round_over_at: float | None = None
-    draining: bool = False
+
+
+class Round(NamedTuple):
+    """The stops that would make room on `slot`; `stopping` are under way already and count."""
+
+    slot: Slot
+    victims: list[Container]
+    stopping: list[Container]
+
+    def rank(self) -> tuple[int, int, float, Slot]:
+        """The lowest is the best: fewest victims, prewarmed before warm, oldest first."""
+        warm = [victim.last_used for victim in self.victims if victim.state is not ContainerState.PREWARMED]
+        return len(self.victims), len(warm), max(warm, default=0.0), self.slot
 
 
 class RoomMaker:
-    """Chooses T and the victims. The pool carries it out."""
+    """Follows what is available and what our containers hold, slot by slot."""
 
     def __init__(self, containers: Containers, capacity: Capacity, settings: PoolSettings) -> None:
         self._containers = containers
         self._capacity = capacity
         self._settings = settings
-        self._with_idle = Placement()  # by slot: what is available and what our idle containers have
-        self._with_all = Placement()  # the same with all our containers
+        self._with_idle = Placement(Strategy.SPREAD)  # available, and what stops or is idle
+        self._with_all = Placement(Strategy.SPREAD)  # the same, and what is busy
 
-    def choose(self, ask: Ask, constraints: tuple[Constraint, ...], now: float, *, tried: set[str]) -> Slot | None:
-        """T for the ask: fewest victims, else where our busy ones would do. `tried`: agents where a round failed."""
-        self._follow()
-        best: tuple[int, int, Slot] | None = None
-        for slot in self._with_idle.candidates(ask, avoid=tried, limit=_CANDIDATES):
-            if not self._capacity.allows(slot, constraints):
-                continue
-            victims = self.victims(slot, ask, now, waived=True)
-            if not victims:
-                continue
-            ripe = self.victims(slot, ask, now, waived=False)
-            rank = (len(ripe) if ripe else _CANDIDATES + len(victims), len(victims), slot)
-            best = rank if best is None else min(best, rank)
-        if best is not None:
-            return best[2]
-        for slot in self._with_all.candidates(ask, avoid=tried, limit=_CANDIDATES):
-            if self._capacity.allows(slot, constraints) and slot.agent_id in self._containers.on_agent:
-                return slot
-        return None
+    def follow(self) -> set[Slot]:
+        """Bring the indices up to date. The slots that changed since the last time."""
+        changed = set(self._capacity.changed()) | self._containers.changed
+        self._containers.changed.clear()
+        for slot in changed:
+            self._with_idle.set(slot, self._room(slot, busy=False))
+            self._with_all.set(slot, self._room(slot, busy=True))
+        return changed
 
-    def victims(self, slot: Slot, ask: Ask, now: float, *, waived: bool) -> list[Container]:
-        """Whom to stop on `slot` so that the ask fits: prewarmed before warm, oldest first; nobody if it never would.
+    def cheapest(
+        self,
+        ask: Ask,
+        constraints: tuple[Constraint, ...],
+        now: float,
+        *,
+        waived: bool,
+        avoid: Having[str] = (),
+        among: Collection[Slot] | None = None,
+    ) -> Round | None:
+        """The best round that can begin now, `among` some slots or anywhere. Call `follow` before."""
+        unfit = _Unfit(self._capacity, constraints, avoid)
+        if among is None or len(among) > _CANDIDATES:
+            among = self._with_idle.candidates(ask, avoid=unfit, limit=_CANDIDATES)
+        best: Round | None = None
+        for slot in among:
+            found = self.round_on(slot, ask, now, waived=waived) if slot.agent_id not in unfit else None
+            if found is not None and (best is None or found.rank() < best.rank()):
+                best = found
+                if len(best.victims) <= 1:
+                    break  # one has to be stopped, wherever
+        return best
+
+    def later(self, ask: Ask, constraints: tuple[Constraint, ...], *, avoid: Having[str] = ()) -> Slot | None:
+        """Where room could be made once containers are past their grace, or have ended their runs."""
+        unfit = _Unfit(self._capacity, constraints, avoid)
+        return self._with_idle.find(ask, avoid=unfit) or self._with_all.find(ask, avoid=unfit)
+
+    def round_on(self, slot: Slot, ask: Ask, now: float, *, waived: bool) -> Round | None:
+        """The stops that would make room on `slot`, or None when they would not, or none are needed.
 
         `waived`: idle containers count however recently they were used.
         """
+        lacking = ask.minus(_amount(self._capacity.available(slot)))
+        if _nothing(lacking, ask):
+            return None
+        stopping = self._on(slot, ContainerState.STOPPING)
+        for container in stopping:
+            lacking = lacking.minus(container.ask)
         grace = 0.0 if waived else self._settings.idle_grace
         idle = [c for c in self._containers.idle_on.get(slot, {}).values() if now - c.last_used >= grace]
         idle.sort(key=lambda c: (c.state is not ContainerState.PREWARMED, c.last_used, c.id))
-        lacking = ask.minus(_amount(self._capacity.available(slot)))
         chosen: list[Container] = []
         for container in idle:
             if _nothing(lacking, ask):
                 break
             chosen.append(container)
             lacking = lacking.minus(container.ask)
-        return self._without_needless(chosen, lacking, ask) if _nothing(lacking, ask) else []
+        if not _nothing(lacking, ask):
+            return None
+        return Round(slot, _without_needless(chosen, lacking, ask), stopping)
 
-    def oldest_idle(self, need: int, now: float) -> list[Container]:
-        """For fixed user-memory: the oldest warm containers whose memory covers `need` MB, or none at all."""
-        idle = [
-            container
-            for same in self._containers.idle_on.values()
-            for container in same.values()
-            if container.state is ContainerState.WARM
-        ]
+    def could_hold(self, slot: Slot, ask: Ask, constraints: tuple[Constraint, ...]) -> bool:
+        """Whether the ask would fit there if all our containers were gone, and may go there."""
+        return self._capacity.allows(slot, constraints) and ask.fits(self._room(slot, busy=True))
+
+    def ripe_at(self, slot: Slot, now: float) -> float | None:
+        """When the next idle container there is past its grace."""
+        idle = self._containers.idle_on.get(slot, {}).values()
+        return min([at for c in idle if (at := c.last_used + self._settings.idle_grace) > now], default=None)
+
+    def oldest_idle(self, need: int, free: int) -> list[Container]:
+        """For fixed user-memory: the oldest idle warm containers that cover `need` MB, or all if that is less.
+
+        Nobody if the need would not fit then, with `free` MB that are free already.
+        """
+        idle = [c for same in self._containers.idle_on.values() for c in same.values() if c.key is not None]
         idle.sort(key=lambda container: (container.last_used, container.id))
         chosen, freed = [], 0
         for container in idle:
@@ -95,40 +144,53 @@ class RoomMaker:
                 break
             chosen.append(container)
             freed += container.shape.memory
-        return chosen if freed >= need else []
+        return chosen if free + freed >= need else []
 
-    def _without_needless(self, chosen: list[Container], lacking: Ask, ask: Ask) -> list[Container]:
-        """Those chosen early may not be needed any more once a large one came in."""
-        kept = list(chosen)
-        for container in reversed(chosen[:-1]):
-            without = lacking.plus(container.ask)
-            if _nothing(without, ask):
-                kept.remove(container)
-                lacking = without
-        return kept
+    def _on(self, slot: Slot, state: ContainerState) -> list[Container]:
+        here = self._containers.on_agent.get(slot.agent_id, {}).values()
+        return [container for container in here if container.state is state and container.slot == slot]
 
-    def _follow(self) -> None:
-        changed = set(self._capacity.changed()) | self._containers.changed
-        self._containers.changed.clear()
-        for slot in changed:
-            room = _amount(self._capacity.available(slot))
-            for container in self._containers.idle_on.get(slot, {}).values():
+    def _room(self, slot: Slot, *, busy: bool) -> Resources:
+        """What there could be on `slot`. A container that is still starting is neither idle nor busy."""
+        room = _amount(self._capacity.available(slot))
+        for container in self._containers.on_agent.get(slot.agent_id, {}).values():
+            if container.slot != slot or container.state is ContainerState.STARTING:
+                continue
+            if busy or container.idle or container.state is ContainerState.STOPPING:
                 room = room.plus(container.ask)
-            self._with_idle.set(slot, _as_room(room))
-            for container in self._containers.on_agent.get(slot.agent_id, {}).values():
-                if not container.idle and container.slot == slot and container.state is not ContainerState.STOPPING:
-                    room = room.plus(container.ask)
-            self._with_all.set(slot, _as_room(room))
+        ports = Ports(((1, room.ports),)) if room.ports > 0 else NO_PORTS
+        return Resources(room.milli_cpus, room.milli_mem, room.milli_disk, room.milli_gpus, ports)
+
+
+class _Unfit:
+    """The ids of agents that get no starts, without listing them."""
+
+    __slots__ = ("_avoid", "_capacity", "_constraints")
+
+    def __init__(self, capacity: Capacity, constraints: tuple[Constraint, ...], avoid: Having[str]) -> None:
+        self._capacity = capacity
+        self._constraints = constraints
+        self._avoid = avoid
+
+    def __contains__(self, agent_id: object) -> bool:
+        assert isinstance(agent_id, str)
+        return agent_id in self._avoid or not self._capacity.allows(Slot(agent_id, ""), self._constraints)
+
+
+def _without_needless(chosen: list[Container], lacking: Ask, ask: Ask) -> list[Container]:
+    """Those chosen early may not be needed any more once a large one came in."""
+    kept = list(chosen)
+    for container in reversed(chosen[:-1]):
+        without = lacking.plus(container.ask)
+        if _nothing(without, ask):
+            kept.remove(container)
+            lacking = without
+    return kept
 
 
 def _amount(room: Resources) -> Ask:
     """Ports by their number: which ones they are plays no part in whether there will be room."""
     return Ask(room.milli_cpus, room.milli_mem, room.milli_disk, room.milli_gpus, len(room.ports))
-
-
-def _as_room(amount: Ask) -> Resources:
-    ports = Ports(((1, amount.ports),)) if amount.ports > 0 else NO_PORTS
-    return Resources(amount.milli_cpus, amount.milli_mem, amount.milli_disk, amount.milli_gpus, ports)
 
 
 def _nothing(lacking: Ask, ask: Ask) -> bool:

@@ -19,8 +19,12 @@ from owmesos.errors import InvariantBroken
 BEFORE_ALL = -(2**62)
 
 
-class Waiting(msgspec.Struct):
-    """A run that waits. `covered_by` is the starting container that it may get; `attempts` counts failed starts."""
+class Waiting(msgspec.Struct, eq=False):
+    """A run that waits. `covered_by` is the starting container that it may get; `attempts` counts failed starts.
+
+    `blocked_since` is when it first was the head without room; `rounds` of stops were made for it since, in vain on
+    the agents `tried`; `no_room` says why no more are. Times in seconds.
+    """
 
     run: Run
     place: int
@@ -29,6 +33,10 @@ class Waiting(msgspec.Struct):
     covered_by: str | None = None
     attempts: int = 0
     reason: str | None = None
+    blocked_since: float | None = None
+    rounds: int = 0
+    tried: set[str] = set()
+    no_room: str | None = None
 
     @property
     def shape(self) -> Shape:
@@ -102,10 +110,6 @@ class RunBuffer:
         """Those of the action that nothing covers, oldest first."""
         return (waiting for waiting in self._by_key.get(key, SortedDict()).values() if waiting.covered_by is None)
 
-    def bare(self) -> Iterator[Shape]:
-        """The shapes of which some run is covered by nothing."""
-        return iter(list(self._bare))
-
     def bare_after(self, place: int, skipped: set[Shape]) -> Waiting | None:
         """The oldest that nothing covers, after `place`, whose shape is not in `skipped`."""
         best: Waiting | None = None
@@ -118,12 +122,6 @@ class RunBuffer:
                 if best is None or waiting.place < best.place:
                     best = waiting
         return best
-
-    def keys(self) -> list[ActionKey]:
-        return list(self._by_key)
-
-    def shapes(self) -> list[Shape]:
-        return list(self._by_shape)
 
     def _bear(self, waiting: Waiting) -> None:
         self._bare.setdefault(waiting.shape, SortedDict())[waiting.place] = waiting

@@ -7,6 +7,7 @@ for them. When a covered run is served by another container, the start covers th
 from __future__ import annotations
 
 from collections.abc import Container as Having
+from itertools import islice
 
 from owmesos.core.containers import ActionKey, Container, Shape
 from owmesos.core.placement import Slot
@@ -75,8 +76,9 @@ class Starts:
             self._counting[container.id] = (now + books.settings.counts_as_start(shape), agent_id)
         books.emit(StartContainer(container.id, shape, slot, ask, books.settings.constraints_of(shape), prewarm))
         if for_run is not None:
-            container.wanted_by = for_run.run.run_id
             self._cover(container, for_run)
+        else:
+            self._free.setdefault(shape, {})[container.id] = container
         return container
 
     def ended(self, container: Container) -> None:
@@ -122,11 +124,13 @@ class Starts:
             return
         covered = self._covers[container_id]
         covered.remove(waiting)
+        container = self._books.containers.starting.get(container_id)
         if covered:
+            if container is not None:
+                self._fill(container, waiting)
             return
-        container = self._books.containers.by_id.get(container_id)
         self._forget(container_id, waiting.key)
-        if container is None or container_id not in self._books.containers.starting:
+        if container is None:
             return
         other = self._books.buffer.bare_of_shape(container.shape)
         if other is not None:
@@ -150,13 +154,17 @@ class Starts:
         same = self._free.get(container.shape)
         if same is not None and same.pop(container.id, None) is not None and not same:
             del self._free[container.shape]
-        covered = self._covers.setdefault(container.id, [])
         self._for_key.setdefault(waiting.key, {})[container.id] = None
-        covered.append(waiting)
+        self._covers[container.id] = [waiting]
         self._books.buffer.cover(waiting, container.id)
-        room = waiting.run.action.concurrency - 1
+        self._fill(container, waiting)
+
+    def _fill(self, container: Container, like: Waiting) -> None:
+        """Its container will take several runs of the action at once: it covers as many."""
+        covered = self._covers[container.id]
+        room = like.run.action.concurrency - len(covered)
         if room > 0:
-            for other in list(self._books.buffer.bare_of_key(waiting.key))[:room]:
+            for other in list(islice(self._books.buffer.bare_of_key(like.key), room)):
                 covered.append(other)
                 self._books.buffer.cover(other, container.id)
 

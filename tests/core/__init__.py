@@ -1,0 +1,1 @@
+"""The decisions that know no cluster manager."""
