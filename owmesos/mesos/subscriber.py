@@ -77,6 +77,11 @@ class SubscribingDriver(ABC):
         self._stream: EventStream | None = None
         self._channel: CallChannel | None = None
 
+    @property
+    def master(self) -> Address | None:
+        """Who has taken the subscription; None while there is none."""
+        return self._stream.address if self._stream is not None and self._channel is not None else None
+
     @abstractmethod
     async def _open_stream(self, address: Address, subscribe: Subscribe) -> EventStream:
         """Sends SUBSCRIBE once. Raises SubscribeFailed."""
