@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from owmesos.cli.embedded import embedded_cluster
 from owmesos.errors import InvalidInput, OwmesosError
 
 if TYPE_CHECKING:
+    from owmesos.mesos.driver import Driver, Subscription
     from owmesos.mesos.settings import Settings
     from owmesos.service.admin import AdminServer
     from owmesos.service.framework import Framework
@@ -56,6 +58,13 @@ class RunFailed(OwmesosError):
     help="Fail launches at once that are larger than any agent.",
 )
 @click.option("--new-framework", is_flag=True, help="Forget the framework id and the launches that are stored.")
+@click.option(
+    "--driver",
+    type=click.Choice(["http", "pymesos"]),
+    default="http",
+    show_default=True,
+    help="The wire to the master; pymesos is to be installed for it.",
+)
 @click.option("--user", metavar="U", help="Whom tasks run as, unless they say so; default: you.")
 @master_access_options
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="Logs are on stderr.")
@@ -72,6 +81,7 @@ def run(
     roles: tuple[str, ...],
     user: str | None,
     new_framework: bool,
+    driver: str,
     **numbers: Any,
 ) -> None:
     """Run the framework, until SIGTERM or Ctrl-C: then its tasks live on, and the next start takes them up again.
@@ -107,8 +117,25 @@ def run(
             tls=tls,
             settings=settings,
             new_framework=new_framework,
+            driver=_driver(driver, master, access, secret),
         )
         asyncio.run(_serve(framework, server))
+
+
+def _driver(
+    name: str, master: str, access: MasterAccess, secret: str | None
+) -> Callable[[Subscription], Driver] | None:
+    """None for the driver that is always there. Raises PymesosMissing, and InvalidInput for what pymesos cannot do."""
+    if name != "pymesos":
+        return None
+    from owmesos.mesos.access import Access
+    from owmesos.mesos.address import Credentials
+    from owmesos.mesos.pymesos_driver import NO_TLS, pymesos_driver
+
+    if access.tls() is not None:
+        raise InvalidInput(NO_TLS)
+    credentials = Credentials(access.principal, secret) if access.principal is not None and secret is not None else None
+    return pymesos_driver(master, Access(credentials))
 
 
 async def _serve(framework: Framework, server: AdminServer) -> None:

@@ -23,6 +23,8 @@ from owmesos.mesos.recordio import RECORD_LIMIT
 from owmesos.mesos.stream import SubscribeFailed
 from owmesos.mesos.subscriber import EventStream, SubscribingDriver
 
+NO_TLS = "pymesos speaks no TLS: use the driver http"
+
 
 class PymesosDriver(SubscribingDriver):
     """A `Driver` on pymesos. To be used within one event loop."""

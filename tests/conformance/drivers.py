@@ -1,8 +1,10 @@
-"""The drivers that the cases run with. A second one is one more entry in `DRIVERS`."""
+"""The drivers that the cases run with. Another one is one more entry in `DRIVERS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+import pytest
 
 from owmesos.mesos.access import Access
 from owmesos.mesos.address import parse_master
@@ -26,4 +28,12 @@ def _http(master: str, access: Access, subscription: Subscription) -> Driver:
     return HttpDriver(detector, subscription, access, backoff=Backoff(shortest=0.05, longest=0.5))
 
 
-DRIVERS: dict[str, Connect] = {"http": _http}
+def _pymesos(master: str, access: Access, subscription: Subscription) -> Driver:
+    pytest.importorskip("pymesos", reason="pymesos is not installed: pip install ./compat/http-parser pymesos")
+    from owmesos.mesos.pymesos_driver import PymesosDriver
+
+    detector, access = find_master(master, access)
+    return PymesosDriver(detector, subscription, access, backoff=Backoff(shortest=0.05, longest=0.5))
+
+
+DRIVERS: dict[str, Connect] = {"http": _http, "pymesos": _pymesos}
