@@ -123,8 +123,8 @@ class Framework:
         driver: Callable[[Subscription], Driver] | None = None,
     ) -> None:
         """`master`: `host:port[,…]`, `https://…` or `zk://…/path`. `state`: a folder that keeps the framework id and
-        the launches. `new_framework` forgets what is kept there. Agents with less free than `least_offer` are not offered
-        at all. `driver` builds another wire than our own.
+        the launches. `new_framework` forgets what is kept there. Agents with less free than `least_offer` are not
+        offered at all. `driver` builds another wire than our own.
 
         Raises InvalidInput; StateInUse when another process owns the folder.
         """

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
 from owmesos.core.node_stats import NodeStatsUpdate
-from owmesos.errors import InvariantBroken
 from owmesos.mesos import effects
 from owmesos.mesos.driver import Driver
 from owmesos.mesos.events import AgentSeen, AgentsSeen, CallNotTaken, Tick
@@ -109,8 +108,7 @@ class Shell:
         except Exception as error:  # noqa: BLE001  (whatever it is, it is logged and the process lives on)
             _log.exception("%s could not be handled, subscribing anew: %s", type(event).__name__, error)
             self._spawn(self._driver.resubscribe("an event could not be handled"), "resubscription")
-            if not isinstance(error, InvariantBroken):
-                self._set_timer()
+            self._set_timer()
 
     async def _pump(self) -> None:
         async for event in self._driver.events():
