@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
 from owmesos.cli.connection import MASTER_FORMS, credentials_allowed
+from owmesos.cli.documents import Document
 from owmesos.cli.embedded import embedded_cluster
 from owmesos.errors import InvalidInput, OwmesosError
 
 if TYPE_CHECKING:
     from owmesos.cli.demo_view import View
     from owmesos.core.launch import Launch
-    from owmesos.service.framework import Framework, LaunchHandle
+    from owmesos.service.framework import Framework
 
 _AGENTS = 3
 _SUBSCRIBE_WITHIN = 20.0
@@ -68,23 +71,29 @@ def demo(ctx: click.Context, /, engine: str | None, master: str | None) -> None:
             click.echo(f"starting Apache Mesos 1.11.0 on this machine: a master and {_AGENTS} agents")
             master = stack.enter_context(embedded_cluster(agents=_AGENTS)).master
         view = LiveView() if sys.stdout.isatty() else PlainView()
-        click.echo(asyncio.run(_show(master, view)))
+        try:
+            click.echo(asyncio.run(_show(master, view)))
+        except asyncio.CancelledError:
+            raise DemoFailed("interrupted; the framework is torn down") from None
 
 
 async def _show(master: str, view: View) -> str:
     """All of it; the closing line. Raises DemoFailed."""
     from owmesos.service.framework import Framework
 
+    this = asyncio.current_task()
+    assert this is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
     async with Framework(master=master, name="owmesos-demo") as framework:
         await _subscribed(framework)
         began = time.monotonic()
-        handles = await framework.launch_many(_launches())
+        ids = [handle.id for handle in await framework.launch_many(_launches())]
         with view:
-            await _watch(framework, handles, view)
+            await _watch(framework, ids, view)
         seconds = time.monotonic() - began
-        framework_id, agents = framework.framework_id, len(framework.nodes())
-        rows = framework.launches([handle.id for handle in handles])
-    failed = [row for row in rows if row["state"] != "FINISHED"]
+        framework_id, agents, rows = framework.framework_id, len(framework.nodes()), framework.launches(ids)
+    failed = _failed(rows)
     if failed:
         first = failed[0]
         raise DemoFailed(
@@ -95,6 +104,10 @@ async def _show(master: str, view: View) -> str:
         f"{len(rows)} containers ran on {agents} agents in {seconds:.1f} s, each where it fitted;"
         f" framework {framework_id} is torn down"
     )
+
+
+def _failed(rows: Sequence[Document]) -> list[Document]:
+    return [row for row in rows if row["ended_at"] is not None and row["state"] != "FINISHED"]
 
 
 async def _subscribed(framework: Framework) -> None:
@@ -111,8 +124,8 @@ async def _subscribed(framework: Framework) -> None:
         finished.cancel()
 
 
-async def _watch(framework: Framework, handles: list[LaunchHandle], view: View) -> None:
-    ids = [handle.id for handle in handles]
+async def _watch(framework: Framework, ids: Sequence[str], view: View) -> None:
+    """Until all have ended, or one has failed."""
     finished = asyncio.ensure_future(framework.finished())
     try:
         while True:
@@ -121,7 +134,7 @@ async def _watch(framework: Framework, handles: list[LaunchHandle], view: View) 
             waiting.sort(key=lambda row: row["queue_position"])
             why = framework.explain(waiting[0]["launch_id"])["summary"] if waiting else None
             view.update(framework.nodes(), framework.reservations(), launches, waiting, why)
-            if all(row["ended_at"] is not None for row in launches):
+            if all(row["ended_at"] is not None for row in launches) or _failed(launches):
                 return
             await asyncio.wait([finished], timeout=_FRAME)
             if finished.done():

@@ -61,16 +61,17 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
+async def started(*arguments: str, variables: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
+    """A process whose output can be read."""
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, stdout=pipe, stderr=pipe, env=environment(**(variables or {})), cwd=ROOT
+    )
+
+
 async def owmesos_process(*arguments: str, variables: Mapping[str, str] | None = None, timeout: float = 30) -> Ran:
     """As a process, to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(**(variables or {})),
-        cwd=ROOT,
-    )
+    process = await started(*arguments, variables=variables)
     try:
         out, err = await asyncio.wait_for(process.communicate(), timeout)
     except BaseException:
@@ -132,17 +133,9 @@ class Running:
 @asynccontextmanager
 async def running(*arguments: str, variables: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
     """`owmesos run` with an admin API at any free port, killed in the end if need be."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *("run", "--admin", "127.0.0.1:0", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(**(variables or {})),
-        cwd=ROOT,
-    )
-    started = Running(process)
+    framework = Running(await started("run", "--admin", "127.0.0.1:0", *arguments, variables=variables))
     try:
-        started.url = (await started.said(r"the admin API is at (http://\S+)"))[1]
-        yield started
+        framework.url = (await framework.said(r"the admin API is at (http://\S+)"))[1]
+        yield framework
     finally:
-        await started.end(signal.SIGKILL)
+        await framework.end(signal.SIGKILL)
