@@ -19,6 +19,7 @@ from owmesos.core.placement import Placement, Slot, Strategy
 from owmesos.core.room_index import RoomIndex
 from owmesos.errors import InvariantBroken
 from owmesos.resources import Ask, Ports, Resources
+from tests.examples import examples
 
 RACKS = [Attributes.of([("rack", f"r{number}")]) for number in range(3)]
 CONSTRAINTS = [
@@ -180,7 +181,7 @@ class SpreadMachine(PlacementMachine):
 TestPackAgainstAScan = PlacementMachine.TestCase
 TestSpreadAgainstAScan = SpreadMachine.TestCase
 TestPackAgainstAScan.settings = TestSpreadAgainstAScan.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
+    max_examples=examples(150), stateful_step_count=40, deadline=None
 )
 
 

@@ -16,6 +16,7 @@ from owmesos.core.buffer import Buffer
 from owmesos.core.placement import Strategy
 from owmesos.mesos.settings import Settings
 from owmesos.resources import Resources
+from tests.examples import examples
 from tests.model.agents import Label, Link, ModelAgent, Room
 from tests.model.quiet import heal, quiet
 from tests.model.world import World
@@ -262,5 +263,5 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=700, stateful_step_count=50, derandomize=True, database=None)
+TestScheduler.settings = settings(max_examples=examples(700), stateful_step_count=50, derandomize=True, database=None)
 TestScheduler.pytestmark = [pytest.mark.timeout(300)]
