@@ -202,7 +202,7 @@ class Checks:
     def _is_need(self, event: Event) -> bool:
         if isinstance(event, Submit):
             return True
-        if not isinstance(event, Update) or not self._waited:
+        if not isinstance(event, Update) or event.status.state == "TASK_UNREACHABLE" or not self._waited:
             return False
         launch_id = self._scheduler.books.by_task.get(event.status.task_id.value, "")
         before = self._states.get(launch_id)

@@ -232,8 +232,9 @@ class Shadow:
         """The ledger says what the rules leave, for each slot."""
         books = self.scheduler.books
         ledger = books.ledger
-        for agent_id in self.most.keys() - ledger.agents.keys():
-            del self.most[agent_id]  # it was gone for so long that it is forgotten
+        for known in (self.most, self.totals):
+            for agent_id in known.keys() - ledger.agents.keys():
+                del known[agent_id]  # it was gone for so long that it is forgotten
         promised: dict[Slot, Ask] = {}
         for record in books.queue:
             if record.state is State.RESERVED:
