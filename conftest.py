@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["pytester", "tests.fixtures.ci", "tests.fixtures.framework", "tests.fixtures.real_mesos"]
+pytest_plugins = [
+    "pytester",
+    "tests.fixtures.ci",
+    "tests.fixtures.couchdb",
+    "tests.fixtures.framework",
+    "tests.fixtures.kafka",
+    "tests.fixtures.real_mesos",
+]
 
 # The machine is shared by several test processes: how long one example takes says nothing.
 settings.register_profile("owmesos", deadline=None)
@@ -17,5 +24,5 @@ settings.load_profile("owmesos")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what needs a server of its own: those tests run one after the other, see scripts/test."""
     for item in items:
-        if any(item.get_closest_marker(name) for name in ("real_mesos", "zookeeper")):
+        if any(item.get_closest_marker(name) for name in ("real_mesos", "zookeeper", "kafka", "couchdb")):
             item.add_marker("cluster")

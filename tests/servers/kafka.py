@@ -1,0 +1,105 @@
+"""A real Kafka broker: one node, controller and broker in one process (KRaft), from Maven's artifacts.
+
+Maven fetches it, the first time, into the user's cache folder; the machine's java runs the jars.
+"""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from tests.servers.process import CACHE, Server, ServerMissing, fetched, free_port, need
+
+VERSION = "4.1.1"
+POM = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>owmesos</groupId>
+  <artifactId>kafka-for-tests</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+"""
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+"""
+JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+
+
+def jars() -> Path:
+    """The folder with the jars; fetches them the first time. Raises ServerMissing."""
+    need("java", "mvn")
+    folder = CACHE / f"kafka-{VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pom.xml").write_text(POM)
+    command = ("mvn", "--batch-mode", "--quiet", "--no-transfer-progress", "dependency:copy-dependencies")
+    fetched(folder, folder / "complete", *command, "-DincludeScope=runtime", f"-DoutputDirectory={folder / 'jars'}")
+    return folder / "jars"
+
+
+class Kafka(Server):
+    """A broker that can be stopped and started again, keeping its topics."""
+
+    name = "Kafka"
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        super().__init__(folder, port or free_port())
+        self._classpath = f"{jars()}/*"
+
+    def command(self) -> list[str]:
+        properties = self.folder / "server.properties"
+        if not properties.exists():
+            data = self.folder / "data"
+            properties.write_text(PROPERTIES.format(port=self.port, controller_port=free_port(), data=data))
+            self._format(properties)
+        return ["java", *JVM, "-cp", self._classpath, "kafka.Kafka", str(properties)]
+
+    def _format(self, properties: Path) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        tool = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
+        done = subprocess.run(
+            ["java", *JVM, "-cp", self._classpath, *tool], capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode:
+            raise ServerMissing(f"Kafka's storage cannot be made: {done.stderr.strip()[-300:]}")
+
+    def answers(self) -> bool:
+        """A broker that only listens does not know its topics yet."""
+        super().answers()
+        try:
+            admin = KafkaAdminClient(bootstrap_servers=[self.address], bootstrap_timeout_ms=2000)
+        except KafkaError:
+            return False
+        try:
+            admin.list_topics()
+            return True
+        except KafkaError:
+            return False
+        finally:
+            admin.close()

@@ -1,0 +1,125 @@
+"""What the servers for tests share: a process in a folder of its own, which a later command finds again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import platformdirs
+
+from owmesos.local.lock import FileLock
+from owmesos.local.proc import started_at
+from tests.waiting import eventually
+
+CACHE = platformdirs.user_cache_path("owmesos") / "tests"
+
+
+class ServerMissing(Exception):
+    """Why there can be no such server on this machine."""
+
+
+class Server:
+    """Keeps its data over `stop` and `start`. The pid file names the process by its pid and its start."""
+
+    name = "server"
+    starts_within = 60.0  # seconds
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=2):
+            return True
+
+    @property
+    def pid(self) -> int | None:
+        """None when it does not run."""
+        try:
+            pid, began = map(int, (self.folder / "pid").read_text().split())
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if started_at(pid) == began else None
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C at whoever started it is not for the server
+            )
+        (self.folder / "pid").write_text(f"{process.pid} {started_at(process.pid)}\n")
+        self._process = process
+        eventually(
+            lambda: self._ended() or self.answers(),
+            self.starts_within,
+            interval=0.1,
+            what=f"{self.name} answers on port {self.port}, see {self.folder / 'log'}",
+            retry_on=(OSError,),
+        )
+
+    def _ended(self) -> bool:
+        status = self._process.poll()
+        assert status is None, f"{self.name} ended with {status}, see {self.folder / 'log'}"
+        return False
+
+    def stop(self, *, force: bool = False) -> None:
+        """Returns when it is gone; `force` gives it no time to close."""
+        pid = self.pid
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
+        eventually(self._gone, 30, what=f"{self.name} is gone")
+
+    def _gone(self) -> bool:
+        process = getattr(self, "_process", None)
+        if process is not None:
+            process.poll()  # a child that nobody waits for stays a zombie
+        return self.pid is None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def need(*programs: str) -> None:
+    """Raises ServerMissing."""
+    for program in programs:
+        if shutil.which(program) is None:
+            raise ServerMissing(f"no {program} on this machine")
+
+
+def fetched(folder: Path, proof: Path, *command: str) -> None:
+    """Runs what fetches a server into `folder`, unless `proof` is there. Raises ServerMissing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    if not lock.acquire(timeout=300):
+        raise ServerMissing(f"another process keeps {folder} locked")
+    try:
+        if proof.exists():
+            return
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            raise ServerMissing(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+        proof.touch()
+    finally:
+        lock.release()
