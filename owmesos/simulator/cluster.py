@@ -35,7 +35,7 @@ from owmesos.simulator.live import LiveWorld
 from owmesos.simulator.master.settings import master_settings
 from owmesos.simulator.processes import Processes
 from owmesos.simulator.protocol import AgentDescription
-from owmesos.simulator.world import SimulatorError, Wires, World
+from owmesos.simulator.world import SimulatorError, World
 
 DEFAULT_RESOURCES = "cpus:2;mem:1024;disk:1024;ports:[{ports}]"
 DEFAULT_ATTRIBUTES = "rack:r{n};zone:z1"
@@ -75,7 +75,6 @@ class SimulatedCluster:
         agent_settings: AgentSettings | None = None,
         processes: bool = True,
         play: Callable[[TaskInfo], Play] = from_command,
-        wires: Wires | None = None,
         seed: int | None = None,
     ) -> None:
         """Port 0 takes a free one. More masters are at 127.0.0.1 and the ports after the agents'.
@@ -97,7 +96,6 @@ class SimulatedCluster:
         self._agent_settings = agent_settings or agent_settings_of(agent_flags or {})
         self._with_processes = processes
         self._play = play
-        self._wires = wires
         self._seed = seed if seed is not None else secrets.randbits(64)
         self._port = master_port
         self._given_state = state
@@ -312,7 +310,6 @@ class SimulatedCluster:
             masters=[(self._listeners[name].host, self._listeners[name].port) for name in self._master_names()],
             settings=self._settings,
             agent_settings=self._agent_settings,
-            wires=self._wires,
         )
 
     @staticmethod

@@ -23,6 +23,7 @@ from owmesos.simulator.live import LiveWorld
 from owmesos.simulator.master.effects import Answer
 from owmesos.simulator.master.operator import READS
 from owmesos.simulator.wire import BadCall, decode_call, encode_event, record
+from owmesos.simulator.world import Fate
 
 _log = logging.getLogger("owmesos.simulator")
 
@@ -37,13 +38,13 @@ class Outgoing:
 
     def __init__(self) -> None:
         self.ended = False
-        self.silent = False
-        self.paused_until = 0.0
+        self._silent = False
+        self._paused_until = 0.0
         self._waiting: deque[bytes] = deque()
         self._news = asyncio.Event()
 
     def event(self, event: messages.Event) -> None:
-        if not self.silent:
+        if not self._silent:
             self.put(encode_event(event))
 
     def put(self, data: bytes) -> None:
@@ -51,16 +52,22 @@ class Outgoing:
         self._news.set()
 
     def end(self) -> None:
-        if not self.silent:
+        if not self._silent:
             self.ended = True
             self._news.set()
+
+    def silence(self) -> None:
+        self._silent = True
+
+    def pause(self, seconds: float) -> None:
+        self._paused_until = asyncio.get_running_loop().time() + seconds
 
     async def write_to(self, response: web.StreamResponse) -> None:
         """Until the end of the stream. One event is one HTTP chunk."""
         loop = asyncio.get_running_loop()
         while True:
-            if self.paused_until > loop.time():
-                await asyncio.sleep(self.paused_until - loop.time())
+            if self._paused_until > loop.time():
+                await asyncio.sleep(self._paused_until - loop.time())
             while self._waiting:
                 await response.write(self._waiting.popleft())
             if self.ended:
@@ -77,7 +84,6 @@ class MasterHttp:
         self._world = live.world
         self._number = number
         self._secrets = secrets
-        self.streams: dict[str, Outgoing] = {}
         self._watchers: list[Outgoing] = []
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -176,21 +182,27 @@ class MasterHttp:
             return refusal(400, "All non-subscribe calls should include the 'Mesos-Stream-Id' header")
         assert framework_id is not None
         known, name = stream, framework_id
-        answer = self._live.enter(lambda: self._world.call(name, known, call))
-        return refusal(answer.status, answer.text)
+        fate = self._world.fate(call)
+        if fate is Fate.TAKEN:
+            answer = self._live.enter(lambda: self._world.call(name, known, call))
+            return refusal(answer.status, answer.text)
+        if fate is Fate.UNANSWERED:
+            self._live.enter(lambda: self._world.call(name, known, call))
+        if request.transport is not None:
+            request.transport.abort()
+        return refusal(500)
 
     async def _subscribe(
         self, request: web.BaseRequest, call: messages.Subscribe, principal: str | None
     ) -> web.StreamResponse:
         stream = str(uuid.uuid4())
-        outgoing = self.streams[stream] = Outgoing()
+        outgoing = Outgoing()
         try:
             answer = self._live.enter(lambda: self._world.subscribe(stream, call, outgoing, principal))
             if answer.status != 200:
                 return refusal(answer.status, answer.text)
             return await self._stream(request, outgoing, {STREAM_ID: stream})
         finally:
-            del self.streams[stream]
             self._live.enter(lambda: self._world.closed(stream))
 
     async def _stream(

@@ -1,11 +1,12 @@
 """Masters, agents and the wires between them in one place, by the agenda's time and without any I/O.
 
 The shells (HTTP with a real clock, or virtual time without HTTP) put frameworks' calls in and carry events out. What
-goes over a wire here may be late, repeated or lost, as `Faults` says.
+goes over a wire here may be late, repeated or lost, as `faults` says.
 """
 
 from __future__ import annotations
 
+import enum
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,14 @@ class SimulatorError(OwmesosError):
     """The simulated cluster cannot do what was asked."""
 
 
+class Fate(enum.Enum):
+    """Of a call: LOST never arrives, UNANSWERED is taken and nobody hears of it."""
+
+    TAKEN = "taken"
+    LOST = "lost"
+    UNANSWERED = "unanswered"
+
+
 class Sink(Protocol):
     """Where a framework's events go."""
 
@@ -53,11 +62,23 @@ class Sink(Protocol):
         """The master has ended the stream, or its process has ended."""
         ...
 
+    def silence(self) -> None:
+        """The connection is half open: nothing arrives any more, not even its end."""
+        ...
 
-class Wires(Protocol):
-    """What may happen to a message between an agent and the master: the delays of its copies, in seconds."""
+    def pause(self, seconds: float) -> None:
+        """The framework does not read for a while."""
+        ...
 
-    def delays(self, message: Message) -> Sequence[float]: ...
+
+class Trouble(Protocol):
+    """What may happen on the wires, see `owmesos.simulator.faults`."""
+
+    def delays(self, message: Message) -> Sequence[float]:
+        """Of the copies of a message between an agent and the master, in seconds."""
+        ...
+
+    def fate(self, call: messages.Call) -> Fate: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +102,6 @@ class World:
         masters: Sequence[tuple[str, int]] = (("127.0.0.1", 5050),),
         settings: MasterSettings | None = None,
         agent_settings: AgentSettings | None = None,
-        wires: Wires | None = None,
         reregister_within: float = 1.0,
     ) -> None:
         """`reregister_within`: seconds in which agents find a new leader."""
@@ -92,7 +112,7 @@ class World:
         self.alive = [True] * len(self.addresses)
         self.master: Master | None = None
         self.leader: int | None = None
-        self.wires = wires
+        self.faults: Trouble | None = None
         self._led_before = False
         self.publish: Callable[[dict[str, Any]], None] | None = None
         self._recovered_at = now
@@ -168,6 +188,23 @@ class World:
         if sink is not None:
             sink.end()
 
+    def half_open(self, stream: str) -> None:
+        """A fault: the master learns that the stream is gone, the framework does not."""
+        sink = self._sinks.get(stream)
+        if sink is not None:
+            sink.silence()
+            self.closed(stream)
+
+    def slow(self, stream: str, seconds: float) -> None:
+        """A fault: the framework does not read its events for so long."""
+        sink = self._sinks.get(stream)
+        if sink is not None:
+            sink.pause(seconds)
+
+    def fate(self, call: messages.Call) -> Fate:
+        """What will become of a call."""
+        return Fate.TAKEN if self.faults is None else self.faults.fate(call)
+
     @property
     def streams(self) -> list[str]:
         return list(self._sinks)
@@ -198,10 +235,10 @@ class World:
     # -- the wires
 
     def _post(self, message: Message, deliver: Callable[..., None], *args: object) -> None:
-        if self.wires is None:
+        if self.faults is None:
             deliver(*args)
             return
-        for delay in self.wires.delays(message):
+        for delay in self.faults.delays(message):
             self.agenda.after(delay, deliver, *args)
 
     def _deliver(self, name: str, message: Message) -> None:

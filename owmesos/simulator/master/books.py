@@ -40,6 +40,7 @@ class Books:
         self.started_at = agenda.now
         self.id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
         self.agents: dict[str, AgentRecord] = {}
+        self.at_place: dict[str, AgentRecord] = {}  # by the name of their place
         self.recovered = dict(registry.admitted)
         self.frameworks: dict[str, FrameworkRecord] = {}
         self.completed: OrderedDict[str, FrameworkRecord] = OrderedDict()

@@ -44,9 +44,9 @@ class Membership:
         if refused:
             books.effects.append(ToAgent(description.name, Leave()))
             return
-        for other in [each for each in books.agents.values() if each.description.name == description.name]:
-            if other.id != agent_id:
-                self.remove(other, "a new agent registered at the same address")
+        other = books.at_place.get(description.name)
+        if other is not None and other.id != agent_id:
+            self.remove(other, "a new agent registered at the same address")
         if agent_id is None:
             agent_id = books.next_id("S")
             while agent_id in books.agents or agent_id in books.registry.admitted:
@@ -65,7 +65,7 @@ class Membership:
         agent = AgentRecord(agent_id, description, total, total, books.now)
         if was_recovered or was_unreachable:
             agent.reregistered_at = books.now
-        books.agents[agent_id] = agent
+        books.agents[agent_id] = books.at_place[description.name] = agent
         books.registry.admitted[agent_id] = description
         agent.draining = books.registry.draining.get(agent_id)
         agent.deactivated = agent_id in books.registry.deactivated
@@ -216,6 +216,8 @@ class Membership:
             self._maintenance.withdraw(inverse_offer, rescind=True)
         self._stop_giving_up(agent)
         del books.agents[agent.id]
+        if books.at_place.get(agent.description.name) is agent:
+            del books.at_place[agent.description.name]
         books.freed.pop(agent.id, None)
         books.whole.add(agent.total.total(), -1)
         for framework in books.frameworks.values():

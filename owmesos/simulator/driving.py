@@ -1,0 +1,234 @@
+"""Drives owmesos's own scheduler on a virtual cluster: the shell of virtual time.
+
+It carries effects out in their order, as the real shell does: what is stored survives `crash`, calls that fail come
+back as events, a lost stream is subscribed again after a pause, and one that is silent for five heartbeats is given up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from owmesos.core.launch import Launch
+from owmesos.core.launches import LaunchRecord
+from owmesos.mesos import effects
+from owmesos.mesos.driver import Disconnected, SubscribeRefused
+from owmesos.mesos.events import AgentSeen, AgentsSeen, CallNotTaken, KillLaunch, Submit, Submits, Tick
+from owmesos.mesos.messages import ID, Call, Error, Event, FrameworkInfo, Subscribe
+from owmesos.mesos.scheduler import Scheduler
+from owmesos.mesos.settings import Settings, framework_info
+from owmesos.mesos.task_info import template
+from owmesos.resources import total
+from owmesos.simulator.agenda import Entry
+from owmesos.simulator.virtual import VirtualCluster, VirtualStream
+
+_BACKOFF = 1.0
+_SILENCE = 75.0
+_ASKED_WITHIN = 0.01
+_decode = msgspec.json.Decoder(LaunchRecord).decode
+
+
+class VirtualScheduler:
+    """One scheduler. `calls` counts what it sent, by type; `stopped` is why its process would end."""
+
+    def __init__(
+        self,
+        cluster: VirtualCluster,
+        *,
+        settings: Settings | None = None,
+        roles: tuple[str, ...] = ("virtual",),
+        durable: bool = True,
+        seed: int = 0,
+    ) -> None:
+        """Without `durable` nothing is stored: it is faster, and cannot be crashed."""
+        self.cluster = cluster
+        self.settings = settings or Settings()
+        self.calls: dict[str, int] = {}
+        self.stopped: effects.Stop | None = None
+        self.observers: list[Callable[[Event], None]] = []
+        self._info = framework_info(name="virtual", user="nobody", roles=roles)
+        self._durable = durable
+        self._chance = random.Random(seed)
+        self._store: dict[str, bytes] = {}
+        self._framework_id: str | None = None
+        self._stream: VirtualStream | None = None
+        self._inbox: deque[Event] = deque()
+        self._busy = False
+        self._asking = False
+        self._timer: Entry | None = None
+        self._watchdog: Entry | None = None
+        self._numbers = 0
+        self._begin()
+
+    # -- its process
+
+    def _begin(self) -> None:
+        info = self._with_id()
+        self.scheduler = Scheduler(self.settings, info)
+        self.scheduler.restore([_decode(data) for data in self._store.values()], self.cluster.now)
+        self._subscribe()
+
+    def _with_id(self) -> FrameworkInfo:
+        if self._framework_id is None:
+            return self._info
+        return msgspec.structs.replace(self._info, id=ID(self._framework_id))
+
+    def crash(self) -> None:
+        """kill -9, and a new process at once with what was stored."""
+        assert self._durable, "nothing was stored"
+        self._hang_up()
+        self._inbox.clear()
+        self.cluster.deliver()
+        self._begin()
+        self._settle()
+
+    # -- the stream
+
+    def _subscribe(self) -> None:
+        self._hang_up()
+        if self.stopped is not None:
+            return
+        info = self.scheduler.books.info
+        answer, stream = self.cluster.subscribe(Subscribe(info), self._event)
+        if answer.status == 200:
+            self._stream = stream
+            stream.on_end(lambda: self._lost("the stream has ended"))
+            self._watch()
+            return
+        if answer.status == 400:
+            self.handle(SubscribeRefused(answer.status, answer.text))
+        self._again_later()
+
+    def _hang_up(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _again_later(self) -> None:
+        pause = _BACKOFF * self._chance.uniform(0.5, 1.5)
+        self.cluster.world.agenda.after(pause, self._subscribe_if_cut_off)
+
+    def _subscribe_if_cut_off(self) -> None:
+        if self._stream is None:
+            self._subscribe()
+
+    def _lost(self, reason: str) -> None:
+        self._hang_up()
+        self.handle(Disconnected(reason))
+        if self.stopped is None:
+            self._again_later()
+
+    def _watch(self) -> None:
+        """A stream that says nothing for five heartbeats is half open."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = self.cluster.world.agenda.after(_SILENCE, self._lost, "silent for five heartbeats")
+
+    def _event(self, event: Event) -> None:
+        self._watch()
+        self.handle(event)
+        if isinstance(event, Error):
+            self._hang_up()
+
+    # -- what is asked of it
+
+    def submit(self, *launches: Launch) -> list[str]:
+        """The ids of the launches."""
+        submits = []
+        for launch in launches:
+            self._numbers += 1
+            submits.append(Submit(f"{launch.name}-{self._numbers}", launch, template(launch)))
+        self.handle(Submits(tuple(submits)))
+        return [submit.launch_id for submit in submits]
+
+    def kill(self, launch_id: str) -> None:
+        self.handle(KillLaunch(launch_id))
+
+    def records(self) -> Iterable[LaunchRecord]:
+        return self.scheduler.books.launches.values()
+
+    # -- events and effects
+
+    def handle(self, event: Event) -> None:
+        """One event, and all that comes of it at once."""
+        self._inbox.append(event)
+        if not self._busy:
+            self._settle()
+        self.cluster.deliver()
+
+    def _settle(self) -> None:
+        self._busy = True
+        try:
+            while self._inbox:
+                event = self._inbox.popleft()
+                self._carry_out(self.scheduler.handle(event, self.cluster.now))
+                for observe in self.observers:
+                    observe(event)
+        finally:
+            self._busy = False
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        wake = self.scheduler.next_wake()
+        if self._timer is not None:
+            if self._timer.action is not None and self._timer.when == wake:
+                return
+            self._timer.cancel()
+        self._timer = None if wake is None else self.cluster.world.agenda.at(wake, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.handle(Tick())
+
+    def _carry_out(self, wanted: list[effects.Effect]) -> None:
+        for effect in wanted:
+            if isinstance(effect, effects.Send):
+                self._send(effect.call)
+            elif isinstance(effect, effects.StoreLaunch):
+                if self._durable:
+                    self._store[effect.record.id] = effect.record.stored_form()
+            elif isinstance(effect, effects.StoreFramework):
+                self._framework_id = effect.framework_id
+            elif isinstance(effect, effects.ForgetLaunch):
+                self._store.pop(effect.launch_id, None)
+            elif isinstance(effect, effects.AskAgents):
+                if not self._asking:
+                    self._asking = True
+                    self.cluster.world.agenda.after(_ASKED_WITHIN, self._agents_seen)
+            elif isinstance(effect, effects.Resubscribe):
+                self._hang_up()
+                self._inbox.append(Disconnected(effect.reason))
+                self._again_later()
+            elif isinstance(effect, effects.Stop):
+                self.stopped = effect
+
+    def _agents_seen(self) -> None:
+        """What GET_AGENTS would say; one question at a time, as in the real shell."""
+        self._asking = False
+        master = self.cluster.world.master
+        if master is None:
+            self.handle(AgentsSeen(None, "no leader"))
+            return
+        roles = self.scheduler.books.info.roles
+        seen = []
+        for agent in master.books.agents.values():
+            parts = [part for stack, part in agent.total.parts.items() if not stack or stack[-1].role in roles]
+            seen.append(AgentSeen(agent.id, agent.description.hostname, total(parts)))
+        self.handle(AgentsSeen(tuple(seen)))
+
+    def _send(self, call: Call) -> None:
+        self.calls[call.wire_type] = self.calls.get(call.wire_type, 0) + 1
+        info = self.scheduler.books.info
+        if self._stream is None or info.id is None:
+            self._inbox.append(CallNotTaken(call, None, "not subscribed"))
+            return
+        answer = self.cluster.call(info.id.value, self._stream, call)
+        if answer is None:
+            self._inbox.append(CallNotTaken(call, None, "no answer came"))
+        elif answer.status not in (200, 202):
+            self._inbox.append(CallNotTaken(call, answer.status, answer.text))
