@@ -11,6 +11,7 @@ import os
 import select
 import time
 from collections.abc import Mapping
+from http.client import responses
 from typing import Any, Protocol
 
 import msgspec
@@ -188,7 +189,8 @@ class Wire(MesosSchedulerDriver):  # type: ignore[misc]  # pymesos is not typed
                 return Redirected(redirect_target(headers.get("location", ""), self._address))
             except InvalidInput as bad:
                 return SubscribeFailed(str(bad))
-        return no_stream(status, reason_in(parser.refusal(), headers.get("content-type", "")))
+        reason = reason_in(parser.refusal(), headers.get("content-type", ""))
+        return no_stream(status, reason or responses.get(status))
 
     def _unreachable(self, reason: str) -> Unreachable:
         return Unreachable(f"no connection to {self._address}: {reason}")
