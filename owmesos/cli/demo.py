@@ -126,6 +126,8 @@ async def _subscribed(framework: Framework) -> None:
 
 async def _watch(framework: Framework, ids: Sequence[str], view: View) -> None:
     """Until all have ended, or one has failed."""
+    from owmesos.cli.demo_view import Scene
+
     finished = asyncio.ensure_future(framework.finished())
     try:
         while True:
@@ -133,7 +135,7 @@ async def _watch(framework: Framework, ids: Sequence[str], view: View) -> None:
             waiting = [row for row in launches if row["queue_position"] is not None]
             waiting.sort(key=lambda row: row["queue_position"])
             why = framework.explain(waiting[0]["launch_id"])["summary"] if waiting else None
-            view.update(framework.nodes(), framework.reservations(), launches, waiting, why)
+            view.update(Scene(framework.nodes(), framework.reservations(), launches, waiting, why))
             if all(row["ended_at"] is not None for row in launches) or _failed(launches):
                 return
             await asyncio.wait([finished], timeout=_FRAME)

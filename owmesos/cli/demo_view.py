@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import click
 
@@ -20,6 +20,16 @@ _QUEUE_SHOWN = 5
 _NODES_EVERY = 1.0
 
 
+class Scene(NamedTuple):
+    """What there is to show at one moment. `waiting` in the order of the queue; `why` the first of them waits."""
+
+    nodes: Sequence[Document]
+    reservations: Sequence[Document]
+    launches: Sequence[Document]
+    waiting: Sequence[Document]
+    why: str | None
+
+
 class View(Protocol):
     """A context manager that shows until its end."""
 
@@ -29,16 +39,7 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def update(
-        self,
-        nodes: Sequence[Document],
-        reservations: Sequence[Document],
-        launches: Sequence[Document],
-        waiting: Sequence[Document],
-        why: str | None,
-    ) -> None:
-        """`why` the first of those that are `waiting`, in the order of the queue, waits."""
-        ...
+    def update(self, scene: Scene) -> None: ...
 
 
 class LiveView:
@@ -61,41 +62,27 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def update(
-        self,
-        nodes: Sequence[Document],
-        reservations: Sequence[Document],
-        launches: Sequence[Document],
-        waiting: Sequence[Document],
-        why: str | None,
-    ) -> None:
-        self._live.update(self._picture(nodes, reservations, launches, waiting, why))
+    def update(self, scene: Scene) -> None:
+        self._live.update(self._picture(scene))
 
-    def _picture(
-        self,
-        nodes: Sequence[Document],
-        reservations: Sequence[Document],
-        launches: Sequence[Document],
-        waiting: Sequence[Document],
-        why: str | None,
-    ) -> Group:
+    def _picture(self, scene: Scene) -> Group:
         from rich.console import Group, RenderableType
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
         width = self._console.width
-        ended = sum(row["ended_at"] is not None for row in launches)
+        ended = sum(row["ended_at"] is not None for row in scene.launches)
         seconds = time.monotonic() - self._began
         parts: list[RenderableType] = [
-            Text(f"{seconds:4.1f} s  {_counts(launches, reservations)}", style="bold"),
-            ProgressBar(total=len(launches), completed=ended, width=60),
+            Text(f"{seconds:4.1f} s  {_counts(scene)}", style="bold"),
+            ProgressBar(total=len(scene.launches), completed=ended, width=60),
             Text("\nNodes", style="bold cyan"),
-            table_of(nodes, documents.NODES, width),
+            table_of(scene.nodes, documents.NODES, width),
             Text("\nReservations", style="bold cyan"),
-            table_of(reservations, documents.RESERVATIONS, width),
-            Text(f"\nQueue ({len(waiting)})", style="bold cyan"),
-            table_of(waiting[:_QUEUE_SHOWN], documents.LAUNCHES, width),
-            Text(f"the first waits: {why}" if why else ""),
+            table_of(scene.reservations, documents.RESERVATIONS, width),
+            Text(f"\nQueue ({len(scene.waiting)})", style="bold cyan"),
+            table_of(scene.waiting[:_QUEUE_SHOWN], documents.LAUNCHES, width),
+            Text(f"the first waits: {scene.why}" if scene.why else ""),
         ]
         return Group(*parts)
 
@@ -118,34 +105,28 @@ class PlainView:
     ) -> None:
         pass
 
-    def update(
-        self,
-        nodes: Sequence[Document],
-        reservations: Sequence[Document],
-        launches: Sequence[Document],
-        waiting: Sequence[Document],
-        why: str | None,
-    ) -> None:
+    def update(self, scene: Scene) -> None:
         now = time.monotonic() - self._began
-        for row in launches:
+        for row in scene.launches:
             if self._states.get(row["launch_id"]) != row["state"]:
                 self._states[row["launch_id"]] = row["state"]
                 if row["started_at"] is not None or row["ended_at"] is not None:
-                    click.echo(f"{now:4.1f} s  {_said(row)}; {_counts(launches, reservations)}")
-        text = "; ".join(_node(node) for node in nodes)
+                    click.echo(f"{now:4.1f} s  {_said(row)}; {_counts(scene)}")
+        text = "; ".join(_node(node) for node in scene.nodes)
         if text != self._nodes and now >= self._next_nodes:
             self._nodes, self._next_nodes = text, now + _NODES_EVERY
             click.echo(f"{now:4.1f} s  free: {text}")
-            if why:
-                click.echo(f"{now:4.1f} s  {waiting[0]['launch_id']} waits: {why}")
+            if scene.why:
+                click.echo(f"{now:4.1f} s  {scene.waiting[0]['launch_id']} waits: {scene.why}")
 
 
-def _counts(launches: Sequence[Document], reservations: Sequence[Document]) -> str:
+def _counts(scene: Scene) -> str:
+    launches = scene.launches
     waiting = sum(row["state"] in ("PENDING", "RESERVED") for row in launches)
     running = sum(row["state"] == "RUNNING" for row in launches)
     ended = sum(row["ended_at"] is not None for row in launches)
     starting = len(launches) - waiting - running - ended
-    return f"{waiting} wait, {starting} start, {running} run, {ended} ended, {len(reservations)} reservations"
+    return f"{waiting} wait, {starting} start, {running} run, {ended} ended, {len(scene.reservations)} reservations"
 
 
 def _said(row: Document) -> str:

@@ -47,6 +47,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
+def megabytes(value: float) -> str:
+    """Without what nobody reads: no decimals from 100 MB on, rounded down, for it may be room."""
+    return number(value) if value < 100 else str(int(value))
+
+
 def ports(ranges: Sequence[Sequence[int]]) -> str:
     """`31000,31005-31007`"""
     return ",".join(str(begin) if begin == end else f"{begin}-{end}" for begin, end in ranges)
@@ -101,12 +106,12 @@ def cell(value: Any) -> str:
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
-def _of(kind: str) -> Callable[[Document], str]:
+def _of(kind: str, shown: Callable[[float], str]) -> Callable[[Document], str]:
     """`3.5 of 4`: what is available of an agent's total, where that is known."""
 
     def text(row: Document) -> str:
-        have = number(row["available"][kind])
-        return have if row["total"] is None else f"{have} of {number(row['total'][kind])}"
+        have = shown(row["available"][kind])
+        return have if row["total"] is None else f"{have} of {shown(row['total'][kind])}"
 
     return text
 
@@ -116,7 +121,7 @@ def _pair(field: str) -> Callable[[Document], str]:
 
     def text(row: Document) -> str:
         vector = row[field]
-        return f"{number(vector['cpus'])} / {number(vector['mem'])}" if vector["cpus"] or vector["mem"] else "-"
+        return f"{number(vector['cpus'])} / {megabytes(vector['mem'])}" if vector["cpus"] or vector["mem"] else "-"
 
     return text
 
@@ -153,8 +158,8 @@ NODES = Listing(
         Column("AGENT", lambda row: short_id(row["agent_id"])),
         _field("role", "ROLE"),
         _field("state", "STATE"),
-        Column("CPUS", _of("cpus"), number=True),
-        Column("MEM", _of("mem"), number=True),
+        Column("CPUS", _of("cpus", number), number=True),
+        Column("MEM", _of("mem", megabytes), number=True),
         Column("PORTS", lambda row: str(count_of_ports(row["available"]["ports"])), number=True),
         Column("USED", _pair("used"), number=True),
         Column("RESERVED", _pair("reserved"), number=True),

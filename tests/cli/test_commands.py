@@ -40,6 +40,11 @@ async def test_launch_prints_the_launches_and_can_wait_until_they_run(ask: Ask, 
     assert sorted(fake_cluster.running()) == sorted(launch["task_id"] for launch in launches)
 
 
+async def test_more_can_be_waited_for_than_one_request_names(ask: Ask) -> None:
+    flags = ("--count", "250", "--cpus", "0.01", "--mem", "1", "--wait", "running", "-o", "json")
+    assert {launch["state"] for launch in (await ask(*SLEEP, *flags)).json} == {"RUNNING"}
+
+
 async def test_launch_without_a_wait_answers_at_once(ask: Ask) -> None:
     (launch,) = (await ask(*TOO_MUCH, "-o", "json")).json
     assert launch["state"] == "PENDING"
