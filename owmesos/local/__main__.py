@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,14 +33,17 @@ def _parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", help="build if need be, start, wait until all agents are registered")
     up.add_argument("--port", type=int, default=int(os.environ.get("REAL_MESOS_PORT", "5050")))
     up.add_argument("--agents", type=int, default=int(os.environ.get("REAL_MESOS_AGENTS", "3")))
-    up.add_argument("--resources", default=DEFAULT_RESOURCES)
-    up.add_argument("--attributes", default=DEFAULT_ATTRIBUTES)
+    for what in ("resources", "attributes"):
+        up.add_argument(f"--{what}", action="append", help="in Mesos's notation, once for all agents or once for each")
+    up.add_argument("--fresh", action="store_true", help="without what an earlier cluster left in the folder")
     for of in ("master", "agent"):
         up.add_argument(f"--{of}-flag", action="append", default=[], metavar="NAME=VALUE", help="a flag of Mesos")
     verbs.add_parser("down", help="end the daemons and their tasks; the state stays")
     verbs.add_parser("status", help="a line for each daemon: name, address, pid or `down`; 1 if one is down")
-    for verb in ("kill", "start"):
-        verbs.add_parser(verb).add_argument("name", help="master, agent1, …")
+    verbs.add_parser("kill").add_argument("name", help="master, agent1, …")
+    start = verbs.add_parser("start")
+    start.add_argument("name", help="a daemon that was killed")
+    start.add_argument("--fresh", action="store_true", help="without what it left on disk: an agent comes as a new one")
     return parser
 
 
@@ -60,26 +64,47 @@ def _do(options: argparse.Namespace) -> int:
     elif options.verb == "kill":
         cluster.kill(options.name)
     else:
+        if options.fresh:
+            _empty(cluster, options.name)
         cluster.start(options.name)
     return 0
+
+
+def _empty(cluster: MesosCluster, name: str) -> None:
+    """Removes what a daemon that does not run keeps on disk. Raises ClusterError if it runs."""
+    if any(each.alive for each in cluster.status() if each.name == name):
+        raise ClusterError(f"{name} runs: `kill` it first")
+    folder = cluster.work_folder(name)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _new(options: argparse.Namespace) -> MesosCluster:
     """The cluster that `up` describes. Raises ClusterError if another one runs in its folder."""
     if (options.state / "cluster.json").exists():
         before = MesosCluster.open(options.state)
-        if any(each.alive for each in before.status()) and before.master != f"127.0.0.1:{options.port}":
+        runs = any(each.alive for each in before.status())
+        if runs and (options.fresh or before.master != f"127.0.0.1:{options.port}"):
             raise ClusterError(f"a cluster with the master {before.master} runs in {options.state}: `down` first")
+        if options.fresh:
+            shutil.rmtree(options.state)
     return MesosCluster(
         options.state,
         master_port=options.port,
         agents=options.agents,
-        resources=options.resources,
-        attributes=options.attributes,
+        resources=_for_agents(options.resources, DEFAULT_RESOURCES),
+        attributes=_for_agents(options.attributes, DEFAULT_ATTRIBUTES),
         master_flags=_flags(options.master_flag),
         agent_flags=_flags(options.agent_flag),
         detached=True,
     )
+
+
+def _for_agents(values: list[str] | None, default: str) -> str | list[str]:
+    """As MesosCluster takes it: one value is for all agents."""
+    if values is None:
+        return default
+    return values[0] if len(values) == 1 else values
 
 
 def _flags(pairs: list[str]) -> dict[str, str]:

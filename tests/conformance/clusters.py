@@ -175,8 +175,8 @@ class External:
     """Whatever OWMESOS_TEST_MASTER names: two agents or more, each of at least 1 cpu and 512 MB, used by nobody else.
 
     OWMESOS_TEST_CONTROL names a program that takes the verbs and options of scripts/real-mesos (see its --help), which
-    is one. It is called with `down`, `up`, `kill NAME` and `start NAME [--fresh]`; with `up --fresh` and options for a
-    `Setup` it must bring up a cluster of that shape, whose master is found in the same way.
+    is one. It is called with `down`, `up --fresh`, `kill NAME` and `start NAME [--fresh]`. Options of `up` describe a
+    `Setup`, without them it brings up the usual cluster; the master is found in the same way each time.
     """
 
     name = "external"
@@ -202,7 +202,7 @@ class ExternalCluster:
         self._stack = ExitStack()
         if setup is not None:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="owmesos-conformance-")))
-            self._stack.callback(_control, "up")
+            self._stack.callback(_control, "up", "--fresh")
             self._stack.callback(_control, "down")
             _control("down")
             _control("up", "--fresh", *_options(setup, folder))

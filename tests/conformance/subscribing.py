@@ -9,7 +9,7 @@ from typing import Any
 from owmesos.mesos.access import Access
 from owmesos.mesos.driver import Subscription
 from owmesos.mesos.messages import ID, Capability, FrameworkInfo, OfferConstraints
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.operator import OperatorClient, OperatorRefused
 from tests.conformance.clusters import Cluster
 from tests.conformance.drivers import Connect
 from tests.conformance.framework import Framework
@@ -71,10 +71,20 @@ class Subscriber:
         """Tears all of them down, by the operator API: some are not subscribed. None: the cluster goes with them."""
         ended = await asyncio.gather(*(framework.close() for framework in self._frameworks), return_exceptions=True)
         if operator is not None:
-            ours: set[ID | None] = {framework.driver.subscription.framework_info.id for framework in self._frameworks}
-            for known in (await operator.frameworks()).frameworks:
-                if known.framework_info.id is not None and known.framework_info.id in ours:
-                    await operator.teardown(known.framework_info.id)
+            for framework_id in await self._left(operator):
+                await self._tear_down(framework_id, operator)
         for error in ended:
             if error is not None:
                 raise error
+
+    async def _tear_down(self, framework_id: ID, operator: OperatorClient) -> None:
+        try:
+            await operator.teardown(framework_id)
+        except OperatorRefused:
+            assert framework_id not in await self._left(operator)  # its failover_timeout has ended it meanwhile
+
+    async def _left(self, operator: OperatorClient) -> list[ID]:
+        """Those that the master still has."""
+        ours = {framework.driver.subscription.framework_info.id for framework in self._frameworks}
+        known = [each.framework_info.id for each in (await operator.frameworks()).frameworks]
+        return [framework_id for framework_id in known if framework_id is not None and framework_id in ours]

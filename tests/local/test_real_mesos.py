@@ -13,6 +13,7 @@ import pytest
 from owmesos.local.build import Build
 from tests.fixtures.real_mesos import reserved_port
 from tests.local.plain_scheduler import PlainScheduler, agents
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_mesos
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,38 @@ def test_up_starts_what_is_down(script: Script) -> None:
     after = script("status").stdout
     assert after.splitlines()[0] == before.splitlines()[0]
     assert "down" not in after
+
+
+def test_each_agent_may_be_given_its_own_resources_and_attributes(script: Script) -> None:
+    each = ["--resources", "cpus:1;mem:256", "--resources", "cpus:3;mem:512", "--attributes", "rack:r7"]
+    assert script("up", "--agents", "2", *each).returncode == 0
+    known = agents(script.master)
+    infos = [known[f"127.0.0.{n}"]["agent_info"] for n in (1, 2)]
+    cpus = [part["scalar"]["value"] for info in infos for part in info["resources"] if part["name"] == "cpus"]
+    assert cpus == [1, 3]
+    assert [info["attributes"][0]["text"]["value"] for info in infos] == ["r7", "r7"]
+
+
+def test_an_agent_that_starts_fresh_comes_as_a_new_one(script: Script) -> None:
+    assert script("up", "--agents", "1").returncode == 0
+    (before,) = agents(script.master).values()
+    assert "`kill` it first" in script("start", "agent1", "--fresh").stderr
+    assert script("kill", "agent1").returncode == 0
+    assert script("start", "agent1", "--fresh").returncode == 0
+
+    def is_new() -> bool:
+        known = agents(script.master).values()
+        return [each["agent_info"]["id"] for each in known] not in ([], [before["agent_info"]["id"]])
+
+    eventually(is_new)
+
+
+def test_a_fresh_cluster_may_be_of_another_shape(script: Script) -> None:
+    assert script("up", "--agents", "1").returncode == 0
+    assert "`down` first" in script("up", "--fresh", "--agents", "1", "--resources", "cpus:1;mem:99").stderr
+    assert script("down").returncode == 0
+    assert script("up", "--fresh", "--agents", "1", "--resources", "cpus:1;mem:99").returncode == 0
+    assert len(agents(script.master)) == 1
 
 
 def test_down_ends_daemons_and_tasks(script: Script) -> None:
