@@ -3,8 +3,8 @@
 Offers: 1,000 in each OFFERS event, to typed messages that have been gone through. Calls: DECLINE, each awaited before
 the next. OFFERS to ACCEPT: from the master's writing one offer to its having read the ACCEPT that a framework sends at
 once, at the master's clock. Resubscriptions: SUBSCRIBEs within 2 s at a master that answers 503. By itself means
-pymesos's own MesosSchedulerDriver as it is installed, plain dicts; it drops what these drivers are for: typed messages,
-outcomes of calls, a watchdog.
+pymesos's own MesosSchedulerDriver as it is installed, with plain dicts: without typed messages, outcomes of calls or a
+watchdog.
 """
 
 from __future__ import annotations

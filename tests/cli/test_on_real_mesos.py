@@ -30,9 +30,14 @@ async def launches(framework: Running) -> list[dict[str, Any]]:
     return (await framework.ask("launches", "-o", "json")).json  # type: ignore[no-any-return]
 
 
-async def test_from_an_offer_to_containers_and_through_a_kill_9(mesos_cluster: ClusterFactory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("driver", ["http", "pymesos"])
+async def test_from_an_offer_to_containers_and_through_a_kill_9(
+    mesos_cluster: ClusterFactory, tmp_path: Path, driver: str
+) -> None:
+    if driver == "pymesos":
+        pytest.importorskip("pymesos", reason="pymesos is not installed: pip install ./compat/http-parser pymesos")
     cluster = mesos_cluster(agents=3)
-    options = ("--master", cluster.master, "--state", str(tmp_path / "state"))
+    options = ("--master", cluster.master, "--state", str(tmp_path / "state"), "--driver", driver)
     async with running(*options) as framework:
         first = (await framework.ask(*SLEEP, "--count", "5", "--wait", "running", "-o", "json")).json
         assert [launch["state"] for launch in first] == ["RUNNING"] * 5

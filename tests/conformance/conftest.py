@@ -16,7 +16,7 @@ from owmesos.local.toolchain import BuildError
 from owmesos.mesos.access import Access
 from owmesos.mesos.operator import OperatorClient
 from tests.conformance.clusters import Cluster, Engine, Setup, default_engines, engines
-from tests.conformance.drivers import DRIVERS, find_master
+from tests.conformance.drivers import DRIVERS, USUAL, find_master
 from tests.conformance.framework import Framework
 from tests.conformance.operating import Ticks
 from tests.conformance.pool import Pool
@@ -45,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.param(known[name], id=name, marks=[getattr(pytest.mark, mark) for mark in known[name].marks])
         for name in _chosen(metafunc.config, "conformance_clusters", default_engines(), known)
     ]
-    drivers = _chosen(metafunc.config, "conformance_drivers", list(DRIVERS), DRIVERS)
+    drivers = _chosen(metafunc.config, "conformance_drivers", USUAL, DRIVERS)
     metafunc.parametrize("engine", clusters, scope="session")
     metafunc.parametrize("driver_name", drivers, scope="session")
 

@@ -36,4 +36,12 @@ def _pymesos(master: str, access: Access, subscription: Subscription) -> Driver:
     return PymesosDriver(detector, subscription, access, backoff=Backoff(shortest=0.05, longest=0.5))
 
 
-DRIVERS: dict[str, Connect] = {"http": _http, "pymesos": _pymesos}
+def _pymesos_alone(master: str, access: Access, subscription: Subscription) -> Driver:
+    from tests.conformance.pymesos_alone import PymesosAlone
+
+    return PymesosAlone(master, access, subscription)
+
+
+DRIVERS: dict[str, Connect] = {"http": _http, "pymesos": _pymesos, "pymesos-alone": _pymesos_alone}
+USUAL = ["http", "pymesos"]
+"""Those that are run when none is named. pymesos by itself fails many cases: that is for the docs to show."""

@@ -29,8 +29,11 @@ class Place:
 
 @dataclass
 class Outcome:
+    """`reason`: the first line of why it failed."""
+
     outcome: str = "passed"
     seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass
@@ -77,6 +80,7 @@ class ConformanceReport:
         known.seconds += report.duration
         if report.outcome != "passed" and known.outcome != "failed":
             known.outcome = report.outcome
+            known.reason = _reason(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._results:
@@ -98,6 +102,12 @@ class ConformanceReport:
             for place, results in self._results.items()
         ]
         self._file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = (crash.message if crash is not None else report.longreprtext).splitlines()
+    return lines[0] if lines else ""
 
 
 def _case(item: pytest.Function, place: Place) -> str:
