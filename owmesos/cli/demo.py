@@ -47,19 +47,18 @@ class DemoFailed(OwmesosError):
 
 @click.command()
 @click.option(
-    "--engine", type=click.Choice(["simulator", "mesos"]), help="Start a cluster of three agents.  [default: mesos]"
+    "--engine", type=click.Choice(["simulator", "mesos"]), help="Start a cluster of three agents.  [default: simulator]"
 )
 @click.option("--master", metavar="M", help=f"Use this cluster instead: {MASTER_FORMS}.")
 @click.pass_context
 def demo(ctx: click.Context, /, engine: str | None, master: str | None) -> None:
     """Run twenty containers, more than fit at once, and show how they are placed. Takes half a minute at most.
 
-    The engine `mesos` is Apache Mesos 1.11.0 on this machine, built on first use. Nothing is left behind.
+    The engine `simulator` is owmesos's own and needs nothing; `mesos` is Apache Mesos 1.11.0 on this machine, built on
+    first use. Nothing is left behind.
     """
     if engine is not None and master is not None:
         raise InvalidInput("give --engine or --master, not both")
-    if engine == "simulator":
-        raise InvalidInput("--engine simulator is not there yet: use --engine mesos")
     from owmesos.cli.demo_view import LiveView, PlainView
     from owmesos.mesos.address import parse_master
 
@@ -68,8 +67,10 @@ def demo(ctx: click.Context, /, engine: str | None, master: str | None) -> None:
     logging.basicConfig(level=logging.ERROR)
     with ExitStack() as stack:
         if master is None:
-            click.echo(f"starting Apache Mesos 1.11.0 on this machine: a master and {_AGENTS} agents")
-            master = stack.enter_context(embedded_cluster(agents=_AGENTS)).master
+            engine = engine or "simulator"
+            what = "Apache Mesos 1.11.0 on this machine" if engine == "mesos" else "a simulated Mesos"
+            click.echo(f"starting {what}: a master and {_AGENTS} agents")
+            master = stack.enter_context(embedded_cluster(engine, agents=_AGENTS)).master
         view = LiveView() if sys.stdout.isatty() else PlainView()
         try:
             click.echo(asyncio.run(_show(master, view)))

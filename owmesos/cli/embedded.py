@@ -1,4 +1,4 @@
-"""A cluster of one's own for as long as a command runs: Apache Mesos on this machine, on ports that are free."""
+"""A cluster of one's own for as long as a command runs, simulated or Apache Mesos, on ports that are free."""
 
 from __future__ import annotations
 
@@ -17,26 +17,35 @@ from owmesos.errors import OwmesosError
 
 if TYPE_CHECKING:
     from owmesos.local.cluster import MesosCluster
+    from owmesos.simulator.cluster import SimulatedCluster
 
 _PORTS = range(20000, 30000, 2)  # below the ports of tasks, and below what the kernel gives out by itself
 
 
 @contextmanager
-def embedded_cluster(**settings: Any) -> Iterator[MesosCluster]:
-    """Up within the block, and gone with its folder after it, also on SIGTERM. `settings` are those of MesosCluster.
+def embedded_cluster(engine: str = "simulator", **settings: Any) -> Iterator[MesosCluster | SimulatedCluster]:
+    """Up within the block, and gone with its folder after it, also on SIGTERM. `settings` are those of the clusters.
 
-    Raises BuildError, ClusterError.
+    `engine` is `simulator` or `mesos`. Raises BuildError, ClusterError, SimulatorError.
     """
-    from owmesos.local.cluster import MesosCluster
-
     with _terminated_in_order(), tempfile.TemporaryDirectory(prefix="owmesos-") as folder:
-        cluster = MesosCluster(Path(folder), master_port=_free_ports(), **settings)
+        cluster = _cluster(engine, Path(folder), settings)
         try:
             cluster.up()
             yield cluster
         finally:
             with _undisturbed():
                 cluster.down()
+
+
+def _cluster(engine: str, folder: Path, settings: dict[str, Any]) -> MesosCluster | SimulatedCluster:
+    if engine == "mesos":
+        from owmesos.local.cluster import MesosCluster
+
+        return MesosCluster(folder, master_port=_free_ports(), **settings)
+    from owmesos.simulator.cluster import SimulatedCluster
+
+    return SimulatedCluster(folder, **settings)
 
 
 def _free_ports() -> int:

@@ -17,6 +17,7 @@ from owmesos.errors import OwmesosError
 from owmesos.local.build import expected_build
 from owmesos.local.cluster import DEFAULT_ATTRIBUTES, DEFAULT_RESOURCES, MesosCluster
 from owmesos.local.toolchain import Host, toolchain
+from owmesos.simulator.cluster import SimulatedCluster
 
 _WATCH_INTERVAL = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -27,7 +28,7 @@ class _Stop(BaseException):
 
 
 @click.command()
-@click.option("--engine", type=click.Choice(["simulator", "mesos"]), default="mesos", show_default=True)
+@click.option("--engine", type=click.Choice(["simulator", "mesos"]), default="simulator", show_default=True)
 @click.option("--agents", type=int, default=3, show_default=True, help="How many agents.")
 @click.option("--port", type=int, default=5050, show_default=True, help="The master's port; agents take the next one.")
 @click.option(
@@ -40,16 +41,13 @@ class _Stop(BaseException):
 def local(engine: str, agents: int, port: int, resources: str, attributes: str) -> None:
     """Serve an embedded Mesos cluster on 127.0.0.1 until Ctrl-C or SIGTERM.
 
-    The engine `mesos` is Apache Mesos 1.11.0, built on first use (Linux x86-64 with gcc, g++ and nm). Nothing is left
-    behind but that build.
+    The engine `simulator` is owmesos's own: it needs nothing, and runs tasks as plain processes. The engine `mesos` is
+    Apache Mesos 1.11.0, built on first use (Linux x86-64 with gcc, g++ and nm). Nothing is left behind but that build.
     """
-    if engine == "simulator":
-        _fail("--engine simulator is not there yet: use --engine mesos", 2)
     try:
         with _stoppable(), tempfile.TemporaryDirectory(prefix="owmesos-local-") as folder:
-            cluster = MesosCluster(
-                Path(folder), master_port=port, agents=agents, resources=resources, attributes=attributes
-            )
+            kind: type[MesosCluster | SimulatedCluster] = MesosCluster if engine == "mesos" else SimulatedCluster
+            cluster = kind(Path(folder), master_port=port, agents=agents, resources=resources, attributes=attributes)
             _serve(cluster)
     except _Stop:
         return
@@ -62,16 +60,15 @@ def _fail(reason: str, exit_code: int) -> NoReturn:
     raise click.exceptions.Exit(exit_code)
 
 
-def _serve(cluster: MesosCluster) -> None:
-    toolchain(Host.here())
-    build = expected_build()
-    if not build.exists:
-        click.echo(f"building Apache Mesos 1.11.0 in {build.folder.parent}, once: 27 MB to fetch", err=True)
+def _serve(cluster: MesosCluster | SimulatedCluster) -> None:
+    if isinstance(cluster, MesosCluster):
+        _tell_of_building()
     try:
         cluster.up()
-        agents = len(cluster.status()) - 1
+        agents = sum(daemon.name.startswith("agent") for daemon in cluster.status())
+        kind = "Mesos" if isinstance(cluster, MesosCluster) else "simulated Mesos"
         click.echo(
-            f"Mesos master at {cluster.master} with {agents} agent{'' if agents == 1 else 's'}: "
+            f"{kind} master at {cluster.master} with {agents} agent{'' if agents == 1 else 's'}: "
             f"use it with `owmesos run --master {cluster.master}`, end it with Ctrl-C"
         )
         _watch(cluster)
@@ -80,7 +77,15 @@ def _serve(cluster: MesosCluster) -> None:
         cluster.down()
 
 
-def _watch(cluster: MesosCluster) -> None:
+def _tell_of_building() -> None:
+    """It takes a while, the first time. Raises BuildError where it cannot be done."""
+    toolchain(Host.here())
+    build = expected_build()
+    if not build.exists:
+        click.echo(f"building Apache Mesos 1.11.0 in {build.folder.parent}, once: 27 MB to fetch", err=True)
+
+
+def _watch(cluster: MesosCluster | SimulatedCluster) -> None:
     """Until a signal arrives. Tells once of each daemon that ends by itself; without a master it is over."""
     lost: set[str] = set()
     while True:

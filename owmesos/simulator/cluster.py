@@ -87,10 +87,12 @@ class SimulatedCluster:
         """
         if not 0 <= agents <= MAX_AGENTS:
             raise InvalidInput(f"a simulated cluster has 0 to {MAX_AGENTS} agents, not {agents}")
+        if not 0 <= master_port <= 65000:
+            raise InvalidInput(f"the master's port is 0 to 65000, not {master_port}: agents take the next one")
         self._masters = masters
         self._agents = agents
-        self._resources = _for_each("resources", resources, agents)
-        self._attributes = _for_each("attributes", attributes, agents)
+        self._totals = [notation.resources(each) for each in _for_each("resources", resources, agents)]
+        self._attributes = [notation.attributes(each) for each in _for_each("attributes", attributes, agents)]
         self._flags = dict(master_flags or {})
         self._settings = master_settings(self._flags)
         self._agent_settings = agent_settings or agent_settings_of(agent_flags or {})
@@ -131,6 +133,15 @@ class SimulatedCluster:
         if self._live is None:
             raise SimulatorError("the cluster is not up")
         return self._live.world
+
+    @property
+    def state(self) -> Path:
+        """The folder that was given, or a temporary one that goes with the cluster."""
+        if self._given_state is not None:
+            return self._given_state.resolve()
+        if self._temporary is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="owmesos-simulator-"))
+        return self._temporary
 
     # -- verbs
 
@@ -203,7 +214,7 @@ class SimulatedCluster:
     def work_folder(self, name: str) -> Path:
         """An agent's work folder, with the sandboxes of its tasks."""
         self._listener(name)
-        return self._state() / name
+        return self.state / name
 
     def wait_registered(self, timeout: float = READY_TIMEOUT) -> None:
         """Waits until the master has every agent that runs. Raises SimulatorError at the deadline."""
@@ -242,13 +253,6 @@ class SimulatedCluster:
     def _master_names(self) -> list[str]:
         return ["master", *(f"master{n}" for n in range(2, self._masters + 1))]
 
-    def _state(self) -> Path:
-        if self._given_state is not None:
-            return self._given_state.resolve()
-        if self._temporary is None:
-            self._temporary = Path(tempfile.mkdtemp(prefix="owmesos-simulator-"))
-        return self._temporary
-
     async def _open(self) -> None:
         """At port 0: where the master and all agents find their ports free."""
         if self._port:
@@ -276,7 +280,7 @@ class SimulatedCluster:
             await self._bind(name, self._listeners[name])
         runner: Runner = Plays(self._play)
         if self._with_processes:
-            self._processes = Processes(self._state(), self._entered)
+            self._processes = Processes(self.state, self._entered)
             self._processes.open()
             runner = self._processes
         world = self._world(runner)
@@ -292,15 +296,8 @@ class SimulatedCluster:
 
     def _world(self, runner: Runner) -> World:
         descriptions = [
-            AgentDescription(
-                f"agent{n}",
-                _host(n),
-                _host(n),
-                self._port + 1,
-                notation.resources(resources),
-                tuple(notation.attributes(attributes)),
-            )
-            for n, (resources, attributes) in enumerate(zip(self._resources, self._attributes, strict=True), 1)
+            AgentDescription(f"agent{n}", _host(n), _host(n), self._port + 1, total, tuple(attributes))
+            for n, (total, attributes) in enumerate(zip(self._totals, self._attributes, strict=True), 1)
         ]
         return World(
             descriptions,

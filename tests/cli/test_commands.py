@@ -261,7 +261,7 @@ def test_a_launch_that_cannot_be_meant(flags: list[str], reason: str) -> None:
         (["nothing"], "owmesos: No such command 'nothing'"),
         (["--nothing"], "owmesos: No such option"),
         (["demo", "--engine", "mesos", "--master", "x"], "owmesos demo: give --engine or --master, not both"),
-        (["demo", "--engine", "simulator"], "owmesos demo: --engine simulator is not there yet"),
+        (["demo", "--engine", "nothing"], "owmesos demo: Invalid value for '--engine'"),
     ],
 )
 def test_wrong_usage(arguments: list[str], reason: str) -> None:
