@@ -37,7 +37,7 @@ async def keep_one(framework: owmesos.Framework, rack: str) -> None:
             )
         try:
             row = await launch.running()
-            print(f"{name} serves at http://{row['hostname']}:{row['ports'][0]}/", flush=True)
+            print(f"{name} serves at http://{row['hostname']}:{row['ports'][0][0]}/", flush=True)
             row = await launch.ended()
             print(f"{name} ended: {row['state']} {row['message'] or ''}; starting another", flush=True)
         except owmesos.LaunchFailed as failure:

@@ -249,6 +249,12 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+def plainly(thousandths: int) -> str:
+    """An amount for a person: no exponent, no needless zeros."""
+    text = f"{thousandths / MILLI:.3f}"
+    return text.rstrip("0").rstrip(".")
+
+
 def total(parts: Iterable[Resources]) -> Resources:
     """The sum of `parts`."""
     result: Resources = NOTHING

@@ -27,7 +27,7 @@ from owmesos.mesos.offers import OfferState, address_of, attributes_of, role_of
 from owmesos.mesos.questions import Questions
 from owmesos.mesos.revival import Revival
 from owmesos.mesos.statuses import Statuses
-from owmesos.resources import Ask, Resources
+from owmesos.resources import Ask, Resources, plainly
 
 OVERSIZED = "OVERSIZED"
 
@@ -160,11 +160,16 @@ class Intake:
         books, ask = self._books, record.ask
         largest = max(self._measured, key=lambda total: (total.milli_mem, total.milli_cpus))
         cpus, mem = books.settings.buffer.on(largest.milli_mem)
+        given = Ask(
+            largest.milli_cpus - cpus,
+            largest.milli_mem - mem,
+            largest.milli_disk,
+            largest.milli_gpus,
+            len(largest.ports),
+        )
         text = (
-            f"larger than any agent: it asks for {ask.milli_cpus / 1000:g} cpus, {ask.milli_mem / 1000:g} MB,"
-            f" {ask.milli_disk / 1000:g} MB disk, {ask.ports} ports; the largest of {len(self._measured)} agents can"
-            f" give {(largest.milli_cpus - cpus) / 1000:g} cpus, {(largest.milli_mem - mem) / 1000:g} MB,"
-            f" {largest.disk:g} MB disk, {len(largest.ports)} ports"
+            f"larger than any agent: it asks for {_amounts(ask)}; the largest of {len(self._measured)} agents can give"
+            f" {_amounts(given)}"
         )
         books.queue.remove(record)
         books.ledger.release(record.id)
@@ -176,3 +181,10 @@ def _window(unavailability: Unavailability) -> tuple[float, float | None]:
     """Its start and length in seconds; without a length it has no end."""
     duration = unavailability.duration
     return unavailability.start.nanoseconds / 1e9, None if duration is None else duration.nanoseconds / 1e9
+
+
+def _amounts(amount: Ask) -> str:
+    return (
+        f"{plainly(amount.milli_cpus)} cpus, {plainly(amount.milli_mem)} MB, {plainly(amount.milli_disk)} MB disk,"
+        f" {amount.ports} ports"
+    )

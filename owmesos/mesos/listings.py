@@ -137,7 +137,7 @@ def launch(books: Books, record: LaunchRecord) -> Document:
         "attempts": record.attempts,
         "agent_id": record.agent_id,
         "hostname": record.hostname,
-        "ports": list(record.resources.ports) if record.resources is not None else [],
+        "ports": [list(pair) for pair in record.resources.ports.ranges] if record.resources is not None else [],
         "resources": vector(record.resources or _without_ports(record.ask)),
         "queue_position": books.queue.position(record),
         "submitted_at": instant(record.submitted_at),

@@ -138,6 +138,7 @@ class Shell:
                 record = effect.record
                 self._outbox.store(("launch", record.id), SaveLaunch(record.id, record.stored_form()))
             elif isinstance(effect, effects.Changed):
+                self._log_change(effect.launch_id)
                 for told in self.changed:
                     told(effect.launch_id)
             elif isinstance(effect, effects.StatsChanged):
@@ -145,6 +146,12 @@ class Shell:
                     heard(effect.update)
             else:
                 self._carry_out_rare(effect)
+
+    def _log_change(self, launch_id: str) -> None:
+        record = self.scheduler.books.launches.get(launch_id)
+        if record is not None and record.story:
+            level = logging.DEBUG if record.managed else logging.INFO
+            _log.log(level, "launch %s is %s: %s", launch_id, record.state.value, record.story[-1].text)
 
     def _carry_out_rare(self, effect: effects.Effect) -> None:
         if isinstance(effect, effects.Note):

@@ -54,7 +54,7 @@ async def test_a_task_sees_its_environment_and_its_edit(mesos_cluster: ClusterFa
             )
         )
         end = await launch.ended()
-    first, second = end["ports"]
+    first, second = (port for begin, last in end["ports"] for port in range(begin, last + 1))
     assert told.read_text() == f"{end['hostname']} {first} {first},{second} {launch.id} b\n"
 
 
