@@ -11,10 +11,10 @@ parts that are freed one by one would be lost to a neighbour.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
 from owmesos.core.cluster_capacity import Either
-from owmesos.core.launches import LaunchRecord
+from owmesos.core.launches import LaunchRecord, Shape
 from owmesos.core.lifecycle import State, Trigger
 from owmesos.core.placement import Slot
 from owmesos.core.reservations import ReservationState
@@ -78,13 +78,13 @@ class Matching:
         held = books.synced_held()
         chosen: dict[Slot, list[LaunchRecord]] = {}
         full: set[str] = set()  # agents whose ACCEPT must hold one launch only
-        for record, skipped in books.queue.in_order():
+        for record, skipped in self._in_order():
             avoid: Container[str] = self._avoided(record)
             if full or record.alone:
                 avoid = Either(avoid, {*full, *(s.agent_id for s in chosen if record.alone)})
             slot = held.find(record.ask, record.constraints, avoid=avoid, roles=_roles(record))
             if slot is None:
-                if not record.alone and not self._is_favoured(record):
+                if not record.alone:
                     skipped.add(record.shape)
                 continue
             if record.state is State.RESERVED:
@@ -174,13 +174,12 @@ class Matching:
         books = self._books
         room = books.capacity.index()
         promised = False
-        for record, skipped in books.queue.in_order():
+        for record, skipped in self._in_order():
             if record.state is not State.PENDING:
                 continue
             slot = room.find(record.ask, record.constraints, avoid=self._avoided(record), roles=_roles(record))
             if slot is None:
-                if not self._is_favoured(record):
-                    skipped.add(record.shape)
+                skipped.add(record.shape)
                 continue
             record.step(Trigger.MATCHED, now, f"room is remembered on agent {slot.agent_id}; waiting for its offer")
             books.ledger.reserve(record.id, slot, record.ask, now)
@@ -190,9 +189,15 @@ class Matching:
 
     # -- the agent that is set aside
 
-    def _is_favoured(self, record: LaunchRecord) -> bool:
-        aside = self._books.set_aside
-        return aside is not None and aside.launch_id == record.id
+    def _in_order(self) -> Iterator[tuple[LaunchRecord, set[Shape]]]:
+        """What waits, in order; but the favoured one first, for it alone may go where others of its shape may not."""
+        books = self._books
+        favoured = books.launches.get(books.set_aside.launch_id) if books.set_aside is not None else None
+        if favoured is not None and favoured.state.waiting:
+            yield favoured, set()
+        for record, skipped in books.queue.in_order():
+            if record is not favoured:
+                yield record, skipped
 
     def _avoided(self, record: LaunchRecord) -> Container[str]:
         """Agents that get no starts, and those that are kept for another launch or for the pool's head."""
