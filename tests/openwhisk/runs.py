@@ -1,0 +1,61 @@
+"""Actions and activations for tests, with as little said of them as the test is about."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import msgspec
+
+from owmesos.openwhisk.container_proxy import Order
+from owmesos.openwhisk.executable import Executable, Limits, executable
+from owmesos.openwhisk.ids import ControllerId
+from owmesos.openwhisk.messages import ABSENT, ActivationMessage, EntityName, Identity, Namespace
+
+ECHO = "def main(args):\n    return {'got': args}"
+API_KEY = "23bc46b1:secret"
+_numbers = itertools.count(1)
+
+
+def action(
+    name: str = "hello",
+    code: str | None = ECHO,
+    *,
+    kind: str = "python:3",
+    timeout: int = 60_000,
+    memory: int = 256,
+    logs: int = 0,
+    concurrency: int = 1,
+    **named: Any,
+) -> Executable:
+    """`guest/tools/<name>`, version 0.0.2; without logs unless it says so."""
+    entity = EntityName("guest/tools", name, "0.0.2")
+    limits = Limits(timeout, memory, logs, concurrency)
+    return executable(entity, version="0.0.2", revision="1-a", kind=kind, code=code, limits=limits, **named)
+
+
+def activation(
+    content: Any = None, *, blocking: bool = True, started: int = 1_000_000, **named: Any
+) -> ActivationMessage:
+    """Each has an id of its own. `started` in ms."""
+    number = next(_numbers)
+    return ActivationMessage(
+        transid=[f"transaction{number}", started],
+        action=EntityName("guest/tools", "hello", "0.0.2"),
+        revision="1-a",
+        user=Identity("subject", Namespace("guest", "uuid"), {"api_key": API_KEY}),
+        activation_id=f"{number:032x}",
+        root_controller_index=ControllerId("0"),
+        blocking=blocking,
+        content=ABSENT if content is None else msgspec.Raw(json.dumps(content).encode()),
+        **named,
+    )
+
+
+def order(content: Any = None, *, of: Executable | None = None, **named: Any) -> Order:
+    return Order(activation(content, **named), of or action())
+
+
+def decoded(body: tuple[bytes, ...]) -> Any:
+    return json.loads(b"".join(body))
