@@ -37,7 +37,6 @@ from tests.model.master import Master
 
 START = 1_700_000_000.0
 RECONNECT = 1.0
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(LaunchRecord).decode
 
 
@@ -194,7 +193,7 @@ class World:
                 self.crash_after -= 1
             self.checks.effect(effect)
             if isinstance(effect, StoreLaunch):
-                self.store[effect.record.id] = _encode(effect.record)
+                self.store[effect.record.id] = effect.record.stored_form()
             elif isinstance(effect, StoreFramework):
                 self.framework_id = effect.framework_id
             elif isinstance(effect, ForgetLaunch):
