@@ -1,0 +1,57 @@
+"""An agent's files, as Mesos 1.11.0 gives them out: READ_FILE, at most 64 KiB a call, 404 for what is not there."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+FRAMEWORK_ID = "F-0000"
+MOST = 64 * 1024
+
+
+class FakeAgentFiles:
+    """`sandboxes` maps a task id to the folder with its `stdout` and `stderr`."""
+
+    def __init__(self) -> None:
+        self.sandboxes: dict[str, Path] = {}
+        self.reads: list[dict[str, object]] = []
+        self.broken = False
+        app = web.Application()
+        app.router.add_post("/api/v1", self._call)
+        self._server = TestServer(app)
+
+    @property
+    def url(self) -> str:
+        return str(self._server.make_url("/"))
+
+    async def start(self) -> FakeAgentFiles:
+        await self._server.start_server()
+        return self
+
+    async def stop(self) -> None:
+        await self._server.close()
+
+    async def _call(self, request: web.Request) -> web.Response:
+        call = json.loads(await request.read())["read_file"]
+        self.reads.append(call)
+        if self.broken:
+            return web.Response(status=500, text="out of order\n")
+        file = self._file(call["path"])
+        if file is None or not file.exists():
+            return web.Response(status=404)
+        data = file.read_bytes()
+        offset = call["offset"]
+        part = b"" if offset < 0 else data[offset : offset + min(MOST, call.get("length", MOST))]
+        answer = {"type": "READ_FILE", "read_file": {"size": len(data), "data": base64.b64encode(part).decode()}}
+        return web.json_response(answer)
+
+    def _file(self, path: str) -> Path | None:
+        for task_id, folder in self.sandboxes.items():
+            runs = f"/frameworks/{FRAMEWORK_ID}/executors/{task_id}/runs/latest/"
+            if path.startswith(runs):
+                return folder / path.removeprefix(runs)
+        return None

@@ -1,0 +1,134 @@
+"""Logs are read from the agent, from the task's own streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from owmesos.openwhisk.log_reader import TaskLogs
+from owmesos.openwhisk.protocol import SENTINEL
+from tests.fakes.agent_files import FRAMEWORK_ID, FakeAgentFiles
+from tests.waiting import eventually_async
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+PREFIX = "2026-01-02T03:04:05.000000Z    "
+MB = 2**20
+
+
+class Sandbox:
+    """A task's two files, and the agent that gives them out."""
+
+    def __init__(self, agent: FakeAgentFiles, folder: Path, logs: TaskLogs) -> None:
+        self.agent = agent
+        self.folder = folder
+        self.logs = logs
+
+    def write(self, stdout: bytes = b"", stderr: bytes = b"", *, end: bool = False) -> None:
+        for name, data in (("stdout", stdout), ("stderr", stderr)):
+            with (self.folder / name).open("ab") as file:
+                file.write(data + (f"{SENTINEL}\n".encode() if end else b""))
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    agent = await FakeAgentFiles().start()
+    agent.sandboxes["t1"] = tmp_path
+    async with aiohttp.ClientSession() as session:
+        logs = TaskLogs(session, agent.url, FRAMEWORK_ID, "t1", idle_limit=0.5, now=lambda: MOMENT)
+        sandbox = Sandbox(agent, tmp_path, logs)
+        sandbox.write()
+        yield sandbox
+    await agent.stop()
+
+
+async def test_return_static_message_for_logs(sandbox: Sandbox) -> None:
+    """There is no such message: what is returned is what the action wrote."""
+    sandbox.write(b"hello\n", b"oh\n", end=True)
+    lines, complete = await sandbox.logs.collect(MB, sentinels=True)
+    assert lines == [f"{PREFIX}stdout: hello", f"{PREFIX}stderr: oh"]
+    assert complete
+
+
+async def test_each_activation_gets_its_own_part(sandbox: Sandbox) -> None:
+    for number in range(3):
+        sandbox.write(b"run %d\n" % number, end=True)
+    for number in range(3):
+        assert (await sandbox.logs.collect(MB, sentinels=True)).lines == [f"{PREFIX}stdout: run {number}"]
+
+
+async def test_activations_at_once_take_turns(sandbox: Sandbox) -> None:
+    for number in range(3):
+        sandbox.write(b"run %d\n" % number, end=True)
+    found = await asyncio.gather(*(sandbox.logs.collect(MB, sentinels=True) for _ in range(3)))
+    assert [each.lines for each in found] == [[f"{PREFIX}stdout: run {number}"] for number in range(3)]
+
+
+async def test_what_the_executor_wrote_before_is_nobodys(sandbox: Sandbox) -> None:
+    sandbox.write(b"Starting task\n", b"I0102 exec.cpp\n")
+    await sandbox.logs.skip_beginning()
+    sandbox.write(b"mine\n", end=True)
+    assert (await sandbox.logs.collect(MB, sentinels=True)).lines == [f"{PREFIX}stdout: mine"]
+
+
+async def test_a_large_log_comes_in_pieces_of_64_kib(sandbox: Sandbox) -> None:
+    sandbox.write(b"x" * 999 + b"\n", end=False)
+    for _ in range(199):
+        sandbox.write(b"x" * 999 + b"\n")
+    sandbox.write(end=True)
+    lines, complete = await sandbox.logs.collect(MB, sentinels=True)
+    assert (len(lines), complete) == (200, True)
+    assert len([read for read in sandbox.agent.reads if str(read["path"]).endswith("stdout")]) == 4
+
+
+async def test_a_log_over_its_limit_is_cut(sandbox: Sandbox) -> None:
+    sandbox.write(b"x" * 999 + b"\n" + b"y" * 999 + b"\n", end=True)
+    lines, complete = await sandbox.logs.collect(1500, sentinels=True)
+    assert lines[1] == (
+        f"{PREFIX}stderr: Logs were truncated because the total bytes size exceeds the limit of 1500 bytes."
+    )
+    assert (len(lines), complete) == (2, False)
+
+
+async def test_a_sentinel_that_comes_late_is_waited_for(sandbox: Sandbox) -> None:
+    sandbox.write(b"first\n")
+    reading = asyncio.create_task(sandbox.logs.collect(MB, sentinels=True))
+    await eventually_async(lambda: len(sandbox.agent.reads) >= 6)
+    sandbox.write(b"last\n", end=True)
+    assert [line.rpartition(" ")[2] for line in (await reading).lines] == ["first", "last"]
+
+
+async def test_a_sentinel_that_never_comes_is_told_after_the_idle_time(sandbox: Sandbox) -> None:
+    sandbox.write(b"first\n")
+    lines, complete = await sandbox.logs.collect(MB, sentinels=True)
+    assert "There was an issue while collecting your logs. Data might be missing." in lines[-1]
+    assert not complete
+
+
+async def test_without_sentinels_nothing_is_waited_for(sandbox: Sandbox) -> None:
+    sandbox.write(b"first\n", b"half")
+    lines, complete = await sandbox.logs.collect(MB, sentinels=False, developer_error=True)
+    assert lines == [
+        f"{PREFIX}stdout: first",
+        f"{PREFIX}stderr: half",
+        f"{PREFIX}stderr: The action did not initialize or run as expected. Log data might be missing.",
+    ]
+    assert complete
+
+
+async def test_an_agent_that_does_not_give_the_file_is_told(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    sandbox.agent.broken = True
+    await sandbox.logs.skip_beginning()
+    lines, complete = await sandbox.logs.collect(MB, sentinels=True)
+    assert "There was an issue while collecting your logs." in lines[0]
+    assert not complete
+    assert "(500): out of order" in caplog.text
+
+
+async def test_a_sandbox_that_is_gone_is_told(sandbox: Sandbox) -> None:
+    sandbox.agent.sandboxes.clear()
+    assert not (await sandbox.logs.collect(MB, sentinels=True)).complete
