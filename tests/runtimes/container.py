@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,10 +22,9 @@ from tests.waiting import eventually
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 NODE_FILE = Path(runtimes.__file__).with_name("nodejs.js")
-COMMANDS = {
-    "python:3": [sys.executable, "-m", "owmesos.runtimes.python"],
-    "nodejs:20": ["node", str(NODE_FILE)],
-}
+COMMANDS = {"python:3": [sys.executable, "-m", "owmesos.runtimes.python"]}
+if shutil.which("node") is not None:
+    COMMANDS["nodejs:20"] = ["node", str(NODE_FILE)]
 
 
 def free_port() -> int:
