@@ -62,23 +62,39 @@ def _chosen(config: pytest.Config, option: str, default: list[str], known: Conta
 # Before the mark `cluster` is given out and looked at.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Takes out the cases that need what their cluster cannot do, and notes all."""
+    """Takes out the cases that need what their cluster cannot do, notes all, and brings together those of one setup."""
     report, here = config.stash[_report], Path(__file__).parent
+    cases = [item for item in items if isinstance(item, pytest.Function) and here in item.path.parents]
     left_out: set[pytest.Item] = set()
-    for item in items:
-        if not isinstance(item, pytest.Function) or here not in item.path.parents:
-            continue
-        engine: Engine = item.callspec.params["engine"]
-        place = Place(engine.name, item.callspec.params["driver_name"])
-        reason = engine.lacks_control() if item.get_closest_marker("setup") else None
+    for case in cases:
+        engine: Engine = case.callspec.params["engine"]
+        place = Place(engine.name, case.callspec.params["driver_name"])
+        reason = engine.lacks_control() if case.get_closest_marker("setup") else None
         if reason is None:
-            report.collected(item, place)
+            report.collected(case, place)
         else:
-            report.not_collected(item, place, reason)
-            left_out.add(item)
+            report.not_collected(case, place, reason)
+            left_out.add(case)
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
+    among, ordered = set(cases), iter(_by_setup(cases))
+    items[:] = [next(ordered) if item in among else item for item in items]
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _by_setup(cases: list[pytest.Function]) -> list[pytest.Function]:
+    """In another order: a cluster of another shape takes its time to come up."""
+    setups: list[Setup] = []
+
+    def key(case: pytest.Function) -> int:
+        mark = case.get_closest_marker("setup")
+        if mark is None:
+            return -1
+        if mark.args[0] not in setups:
+            setups.append(mark.args[0])
+        return setups.index(mark.args[0])
+
+    return sorted(cases, key=key)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,16 @@ async def framework_of(operator: OperatorClient, framework_id: ID) -> Framework:
     )
 
 
+async def is_away(operator: OperatorClient, framework_id: ID) -> None:
+    """Waits until the master has seen that the framework's connection is closed."""
+
+    async def away() -> bool:
+        known = await framework_of(operator, framework_id)
+        return not known.connected and not known.active
+
+    await eventually_async(away, what=f"{framework_id.value} is disconnected")
+
+
 async def agent_of(operator: OperatorClient, agent_id: ID) -> Agent:
     """A registered agent."""
     return next(agent for agent in (await operator.agents()).agents if agent.agent_info.id == agent_id)

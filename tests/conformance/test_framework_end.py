@@ -8,7 +8,7 @@ from owmesos.mesos.driver import NotSubscribed
 from owmesos.mesos.messages import Error, Revive, Teardown
 from owmesos.mesos.operator import OperatorClient
 from tests.conformance.framework import Framework
-from tests.conformance.operating import Ticks, framework_of, task_of
+from tests.conformance.operating import Ticks, is_away, task_of
 from tests.conformance.subscribing import Subscriber
 from tests.waiting import eventually_async
 
@@ -107,10 +107,5 @@ async def test_a_framework_that_is_away_is_still_known(subscribe: Subscriber, op
     first = await subscribe()
     task = await first.run((await first.offers())[0])
     await first.close()
-
-    async def away() -> bool:
-        known = await framework_of(operator, first.id)
-        return not known.connected and not known.active
-
-    await eventually_async(away)
+    await is_away(operator, first.id)
     assert (await task_of(operator, first.id, task.task_id)).state == "TASK_RUNNING"

@@ -8,7 +8,7 @@ import pytest
 from owmesos.mesos.messages import ID, Error, Heartbeat, Reconcile, Suppress
 from owmesos.mesos.operator import OperatorClient
 from tests.conformance.framework import Framework
-from tests.conformance.operating import Ticks, framework_of
+from tests.conformance.operating import Ticks, framework_of, is_away
 from tests.conformance.subscribing import Subscriber
 
 
@@ -130,10 +130,11 @@ async def test_offers_that_were_out_come_again_to_a_new_subscription_under_new_i
     assert not {offer.id for offer in after} & {offer.id for offer in before}
 
 
-async def test_another_process_takes_a_framework_up_by_its_id(subscribe: Subscriber) -> None:
+async def test_another_process_takes_a_framework_up_by_its_id(subscribe: Subscriber, operator: OperatorClient) -> None:
     first = await subscribe()
     task = await first.run((await first.offers())[0])
     await first.close()
+    await is_away(operator, first.id)
     second = await subscribe(msgspec.structs.replace(first.driver.subscription.framework_info))
     assert second.id == first.id
     await second.call(Reconcile())
@@ -155,6 +156,7 @@ async def test_updates_that_were_not_acknowledged_come_at_once_to_a_new_subscrip
 async def test_a_new_name_and_new_roles_are_taken(subscribe: Subscriber, operator: OperatorClient) -> None:
     first = await subscribe()
     await first.close()
+    await is_away(operator, first.id)
     info = msgspec.structs.replace(subscribe.info(), id=first.id)
     second = await subscribe(info)
     got = (await framework_of(operator, second.id)).framework_info
@@ -165,6 +167,7 @@ async def test_a_new_name_and_new_roles_are_taken(subscribe: Subscriber, operato
 async def test_another_user_and_checkpoint_are_ignored(subscribe: Subscriber, operator: OperatorClient) -> None:
     first = await subscribe()
     await first.close()
+    await is_away(operator, first.id)
     before = first.driver.subscription.framework_info
     second = await subscribe(msgspec.structs.replace(before, user="somebody-else", checkpoint=False))
     got = (await framework_of(operator, second.id)).framework_info
