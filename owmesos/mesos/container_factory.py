@@ -25,7 +25,7 @@ from owmesos.mesos.scheduler import Scheduler
 from owmesos.mesos.statuses import START_REFUSED
 from owmesos.mesos.task_info import template
 
-Effect = effects.Effect | pool_of.PoolEffect
+Effect = effects.Effect | pool_of.PoolEffect | pool_of.ContainerStarted | pool_of.ContainerStopped
 PoolInput = pool_of.PoolEvent | NodeStatsUpdate
 
 
@@ -44,7 +44,10 @@ class PooledScheduler:
         self._hold: str | None = None
 
     def handle(self, event: Event | PoolInput, now: float) -> list[Effect]:
-        """What is to be done, in order. Effects between pool and scheduler are carried out already."""
+        """What is to be done, in order. Effects between pool and scheduler are carried out already.
+
+        Containers that started or stopped are told among the effects.
+        """
         done: list[Effect] = []
         to_do: deque[Event | PoolInput] = deque([event])
         if isinstance(event, Tick):
@@ -56,6 +59,8 @@ class PooledScheduler:
                     done.append(effect)
                     to_do.extend(self._for_pool(effect))
             else:
+                if isinstance(item, (pool_of.ContainerStarted, pool_of.ContainerStopped)):
+                    done.append(item)  # whoever speaks with the container hears of it before its runs are dispatched
                 wanted = self.pool.handle(item, now)
                 done += [effect for effect in wanted if isinstance(effect, _SHELLS)]
                 to_do.extend(given for effect in wanted for given in self._for_scheduler(effect))

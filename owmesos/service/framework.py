@@ -30,6 +30,7 @@ from owmesos.mesos import listings
 from owmesos.mesos.access import Access, Tls
 from owmesos.mesos.address import Credentials, parse_master
 from owmesos.mesos.client import HttpDriver
+from owmesos.mesos.container_factory import PooledScheduler
 from owmesos.mesos.detector import access_for, detector_for
 from owmesos.mesos.driver import CallFailed, Driver, Subscription
 from owmesos.mesos.events import KillLaunch, Submit, Submits
@@ -121,10 +122,12 @@ class Framework:
         webui_url: str | None = None,
         least_offer: Resources | None = None,
         driver: Callable[[Subscription], Driver] | None = None,
+        pool: Callable[[Scheduler], PooledScheduler] | None = None,
     ) -> None:
         """`master`: `host:port[,…]`, `https://…` or `zk://…/path`. `state`: a folder that keeps the framework id and
         the launches. `new_framework` forgets what is kept there. Agents with less free than `least_offer` are not
-        offered at all. `driver` builds another wire than our own.
+        offered at all. `driver` builds another wire than our own. `pool` puts a container pool
+        on the scheduler.
 
         Raises InvalidInput; StateInUse when another process owns the folder.
         """
@@ -137,6 +140,7 @@ class Framework:
         self._access = access_for(masters, Access(credentials, tls if tls is not None else Tls()))
         self._masters = masters
         self._build_driver = driver
+        self._build_pool = pool
         roles = (role,) if isinstance(role, str) else tuple(role)
         self._info = framework_info(
             name=name,
@@ -182,7 +186,8 @@ class Framework:
         scheduler = Scheduler(self._settings, info)
         scheduler.restore(saved.records, clock.now())
         operator = OperatorClient(detector, self._access)
-        self._shell = Shell(scheduler, driver, operator, self._store, clock)
+        pooled = self._build_pool(scheduler) if self._build_pool is not None else None
+        self._shell = Shell(scheduler, driver, operator, self._store, clock, pooled)
         self._shell.changed.append(self._changed)
         self._shell.stats.append(self._stats)
         self._shell.start()
@@ -227,6 +232,11 @@ class Framework:
     def framework_id(self) -> str | None:
         info = self._shell.scheduler.books.info if self._shell is not None else self._info
         return info.id.value if info.id is not None else None
+
+    @property
+    def shell(self) -> Shell:
+        """What carries the decisions out: for an invoker, which adds its own. Raises InvalidInput before `start`."""
+        return self._running()
 
     # -- launches
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
 from owmesos.core.node_stats import NodeStatsUpdate
 from owmesos.mesos import effects
+from owmesos.mesos.container_factory import Effect, PooledScheduler, PoolInput
 from owmesos.mesos.driver import Driver
 from owmesos.mesos.events import AgentSeen, AgentsSeen, CallNotTaken, Tick
 from owmesos.mesos.messages import Call, Event
@@ -37,9 +38,18 @@ class Shell:
     """Runs one scheduler on one driver. `changed` is told of launches, `stats` of NodeStats."""
 
     def __init__(
-        self, scheduler: Scheduler, driver: Driver, operator: OperatorClient | None, store: Store, clock: Clock
+        self,
+        scheduler: Scheduler,
+        driver: Driver,
+        operator: OperatorClient | None,
+        store: Store,
+        clock: Clock,
+        pooled: PooledScheduler | None = None,
     ) -> None:
+        """With `pooled` the pool decides too; what it wants of the outside world goes to `of_pool`."""
         self.scheduler = scheduler
+        self.pooled = pooled
+        self.of_pool: list[Callable[[Effect], None]] = []
         self.clock = clock
         self.changed: list[Callable[[str], None]] = []
         self.stats: list[Callable[[NodeStatsUpdate], None]] = []
@@ -57,6 +67,8 @@ class Shell:
     def start(self) -> None:
         """Begin to subscribe."""
         self._stopped = asyncio.get_running_loop().create_future()
+        if self.pooled is not None:
+            self._carry_out(self.pooled.orphans(self.clock.now()))
         self._spawn(self._pump(), "the master's events")
         self._outbox.start(lambda error: self.stop(str(error), 1))
 
@@ -88,9 +100,14 @@ class Shell:
 
     # -- events
 
-    def deliver(self, event: Event) -> None:
-        """Hand `event` to the scheduler and begin what it wants done. Raises what the scheduler raises."""
-        self._carry_out(self.scheduler.handle(event, self.clock.now()))
+    def deliver(self, event: Event | PoolInput) -> None:
+        """Hand `event` to the decisions and begin what they want done. Raises what they raise."""
+        now = self.clock.now()
+        if self.pooled is not None:
+            self._carry_out(self.pooled.handle(event, now))
+        else:
+            assert isinstance(event, Event)
+            self._carry_out(self.scheduler.handle(event, now))
         self._set_timer()
 
     async def call(self, call: Call) -> None:
@@ -101,7 +118,7 @@ class Shell:
         """Returns when everything that was decided until now is durable."""
         await self._outbox.flushed()
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Event | PoolInput) -> None:
         """Hand on what came from outside: whatever is in it, the process lives on."""
         try:
             self.deliver(event)
@@ -119,7 +136,7 @@ class Shell:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        when = self.scheduler.next_wake()
+        when = (self.pooled or self.scheduler).next_wake()
         if when is not None and not self._closed:
             pause = max(0.0, when - self.clock.now())
             self._timer = asyncio.get_running_loop().call_later(pause, self.observe, Tick())
@@ -130,7 +147,7 @@ class Shell:
 
     # -- effects
 
-    def _carry_out(self, wanted: list[effects.Effect]) -> None:
+    def _carry_out(self, wanted: Sequence[Effect]) -> None:
         for effect in wanted:
             if isinstance(effect, effects.Send):
                 self._outbox.send(effect.call)
@@ -153,7 +170,7 @@ class Shell:
             level = logging.DEBUG if record.managed else logging.INFO
             _log.log(level, "launch %s is %s: %s", launch_id, record.state.value, record.story[-1].text)
 
-    def _carry_out_rare(self, effect: effects.Effect) -> None:
+    def _carry_out_rare(self, effect: Effect) -> None:
         if isinstance(effect, effects.Note):
             ending = self._stopped is not None and self._stopped.done()
             level = logging.DEBUG if ending else logging.getLevelName(effect.level.upper())
@@ -170,6 +187,9 @@ class Shell:
             self._spawn(self._driver.resubscribe(effect.reason), "resubscription")
         elif isinstance(effect, effects.Stop):
             self.stop(effect.reason, effect.exit_code)
+        else:
+            for heard in self.of_pool:
+                heard(effect)
 
     async def _ask_agents(self) -> None:
         """GET_AGENTS, once at a time."""
