@@ -2,11 +2,13 @@
 
 No I/O here. A container's streams are files that only grow; where the last activation's log ended is kept in
 `Positions`. Lines look as OpenWhisk's (DockerToActivationLogStore.scala); their time is when they were read, for a
-Mesos sandbox keeps none.
+Mesos sandbox keeps none. The executor writes into the task's stderr too, whenever it has something to say (`Received
+ACKNOWLEDGED event`); its lines are known by their form and left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,6 +21,10 @@ LEAST_MB = 5
 LOGS_MISSING = "There was an issue while collecting your logs. Data might be missing."
 DEVELOPER_WARNING = "The action did not initialize or run as expected. Log data might be missing."
 _MB = 2**20
+_EXECUTORS = re.compile(
+    rb"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ "
+    rb"(exec|executor|docker|checker|checker_process|health_checker|process)\.cpp:\d+\] "
+)
 _SENTINEL = SENTINEL.encode()
 
 Positions = dict[str, int]
@@ -64,7 +70,7 @@ class LogCollection:
         *lines, rest = (self._partial[stream] + data).split(b"\n")
         for line in lines:
             before, found, _ = line.partition(_SENTINEL)
-            if before or not found:
+            if (before or not found) and not (stream == "stderr" and _EXECUTORS.match(before)):
                 self._size += len(before) + 1
                 if self._size > self._limit:
                     self._truncate(time)

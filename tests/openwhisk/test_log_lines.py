@@ -45,6 +45,14 @@ def test_what_follows_the_sentinel_is_the_next_activations() -> None:
     assert found.positions["stdout"] == 5 + len(END)
 
 
+def test_what_mesos_executor_says_in_between_is_left_out() -> None:
+    found = collection()
+    said = b"I1124 06:08:01.123456  1234 executor.cpp:218] Received ACKNOWLEDGED event\n"
+    found.feed("stderr", b"mine\n" + said + b"I am fine\n" + END, T)
+    found.feed("stdout", said + END, T)
+    assert found.lines == [line("stderr", "mine"), line("stderr", "I am fine"), line("stdout", said.decode().strip())]
+
+
 def test_too_much_is_cut_and_told() -> None:
     found = collection(limit=10)
     found.feed("stdout", b"12345\n", T)

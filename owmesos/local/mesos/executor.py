@@ -51,8 +51,11 @@ def duration(text: str | None, default: float) -> float:
 
 
 def note(*words: object) -> None:
-    """A line in the sandbox's stderr."""
-    print(*words, file=sys.stderr, flush=True)  # noqa: T201
+    """A line in the sandbox's stderr, in the form of Mesos's own: readers of logs tell it from the task's by that."""
+    seconds = time.time()
+    clock = time.strftime("%m%d %H:%M:%S", time.localtime(seconds))
+    head = f"I{clock}.{int(seconds % 1 * 1e6):06d} {os.getpid():5d} executor.cpp:1]"
+    print(head, *words, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class AgentRefused(Exception):
