@@ -2,13 +2,15 @@
 
 It carries effects out in their order, as the real shell does: what is stored survives `crash`, calls that fail come
 back as events, a lost stream is subscribed again after a pause, and one that is silent for five heartbeats is given up.
+What stands on the scheduler (a pool of containers) can be driven with it.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -31,8 +33,20 @@ _ASKED_WITHIN = 0.01
 _decode = msgspec.json.Decoder(LaunchRecord).decode
 
 
+class Decisions(Protocol):
+    """A scheduler, alone or with what stands on it."""
+
+    def handle(self, event: Any, now: float) -> Sequence[object]: ...
+
+    def next_wake(self) -> float | None: ...
+
+
 class VirtualScheduler:
-    """One scheduler. `calls` counts what it sent, by type; `stopped` is why its process would end."""
+    """One scheduler. `calls` counts what it sent, by type; `stopped` is why its process would end.
+
+    `decisions` is what is driven: the scheduler, or what `on_top` makes of each. Effects that are not the scheduler's
+    own go to `on_effect`.
+    """
 
     def __init__(
         self,
@@ -42,20 +56,24 @@ class VirtualScheduler:
         roles: tuple[str, ...] = ("virtual",),
         durable: bool = True,
         seed: int = 0,
+        on_top: Callable[[Scheduler], Decisions] | None = None,
+        on_effect: Callable[[Any], None] | None = None,
     ) -> None:
         """Without `durable` nothing is stored: it is faster, and cannot be crashed."""
         self.cluster = cluster
         self.settings = settings or Settings()
         self.calls: dict[str, int] = {}
         self.stopped: effects.Stop | None = None
-        self.observers: list[Callable[[Event], None]] = []
+        self.observers: list[Callable[[Any], None]] = []
         self._info = framework_info(name="virtual", user="nobody", roles=roles)
         self._durable = durable
+        self._on_top = on_top
+        self._on_effect = on_effect
         self._chance = random.Random(seed)
         self._store: dict[str, bytes] = {}
         self._framework_id: str | None = None
         self._stream: VirtualStream | None = None
-        self._inbox: deque[Event] = deque()
+        self._inbox: deque[Any] = deque()
         self._busy = False
         self._asking = False
         self._timer: Entry | None = None
@@ -68,6 +86,7 @@ class VirtualScheduler:
     def _begin(self) -> None:
         info = self._with_id()
         self.scheduler = Scheduler(self.settings, info)
+        self.decisions: Decisions = self.scheduler if self._on_top is None else self._on_top(self.scheduler)
         self.scheduler.restore([_decode(data) for data in self._store.values()], self.cluster.now)
         self._subscribe()
 
@@ -154,8 +173,8 @@ class VirtualScheduler:
 
     # -- events and effects
 
-    def handle(self, event: Event) -> None:
-        """One event, and all that comes of it at once."""
+    def handle(self, event: Any) -> None:
+        """One event for the scheduler or what stands on it, and all that comes of it at once."""
         self._inbox.append(event)
         if not self._busy:
             self._settle()
@@ -166,7 +185,7 @@ class VirtualScheduler:
         try:
             while self._inbox:
                 event = self._inbox.popleft()
-                self._carry_out(self.scheduler.handle(event, self.cluster.now))
+                self._carry_out(self.decisions.handle(event, self.cluster.now))
                 for observe in self.observers:
                     observe(event)
         finally:
@@ -174,7 +193,7 @@ class VirtualScheduler:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        wake = self.scheduler.next_wake()
+        wake = self.decisions.next_wake()
         if self._timer is not None:
             if self._timer.action is not None and self._timer.when == wake:
                 return
@@ -185,7 +204,7 @@ class VirtualScheduler:
         self._timer = None
         self.handle(Tick())
 
-    def _carry_out(self, wanted: list[effects.Effect]) -> None:
+    def _carry_out(self, wanted: Sequence[object]) -> None:
         for effect in wanted:
             if isinstance(effect, effects.Send):
                 self._send(effect.call)
@@ -206,6 +225,8 @@ class VirtualScheduler:
                 self._again_later()
             elif isinstance(effect, effects.Stop):
                 self.stopped = effect
+            elif self._on_effect is not None and not isinstance(effect, effects.Effect):
+                self._on_effect(effect)
 
     def _agents_seen(self) -> None:
         """What GET_AGENTS would say; one question at a time, as in the real shell."""

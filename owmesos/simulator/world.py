@@ -113,6 +113,8 @@ class World:
         self.master: Master | None = None
         self.leader: int | None = None
         self.faults: Trouble | None = None
+        self.observers: list[Callable[[str | None, messages.Call], None]] = []
+        """Told of every call as it arrives, with the framework's id; SUBSCRIBE has none."""
         self._led_before = False
         self.publish: Callable[[dict[str, Any]], None] | None = None
         self._recovered_at = now
@@ -165,13 +167,30 @@ class World:
     def subscribe(self, stream: str, call: messages.Subscribe, sink: Sink, principal: str | None = None) -> Answer:
         """The events go to `sink` from now on, the first of them before this returns."""
         self._sinks[stream] = sink
+        self._heard(None, call)
         answer = self._handle(Subscribing(stream, call, principal))
         if answer.status != 200:
             self._sinks.pop(stream, None)
         return answer
 
     def call(self, framework_id: str, stream: str, call: messages.Call) -> Answer:
+        self._heard(framework_id, call)
         return self._handle(Calling(framework_id, stream, call))
+
+    def _heard(self, framework_id: str | None, call: messages.Call) -> None:
+        for observe in self.observers:
+            observe(framework_id, call)
+
+    def say(self, event: messages.Event) -> None:
+        """To every framework that is connected, whatever the master's books are."""
+        for sink in list(self._sinks.values()):
+            sink.event(event)
+
+    def rescind(self) -> None:
+        """Takes all offers back; they come again with the next allocation."""
+        if self.master is not None:
+            for offer in list(self.master.books.offers.values()):
+                self.master.books.drop_offer(offer, rescind=True)
 
     def operate(self, kind: str, body: dict[str, Any]) -> Answer:
         return self._handle(Operating(kind, body))
