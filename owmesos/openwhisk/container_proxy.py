@@ -26,6 +26,7 @@ from owmesos.openwhisk.activation import (
 from owmesos.openwhisk.arguments import CannotUnlock, Decrypt, arguments_of
 from owmesos.openwhisk.executable import Executable
 from owmesos.openwhisk.ids import transaction_start
+from owmesos.openwhisk.log_lines import LOGS_MISSING
 from owmesos.openwhisk.messages import ActivationMessage
 from owmesos.openwhisk.protocol import (
     ABNORMAL_RUN,
@@ -138,16 +139,13 @@ class ContainerProxy:
         self.container_id = container_id
         self._ciphers = ciphers or {}
         self._stage = _Stage.FRESH
+        self._gone = False
         self._waiting: list[_Run] = []
         self._runs: dict[str, _Run] = {}
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._runs or self._waiting)
-
     def run(self, order: Order, now: float, *, initialize: bool) -> list[Effect]:
         """The pool gives it a run; `initialize` is for the first one only."""
-        if self._stage is _Stage.DEAD:
+        if self._gone or self._stage is _Stage.DEAD:
             return [Tell(Reschedule(self.container_id, order.run_id))]
         try:
             env, arguments = arguments_of(order.message, self._ciphers)
@@ -176,9 +174,12 @@ class ContainerProxy:
         run.init = took
         if failure is not None:
             self._stage = _Stage.DEAD
-            effects = self._finish(run, failure, took, timed_out=_timed_out(outcome))
+            effects = self._finish(run, failure, took, timed_out=outcome is Silence.TIMED_OUT)
             for each in waiting:
-                effects += self._finish(each, failure, Interval(took.end, took.end))
+                if self._gone:  # they were never asked of it
+                    effects.append(self._back(each))
+                else:
+                    effects += self._finish(each, failure, Interval(took.end, took.end))
             return effects
         self._stage = _Stage.INITIALIZED
         return [Tell(Initialized(self.container_id)), *(self._execute(each, now) for each in (run, *waiting))]
@@ -190,7 +191,7 @@ class ContainerProxy:
             self._stage = _Stage.DEAD
             return [self._back(run)]
         response = response_of(outcome, run.order.executable)
-        return self._finish(run, response, took, timed_out=_timed_out(outcome))
+        return self._finish(run, response, took, timed_out=outcome is Silence.TIMED_OUT)
 
     def logged(self, run_id: str, lines: list[str], *, complete: bool) -> list[Effect]:
         """The run's log is there: now its container is free."""
@@ -206,7 +207,10 @@ class ContainerProxy:
 
     def unexpected(self, run_id: str, now: float) -> list[Effect]:
         """A fault of owmesos itself kept the run from ending: it ends all the same, and so do those behind it."""
-        run = self._runs.pop(run_id, None)
+        run = self._runs.get(run_id)
+        if run is not None and run.activation is not None:
+            return self.logged(run_id, [LOGS_MISSING], complete=False)
+        self._runs.pop(run_id, None)
         waiting, self._waiting = self._waiting, []
         fault = whisk_error(ABNORMAL_RUN)
         orders = [each.order for each in ([run] if run is not None else []) + waiting]
@@ -214,8 +218,7 @@ class ContainerProxy:
 
     def stopped(self) -> None:
         """The container is gone: it takes no more. What it was asked for will be answered by silence."""
-        if self._stage is not _Stage.INITIALIZING:
-            self._stage = _Stage.DEAD
+        self._gone = True
 
     # -- how runs end
 
@@ -265,10 +268,6 @@ class ContainerProxy:
 
 def _keeps_container(response: Response) -> bool:
     return response.status_code in (SUCCESS, APPLICATION_ERROR)
-
-
-def _timed_out(outcome: Outcome) -> bool:
-    return outcome in (Silence.TIMED_OUT, Silence.UNREACHABLE)
 
 
 def activation_of(

@@ -19,6 +19,7 @@ from owmesos.openwhisk.activation import APPLICATION_ERROR, DEVELOPER_ERROR, SUC
 from owmesos.openwhisk.arguments import arguments_of, partitioned, unlocked
 from owmesos.openwhisk.container_proxy import AckKind, CollectLogs, ContainerProxy, Execute, Initialize, Tell
 from owmesos.openwhisk.launching import HealthCheckSettings, Launching, LaunchSettings
+from owmesos.openwhisk.log_lines import LOGS_MISSING
 from owmesos.openwhisk.manifest import parse
 from owmesos.openwhisk.protocol import ABNORMAL_INITIALIZATION, ABNORMAL_RUN, Silence
 from tests.openwhisk.invoker import FakeInvoker, ok, status
@@ -300,7 +301,7 @@ class TestFailing:
         assert invoker.stopped == [invoker.given[run_id]]
 
     def test_destroy_if_log_reading_failed_terminally(self) -> None:
-        """A fault of ours while reading it: the run ends as a whiskError, and is told once."""
+        """A fault of ours while reading it: the result stands, and the log says that it is not there."""
         invoker = FakeInvoker()
         run_id = invoker.run(action(logs=1), blocking=False)
         invoker.init(run_id)
@@ -308,7 +309,8 @@ class TestFailing:
         del invoker.asked[run_id]
         proxy = invoker.proxy(run_id)
         invoker.carry_out(proxy, proxy.unexpected(run_id, invoker.now))
-        assert invoker.records[run_id].response.status_code == WHISK_ERROR
+        assert invoker.records[run_id].response.status_code == SUCCESS
+        assert invoker.records[run_id].logs == [LOGS_MISSING]
         assert invoker.kinds(run_id) == [AckKind.COMPLETION]
         assert invoker.stopped == [invoker.given[run_id]]
 
@@ -455,6 +457,18 @@ class TestSickContainers:
         invoker.init(run_id, Silence.BROKEN)
         assert invoker.records[run_id].response.result == {"error": ABNORMAL_INITIALIZATION}
         assert not invoker.pool.books.running
+
+    def test_runs_that_wait_for_the_init_of_a_container_that_is_lost_go_elsewhere(self) -> None:
+        invoker = FakeInvoker()
+        first, second = invoker.run(PAIR), invoker.run(PAIR)
+        lost = invoker.given[first]
+        invoker.crash(lost, "agent S1 is unreachable")
+        invoker.init(first, Silence.BROKEN)
+        assert invoker.records[first].response.status_code == DEVELOPER_ERROR
+        assert invoker.given[second] != lost
+        invoker.init(second)
+        invoker.answer(second)
+        assert invoker.records[second].response.status_code == SUCCESS
 
     def test_remove_the_container_if_suspend_fails(self) -> None:
         """Nothing is suspended, so nothing fails: idle containers stay until their time is over."""
