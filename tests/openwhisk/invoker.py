@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 from owmesos.core.capacity import HERE, FixedCapacity
+from owmesos.core.containers import Shape
 from owmesos.core.pool import Pool
 from owmesos.core.pool_events import (
     ContainerStarted,
@@ -20,6 +21,7 @@ from owmesos.core.pool_events import (
     StartContainer,
     StartFailed,
     StopContainer,
+    Tick,
 )
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.core.prewarm import PrewarmSetting
@@ -41,6 +43,7 @@ from owmesos.openwhisk.executable import Executable
 from owmesos.openwhisk.protocol import Answer, Outcome
 from tests.openwhisk.runs import order
 
+SHAPE = Shape("python:3", 256)  # of the actions that say nothing else
 INIT_TAKES = 0.1
 RUN_TAKES = 0.2
 
@@ -172,3 +175,10 @@ class FakeInvoker:
                 self.records[effect.message.activation_id] = effect.activation
             elif isinstance(effect, (Initialize, Execute, CollectLogs)):
                 self.asked[effect.run_id] = effect
+
+
+def prewarmed() -> FakeInvoker:
+    """With one prewarmed container."""
+    invoker = FakeInvoker(prewarm=(PrewarmSetting(SHAPE, 1),))
+    invoker.send(Tick())
+    return invoker
