@@ -26,7 +26,7 @@ class Outbox:
         self._store = store
         self._driver = driver
         self._failed = failed
-        self._writes: dict[object, Write] = {}
+        self._writes: dict[object, Callable[[], Write]] = {}
         self._calls: list[Call] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
@@ -34,8 +34,12 @@ class Outbox:
         self._sending: set[asyncio.Task[None]] = set()
         self._work: asyncio.Task[None] | None = None
 
-    def store(self, key: object, write: Write) -> None:
-        """`key` names what is written: of several writes to one thing in a batch the last one counts."""
+    def store(self, key: object, write: Callable[[], Write]) -> None:
+        """`key` names what is written: of several writes to one thing in a batch the last one counts.
+
+        `write` is called when the batch is stored, and may then say what is newer: so a launch that changes three times
+        in a batch is written down once.
+        """
         self._writes.pop(key, None)
         self._writes[key] = write
         self._wake.set()
@@ -79,7 +83,7 @@ class Outbox:
 
     async def _batch(self) -> None:
         self._wake.clear()
-        writes, self._writes = list(self._writes.values()), {}
+        writes, self._writes = [write() for write in self._writes.values()], {}
         calls, self._calls = self._calls, []
         waiting, self._waiting = self._waiting, []
         try:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
+from owmesos.core.launches import LaunchRecord
 from owmesos.core.node_stats import NodeStatsUpdate
 from owmesos.mesos import effects
 from owmesos.mesos.container_factory import Effect, PooledScheduler, PoolInput
@@ -152,8 +153,7 @@ class Shell:
             if isinstance(effect, effects.Send):
                 self._outbox.send(effect.call)
             elif isinstance(effect, effects.StoreLaunch):
-                record = effect.record
-                self._outbox.store(("launch", record.id), SaveLaunch(record.id, record.stored_form()))
+                self._store_launch(effect.record)
             elif isinstance(effect, effects.Changed):
                 self._log_change(effect.launch_id)
                 for told in self.changed:
@@ -163,6 +163,9 @@ class Shell:
                     heard(effect.update)
             else:
                 self._carry_out_rare(effect)
+
+    def _store_launch(self, record: LaunchRecord) -> None:
+        self._outbox.store(("launch", record.id), lambda: SaveLaunch(record.id, record.stored_form()))
 
     def _log_change(self, launch_id: str) -> None:
         record = self.scheduler.books.launches.get(launch_id)
@@ -176,9 +179,11 @@ class Shell:
             level = logging.DEBUG if ending else logging.getLevelName(effect.level.upper())
             _log.log(level, "%s", effect.text)
         elif isinstance(effect, effects.StoreFramework):
-            self._outbox.store("framework", SaveFramework(effect.framework_id))
+            framework_id = effect.framework_id
+            self._outbox.store("framework", lambda: SaveFramework(framework_id))
         elif isinstance(effect, effects.ForgetLaunch):
-            self._outbox.store(("launch", effect.launch_id), ForgetLaunch(effect.launch_id))
+            launch_id = effect.launch_id
+            self._outbox.store(("launch", launch_id), lambda: ForgetLaunch(launch_id))
         elif isinstance(effect, effects.StartRefused):
             _log.info("launch %s waits on: %s", effect.launch_id, effect.reason)
         elif isinstance(effect, effects.AskAgents):
