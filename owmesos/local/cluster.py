@@ -8,18 +8,17 @@ then it stays until `down`, and other processes find it by `MesosCluster.open`.
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from owmesos.errors import InvalidInput
-from owmesos.local.build import SOURCES, Build, build
+from owmesos.local.build import Build, build
 from owmesos.local.credentials import basic_authentication
 from owmesos.local.daemon import ClusterError, Daemon, DaemonStatus
+from owmesos.local.launching import MASTER_FLAGS, environment, write_launchers, write_whole
+from owmesos.local.launching import agent_flags as default_agent_flags
 from owmesos.local.lock import FileLock
 from owmesos.local.proc import end_all, with_variable
 
@@ -31,18 +30,6 @@ _PORTS = range(31000, 32768)  # below what the kernel gives out by itself
 _STOP_GRACE = 2.0
 _POLL = 0.05
 _SETTINGS = "cluster.json"
-_NOT_INHERITED = ("MESOS", "LIBPROCESS_", "OWMESOS_")
-
-# Failures of agents show in 3 s, not after the 75 s of Mesos's own 15secs x 5.
-_MASTER_FLAGS = {"agent_ping_timeout": "1secs", "max_agent_ping_timeouts": "3"}
-_AGENT_FLAGS = {
-    "launcher": "posix",
-    "isolation": "posix/cpu,posix/mem",
-    "containerizers": "mesos",
-    "systemd_enable_support": "false",
-    "executor_reregistration_timeout": "5secs",
-    "recovery_timeout": "1mins",
-}
 
 
 class MesosCluster:
@@ -77,8 +64,8 @@ class MesosCluster:
         self._port = master_port
         self._resources = _for_each("resources", resources, agents)
         self._attributes = _for_each("attributes", attributes, agents)
-        self._master_flags = {**_MASTER_FLAGS, "registry": registry, **(master_flags or {})}
-        self._agent_flags = {**_AGENT_FLAGS, **(agent_flags or {})}
+        self._master_flags = {**MASTER_FLAGS, "registry": registry, **(master_flags or {})}
+        self._agent_flags = dict(agent_flags or {})
         self._detached = detached
         self._owner = FileLock(self.state / "owner")
         self._build: Build | None = None
@@ -214,39 +201,23 @@ class MesosCluster:
                 "agent_flags": self._agent_flags,
                 "registry": self._master_flags["registry"],
             }
-            _write(self.state / _SETTINGS, json.dumps(settings, indent=2), 0o600)
-        containerizer = launchers / "mesos-containerizer"
-        containerizer.unlink(missing_ok=True)
-        containerizer.symlink_to(self._build.mesosd)
-        command = [sys.executable, "-I", "-S", str(SOURCES / "executor.py")]
-        if not self._detached:
-            command.append(str(self.state / "owner"))
-        _write(launchers / "mesos-executor", f"#!/bin/sh\nexec {shlex.join(command)}\n", 0o755)
+            write_whole(self.state / _SETTINGS, json.dumps(settings, indent=2), 0o600)
+        write_launchers(launchers, self._build, () if self._detached else [str(self.state / "owner")])
 
     def _launch(self, daemon: Daemon) -> None:
         assert self._build is not None
         role = ["master"] if daemon.name == "master" else ["agent", self.master]
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(_NOT_INHERITED)},
-            **{f"MESOS_{flag.upper()}": value for flag, value in self._flags(daemon).items() if value},
-            "MESOSD_LIB": str(self._build.lib),
-            "LIBPROCESS_IP": daemon.host,
-            "LIBPROCESS_PORT": str(daemon.port),
-        }
-        daemon.start([str(self._build.mesosd), *role], environment, lifeline=not self._detached)
+        variables = environment(self._build, daemon.host, daemon.port, self._flags(daemon))
+        daemon.start([str(self._build.mesosd), *role], variables, lifeline=not self._detached)
 
     def _flags(self, daemon: Daemon) -> dict[str, str]:
         folder = self.state / daemon.name
-        common = {"hostname": daemon.host, "work_dir": str(folder)}
         if daemon.name == "master":
-            return {**common, **self._master_flags}
+            return {"hostname": daemon.host, "work_dir": str(folder), **self._master_flags}
         place = int(daemon.name.removeprefix("agent")) - 1
         return {
-            **common,
-            "runtime_dir": str(folder / "run"),
-            "launcher_dir": str(self.state / "launcher"),
-            "registry": "in_memory",  # of the idle master that is in its process, too
-            "switch_user": "true" if os.geteuid() == 0 else "false",
+            "hostname": daemon.host,
+            **default_agent_flags(folder, self.state / "launcher"),
             "resources": self._resources[place],
             "attributes": self._attributes[place],
             **self._agent_flags,
@@ -265,11 +236,3 @@ def _for_each(what: str, values: str | Sequence[str], agents: int) -> list[str]:
         ports = f"{begin}-{begin + share - 1}"
         filled.append(value.replace("{n}", str(place + 1)).replace("{ports}", ports))
     return filled
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Writes a file in one step: an agent may be reading the old one."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.chmod(mode)
-    fresh.replace(path)

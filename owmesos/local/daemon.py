@@ -30,6 +30,26 @@ class ClusterError(OwmesosError):
     """The embedded cluster cannot do what was asked."""
 
 
+def ask(host: str, port: int, call: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """HTTP status and body of a call to a daemon's operator API; status 0 where none is to be had."""
+    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_TIMEOUT)
+    try:
+        fields = {"Content-Type": "application/json", **(headers or {})}
+        connection.request("POST", "/api/v1", json.dumps({"type": call}), fields)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""  # not up yet, or just killed: whoever waits for it asks again
+    finally:
+        connection.close()
+
+
+def is_ready(host: str, port: int) -> bool:
+    """Whether the daemon there answers its API and has recovered."""
+    status, _ = ask(host, port, "GET_HEALTH")
+    return status not in (0, 404, 503)  # the route lacks at first; then it recovers; 401 is an answer, too
+
+
 @dataclass(frozen=True)
 class DaemonStatus:
     """What `status` shows: `pid` is None, and `alive` false, for a daemon that does not run."""
@@ -127,20 +147,10 @@ class Daemon:
 
     def ask(self, call: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """HTTP status and body of a call to its operator API, such as GET_AGENTS; status 0 where none is to be had."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=_ANSWER_TIMEOUT)
-        try:
-            fields = {"Content-Type": "application/json", **(headers or {})}
-            connection.request("POST", "/api/v1", json.dumps({"type": call}), fields)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException):
-            return 0, b""  # not up yet, or just killed: whoever waits for it asks again
-        finally:
-            connection.close()
+        return ask(self.host, self.port, call, headers)
 
     def _is_ready(self) -> bool:
-        status, _ = self.ask("GET_HEALTH")
-        return status not in (0, 404, 503)  # the route lacks at first; then it recovers; 401 is an answer, too
+        return is_ready(self.host, self.port)
 
     def _require_free_port(self) -> None:
         with socket.socket() as probe:
