@@ -1,7 +1,7 @@
 """The simulator's own speed.
 
-Over HTTP: 10,000 launches on 1,000 agents, tasks without processes, from the first ACCEPT to the last acknowledged
-TASK_RUNNING, each update acknowledged before the next one comes, as Mesos demands. The simulator has a process of its
+Over HTTP: 10,000 launches on 1,000 agents, tasks without processes, from the first ACCEPT to the last TASK_RUNNING,
+which comes only once the task's TASK_STARTING is acknowledged, as Mesos demands. The simulator has a process of its
 own; the framework is plain sockets (ten tasks to an ACCEPT, calls pipelined on one connection), so that little is
 measured but the simulator. In virtual time: 50,000 agents and owmesos's own scheduler, 100,000 launches handed to it at
 once, from nothing to all of them running.
