@@ -26,3 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.get_closest_marker(name) for name in ("real_mesos", "zookeeper", "kafka", "couchdb")):
             item.add_marker("cluster")
+        if item.get_closest_marker("kafka"):
+            # kafka-python leaves a socket that could not be connected to the garbage collector.
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))

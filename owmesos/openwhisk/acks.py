@@ -4,22 +4,25 @@ Theory of operation. kafka-python may block, so one thread sends, in the order i
 its completion. An idempotent producer keeps that order, and sends nothing twice, over retries and a broker's restart.
 What is too large for Kafka is shrunk to the activation's id, as OpenWhisk does (MessagingActiveAck.scala). A Controller
 whose topic is not there keeps nobody else waiting.
+
+An error from a broker spoils the whole producer: all that it had fails with it. Then there is a new one, and what came
+back goes first, in its old order.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import msgspec
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from owmesos.openwhisk.activation import Activation
 from owmesos.openwhisk.broker import MAX_MESSAGE, Broker, said
@@ -29,8 +32,9 @@ from owmesos.openwhisk.messages import Acknowledgement, Completion, Event, encod
 _log = logging.getLogger("owmesos.acks")
 
 GIVE_UP = 600.0  # seconds; by then every Controller has forced the completion
-LOOK_AGAIN = 5.0  # seconds; at a topic that was not there
+LOOK_AGAIN = 2.0  # seconds; at a topic that was not there
 METADATA_WAIT = 1.0  # seconds
+ATTEMPTS = 5  # at what is too large and cannot shrink: what was sent with it may have been
 _OVERHEAD = 128  # bytes of a record that are not its value
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,128}")
@@ -48,13 +52,16 @@ def shrunk(message: Acknowledgement) -> Acknowledgement:
 class _Outgoing:
     """One message on its way. `sent` is called once Kafka has it, or when it is given up."""
 
-    __slots__ = ("asked_at", "message", "sent", "topic")
+    __slots__ = ("asked_at", "attempts", "message", "number", "sent", "topic")
+    _numbers = count()
 
     def __init__(self, topic: str, message: Acknowledgement | Event, sent: Callable[[], None] | None) -> None:
         self.topic = topic
         self.message = message
         self.sent = sent
         self.asked_at = time.monotonic()
+        self.number = next(self._numbers)
+        self.attempts = 0
 
     @property
     def overdue(self) -> bool:
@@ -80,6 +87,10 @@ class _Outgoing:
         if self.sent is not None:
             self.sent()
 
+    def give_up(self, why: str) -> None:
+        _log.error("a message for %s is given up: %s: %.300s", self.topic, why, encode(self.message).decode())
+        self.end()
+
 
 class AckSender:
     """`send` and `send_event` never block and may be called from any thread."""
@@ -87,20 +98,26 @@ class AckSender:
     def __init__(self, broker: Broker, client_id: str = "owmesos-acks") -> None:
         self._broker = broker
         self._client_id = client_id
-        self._queue: queue.SimpleQueue[_Outgoing | None] = queue.SimpleQueue()
-        self._waiting: dict[str, deque[_Outgoing]] = {}  # for topics that are not there
-        self._look_again: dict[str, float] = {}
-        self._seen: set[str] = set()
-        self._until: float | None = None  # when a stop gives up
         self._thread = threading.Thread(target=self._run, name="acks", daemon=True)
+        self._change = threading.Condition()  # guards what follows
+        self._asked: deque[_Outgoing] = deque()
+        self._again: list[_Outgoing] = []
+        self._under_way = 0
+        self._spoiled = False
+        self._until: float | None = None  # when a stop gives up
+        # The sender's own: what waits for topics that are not there.
+        self._seen: set[str] = set()
+        self._waiting: dict[str, deque[_Outgoing]] = {}
+        self._look_again: dict[str, float] = {}
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
         """Blocks until all is sent, `timeout` seconds at most."""
-        self._until = time.monotonic() + timeout
-        self._queue.put(None)
+        with self._change:
+            self._until = time.monotonic() + timeout
+            self._change.notify_all()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -111,26 +128,37 @@ class AckSender:
             if sent is not None:
                 sent()
             return
-        self._queue.put(_Outgoing(self._broker.completed_topic(controller.as_string).name, message, sent))
+        self._ask(_Outgoing(self._broker.completed_topic(controller.as_string).name, message, sent))
 
     def send_event(self, event: Event) -> None:
         """To those who count activations."""
-        self._queue.put(_Outgoing(self._broker.events_topic().name, event, None))
+        self._ask(_Outgoing(self._broker.events_topic().name, event, None))
+
+    def _ask(self, outgoing: _Outgoing) -> None:
+        with self._change:
+            self._asked.append(outgoing)
+            self._change.notify_all()
 
     # -- the sender's thread
 
     def _run(self) -> None:
-        producer = self._connected()
-        while producer is None and not self._late:
-            threading.Event().wait(1.0)
+        while not self._late:
             producer = self._connected()
-        if producer is None:
-            _log.error("%d messages could not be sent before the end: no broker answers", self._queue.qsize() - 1)
-            return
-        try:
-            self._work(producer)
-        finally:
-            producer.close(timeout=max(0.0, (self._until or 0.0) - time.monotonic()))
+            if producer is None:
+                threading.Event().wait(1.0)
+                continue
+            try:
+                while self._turn(producer):
+                    pass
+            finally:
+                producer.close(timeout=5.0 if self._until is None else max(0.0, self._until - time.monotonic()))
+            with self._change:
+                if not self._spoiled:
+                    break
+                self._spoiled = False
+        left = len(self._asked) + len(self._again) + sum(map(len, self._waiting.values()))
+        if left:
+            _log.error("%d messages to Controllers could not be sent before the end", left)
 
     def _connected(self) -> KafkaProducer | None:
         try:
@@ -150,43 +178,40 @@ class AckSender:
         """The end was asked for, and its time is over."""
         return self._until is not None and time.monotonic() > self._until
 
-    def _work(self, producer: KafkaProducer) -> None:
-        while True:
-            try:
-                outgoing = self._queue.get(timeout=1.0)
-            except queue.Empty:
-                self._look_at_waiting(producer)
-                continue
-            if outgoing is None:
-                break
+    def _turn(self, producer: KafkaProducer) -> bool:
+        """False when this producer is to be closed."""
+        with self._change:
+            self._change.wait_for(self._has_news, METADATA_WAIT)
+            if self._spoiled or self._late:
+                return False
+            batch = sorted(self._again, key=lambda outgoing: outgoing.number)
+            batch += self._asked
+            self._again.clear()
+            self._asked.clear()
+            self._under_way += len(batch)
+            if self._until is not None and not self._under_way and not self._waiting:
+                return False
+        for outgoing in batch:
             self._post(producer, outgoing)
-            if self._waiting:
-                self._look_at_waiting(producer)
-        assert self._until is not None
-        try:
-            producer.flush(timeout=max(0.0, self._until - time.monotonic()))
-        except KafkaTimeoutError:
-            _log.error("some acknowledgements could not be sent before the end")
-        self._drain(producer)
+        if self._waiting:
+            self._look_at_waiting(producer)
+        return True
 
-    def _drain(self, producer: KafkaProducer) -> None:
-        """What came back from Kafka in the meantime, once more; and what is left is named."""
-        while not self._queue.empty():
-            outgoing = self._queue.get()
-            if outgoing is not None:
-                self._post(producer, outgoing)
-        for topic, waiting in self._waiting.items():
-            _log.error("%d messages for %s could not be sent before the end", len(waiting), topic)
+    def _has_news(self) -> bool:
+        ending = self._until is not None and not self._under_way
+        return self._spoiled or ending or bool(self._asked or self._again)
 
     def _post(self, producer: KafkaProducer, outgoing: _Outgoing) -> None:
         waiting = self._waiting.get(outgoing.topic)
         if waiting is not None:
             waiting.append(outgoing)
+        elif outgoing.topic in self._seen or self._is_there(producer, outgoing.topic):
+            self._give_to(producer, outgoing)
             return
-        if outgoing.topic not in self._seen and not self._is_there(producer, outgoing.topic):
+        else:
             self._waiting[outgoing.topic] = deque([outgoing])
-            return
-        self._give_to(producer, outgoing)
+        with self._change:
+            self._under_way -= 1
 
     def _is_there(self, producer: KafkaProducer, topic: str) -> bool:
         try:
@@ -205,12 +230,13 @@ class AckSender:
         for topic in [topic for topic, when in self._look_again.items() if when <= time.monotonic()]:
             waiting = self._waiting[topic]
             if self._is_there(producer, topic):
-                del self._waiting[topic]
-                for outgoing in waiting:
+                with self._change:
+                    self._under_way += len(waiting)
+                for outgoing in self._waiting.pop(topic):
                     self._give_to(producer, outgoing)
                 continue
             while waiting and waiting[0].overdue:
-                self._give_up(waiting.popleft(), f"there is no topic {topic}")
+                waiting.popleft().give_up(f"there is no topic {topic}")
             if not waiting:
                 del self._waiting[topic], self._look_again[topic]
 
@@ -220,23 +246,34 @@ class AckSender:
         except (KafkaError, OSError) as error:
             self._failed(outgoing, error)
             return
-        future.add_callback(lambda _: outgoing.end())
+        future.add_callback(self._arrived, outgoing)
         future.add_errback(lambda error: self._failed(outgoing, error))
 
-    def _failed(self, outgoing: _Outgoing, error: Any) -> None:
-        """In the sender's thread or the client's: it goes back into the queue, or is given up."""
-        if isinstance(error, _TOO_LARGE):
-            if not outgoing.shrink():
-                self._give_up(outgoing, said(error))
-                return
-        elif outgoing.overdue or self._late:
-            self._give_up(outgoing, said(error))
-            return
-        else:
-            _log.warning("a message for %s is sent again: %s", outgoing.topic, said(error))
-        self._queue.put(outgoing)
+    # -- the sender's thread, or the client's
 
-    @staticmethod
-    def _give_up(outgoing: _Outgoing, why: str) -> None:
-        _log.error("a message for %s is given up: %s: %.300s", outgoing.topic, why, encode(outgoing.message).decode())
+    def _arrived(self, outgoing: _Outgoing, _: Any) -> None:
         outgoing.end()
+        self._come_back(None, spoiled=False)
+
+    def _failed(self, outgoing: _Outgoing, error: Any) -> None:
+        """It goes back, or is given up."""
+        outgoing.attempts += 1
+        too_large = isinstance(error, _TOO_LARGE)
+        hopeless = too_large and not outgoing.shrink() and outgoing.attempts >= ATTEMPTS
+        if hopeless or outgoing.overdue or self._late:
+            outgoing.give_up(said(error))
+            self._come_back(None, spoiled=True)
+            return
+        if not too_large:
+            _log.warning("a message for %s is sent again: %s", outgoing.topic, said(error))
+        self._come_back(outgoing, spoiled=True)
+
+    def _come_back(self, outgoing: _Outgoing | None, *, spoiled: bool) -> None:
+        with self._change:
+            self._under_way -= 1
+            if outgoing is not None:
+                self._again.append(outgoing)
+            if spoiled:
+                self._spoiled = True
+            if spoiled or self._until is not None:
+                self._change.notify_all()

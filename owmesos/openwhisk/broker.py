@@ -28,6 +28,30 @@ _RETENTION = {"invoker": 48 * _HOUR, "completed": _HOUR, "health": _HOUR, "event
 _PASSED_THROUGH = ("security_protocol", "ssl_", "sasl_")
 
 
+class KafkaLog(logging.Handler):
+    """Passes on what kafka-python logs, each of its lines once a minute and as a warning at most.
+
+    It says every failed attempt several times, and a broker may be away for long.
+    """
+
+    def __init__(self, every: float = 60.0) -> None:
+        super().__init__(logging.WARNING)
+        self._every = every
+        self._last: dict[tuple[str, int], float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        place = (record.pathname, record.lineno)
+        if record.created - self._last.get(place, -self._every) >= self._every:
+            self._last[place] = record.created
+            _log.warning("%s", " ".join(record.getMessage().split()))
+
+    def install(self) -> None:
+        """In place of whatever kafka-python's loggers would do."""
+        logger = logging.getLogger("kafka")
+        logger.handlers = [self]
+        logger.propagate = False
+
+
 class KafkaFailed(OwmesosError):
     """Kafka cannot be used; the text says why."""
 

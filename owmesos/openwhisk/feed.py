@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError
+from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from owmesos.errors import InvalidInput, OwmesosError
@@ -35,6 +35,7 @@ _log = logging.getLogger("owmesos.feed")
 POLL = 0.25  # seconds; how late a stop or a commit may be
 KEEP_ALIVE = 5.0  # seconds; between looks at Kafka while there is no room
 GATHER = 0.005  # seconds; for more room to come together, so that not each activation is a commit of its own
+UNASSIGNED = 10.0  # seconds
 RETRY = (1.0, 10.0)  # seconds; first and longest wait after Kafka failed
 
 
@@ -115,6 +116,7 @@ class Feed:
         self._backlog: deque[Any] = deque()
         self._committed: int | None = None
         self._next_commit = 0.0
+        self._assigned_at = 0.0
 
     def start(self) -> None:
         """Reading begins as soon as a broker answers."""
@@ -181,9 +183,12 @@ class Feed:
         topic = self._partition.topic
         consumer = self._broker.consumer(group=topic, client_id=f"owmesos-{topic}", instance_id=topic)
         try:
+            if self._partition.partition not in consumer.partitions_for_topic(topic):
+                raise UnknownTopicOrPartitionError(topic)
             self._backlog.clear()
             self._moved = False
             consumer.subscribe([topic], listener=_Listener(self))
+            self._assigned_at = time.monotonic()
             while self._until_room(consumer):
                 self._turn(consumer)
             if self._settings.delivery is Delivery.AT_LEAST_ONCE:
@@ -197,9 +202,20 @@ class Feed:
         batch = self._take()
         if batch:
             self._hand_over(consumer, batch)
+        elif not self._backlog:
+            self._check_assignment(consumer)
         if self._settings.delivery is Delivery.AT_LEAST_ONCE and time.monotonic() >= self._next_commit:
             self._next_commit = time.monotonic() + self._settings.commit_every
             self._commit_low_water(consumer)
+
+    def _check_assignment(self, consumer: KafkaConsumer) -> None:
+        """A consumer that is given no partition, by mistake or because another has it, begins anew."""
+        now = time.monotonic()
+        if consumer.assignment():
+            self._assigned_at = now
+        elif now - self._assigned_at > UNASSIGNED:
+            _log.warning("%s is given to no consumer of ours: does another invoker read it?", self._partition.topic)
+            self.moved()
 
     def _poll(self, consumer: KafkaConsumer, timeout: float) -> None:
         for records in consumer.poll(timeout_ms=int(timeout * 1000)).values():

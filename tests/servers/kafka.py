@@ -10,12 +10,15 @@ import subprocess
 import uuid
 from pathlib import Path
 
+import trustme
+from cryptography.hazmat.primitives import serialization
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from tests.servers.process import CACHE, Server, ServerMissing, fetched, free_port, need
 
 VERSION = "4.1.1"
+USER, PASSWORD = "invoker", "secret"
 POM = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -33,11 +36,16 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},SASL_SSL://127.0.0.1:{secure_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{secure_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={data}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/server.pem
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=\
+  org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
+log.dirs={folder}/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=1
@@ -64,19 +72,47 @@ def jars() -> Path:
 
 
 class Kafka(Server):
-    """A broker that can be stopped and started again, keeping its topics."""
+    """A broker that can be stopped and started again, keeping its topics.
+
+    On its second port it wants TLS and a login.
+    """
 
     name = "Kafka"
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         super().__init__(folder, port or free_port())
         self._classpath = f"{jars()}/*"
+        self.secure_port = free_port()
+
+    @property
+    def authority(self) -> Path:
+        """The certificate to trust on the secure port."""
+        return self.folder / "ca.pem"
+
+    def _certify(self) -> None:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.authority))
+        certificate = authority.issue_cert("127.0.0.1")
+        key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+        (self.folder / "server.pem").write_bytes(key + chain)
 
     def command(self) -> list[str]:
         properties = self.folder / "server.properties"
         if not properties.exists():
-            data = self.folder / "data"
-            properties.write_text(PROPERTIES.format(port=self.port, controller_port=free_port(), data=data))
+            self._certify()
+            properties.write_text(
+                PROPERTIES.format(
+                    port=self.port,
+                    secure_port=self.secure_port,
+                    controller_port=free_port(),
+                    folder=self.folder,
+                    user=USER,
+                    password=PASSWORD,
+                )
+            )
             self._format(properties)
         return ["java", *JVM, "-cp", self._classpath, "kafka.Kafka", str(properties)]
 

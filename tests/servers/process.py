@@ -89,9 +89,7 @@ class Server:
 
     def _gone(self) -> bool:
         process = getattr(self, "_process", None)
-        if process is not None:
-            process.poll()  # a child that nobody waits for stays a zombie
-        return self.pid is None
+        return self.pid is None if process is None else process.poll() is not None
 
 
 def free_port() -> int:
