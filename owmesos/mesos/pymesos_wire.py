@@ -197,7 +197,7 @@ class Wire(MesosSchedulerDriver):  # type: ignore[misc]  # pymesos is not typed
 
 
 class _Connection(Connection):  # type: ignore[misc]  # pymesos is not typed
-    """pymesos's, which never looks at what it keeps for a record: that may be no record, or one without an end."""
+    """pymesos's, on a parser that gives it what it can deal with."""
 
     def __init__(self, addr: str, wire: Wire) -> None:
         """Raises OSError."""
@@ -206,46 +206,73 @@ class _Connection(Connection):  # type: ignore[misc]  # pymesos is not typed
         except BaseException:
             self._sock.close()
             raise
-        self.parser = self._parser = _Parser()
-        self._limit = wire.limit
-
-    def read(self) -> bool:
-        """Raises BadRecord, and what pymesos raises."""
-        alive: bool = super().read()
-        head = self._response[: _MOST_DIGITS + 1]
-        digits, complete, _ = head.partition(b"\n")
-        if head and not (digits.isdigit() and len(digits) <= _MOST_DIGITS):
-            raise BadRecord(f"a record's length is no number: {digits!r}")
-        if complete and int(digits) > self._limit:
-            raise BadRecord(f"a record of {int(digits)} bytes is over the limit of {self._limit}")
-        return alive
+        self.parser = self._parser = _Parser(wire.limit)
 
 
 class _Parser(HttpParser):
-    """Hides from pymesos an answer that is no stream until it is whole: its reason may come after its headers."""
+    """Gives pymesos whole records of a stream, and an answer that is no stream when it is whole.
 
-    def __init__(self) -> None:
+    pymesos appends every 4 KB to what it has of a record, which takes the square of a record's size (83 s for 50,000
+    offers), takes anything for a record's length, and looks no further than an answer's headers for its reason.
+    """
+
+    def __init__(self, limit: int) -> None:
         super().__init__()
-        self._refusal = b""
+        self._limit = limit
+        self._streaming = False
+        self._kept = bytearray()
+        self._whole = 0
+        """So much of what is kept is whole records."""
+        self._end: int | None = None
+        """Where the record after them will end, if its length is known."""
+
+    def execute(self, data: bytes, length: int) -> int:
+        """Raises BadRecord."""
+        good: int = super().execute(data, length)
+        self._streaming = self._streaming or self._begins_stream()
+        if super().is_partial_body():
+            self._kept += super().recv_body()
+            if self._streaming:
+                self._measure()
+        return good
 
     def is_headers_complete(self) -> bool:
-        return self._is_stream() or bool(self.is_message_complete())
+        return self._streaming or bool(self.is_message_complete())
 
     def is_partial_body(self) -> bool:
-        return self._is_stream() and bool(super().is_partial_body())
+        return self._whole > 0
 
     def recv_body(self) -> bytes:
-        body: bytes = super().recv_body()
-        if not self._is_stream():
-            self._refusal += body
-        return body
+        """Whole records; of what is no stream nothing, see `refusal`."""
+        records = bytes(memoryview(self._kept)[: self._whole])
+        del self._kept[: self._whole]
+        if self._end is not None:
+            self._end -= self._whole
+        self._whole = 0
+        return records
 
     def refusal(self) -> bytes:
         """The body of what is no stream."""
-        self.recv_body()
-        return self._refusal
+        return bytes(self._kept)
 
-    def _is_stream(self) -> bool:
+    def _measure(self) -> None:
+        """Finds the end of the last whole record. Raises BadRecord."""
+        while True:
+            if self._end is None:
+                stop = self._kept.find(b"\n", self._whole, self._whole + _MOST_DIGITS + 1)
+                digits = self._kept[self._whole : stop if stop >= 0 else self._whole + _MOST_DIGITS + 1]
+                if (digits or stop >= 0) and not (digits.isdigit() and len(digits) <= _MOST_DIGITS):
+                    raise BadRecord(f"a record's length is no number: {bytes(digits)!r}")
+                if stop < 0:
+                    return
+                if int(digits) > self._limit:
+                    raise BadRecord(f"a record of {int(digits)} bytes is over the limit of {self._limit}")
+                self._end = stop + 1 + int(digits)
+            if len(self._kept) < self._end:
+                return
+            self._whole, self._end = self._end, None
+
+    def _begins_stream(self) -> bool:
         if not super().is_headers_complete() or self.get_status_code() != 200 or not self.is_chunked():
             return False
         return any(name.lower() == STREAM_ID.lower() for name in self.get_headers())

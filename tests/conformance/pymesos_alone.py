@@ -7,7 +7,9 @@ and TEARDOWN is not sent when it dies. What it has no method for raises; what it
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ import msgspec
 from owmesos.errors import InvalidInput
 from owmesos.mesos.access import Access
 from owmesos.mesos.address import Masters, parse_master
-from owmesos.mesos.driver import CallFailed, Disconnected, Subscription
+from owmesos.mesos.driver import CallFailed, CallRefused, Disconnected, Subscription
 from owmesos.mesos.messages import (
     ID,
     Call,
@@ -40,6 +42,7 @@ import_pymesos()
 from pymesos import MesosSchedulerDriver, Scheduler, process  # noqa: E402
 
 _CALL_TIMEOUT = 10.0
+_REFUSAL = re.compile(r"Failed to send request (\d+): b['\"](.*)['\"]\n")
 _METHODS: dict[str, Callable[[Any, dict[str, Any]], object]] = {
     "TEARDOWN": lambda driver, said: driver._teardown(),
     "ACCEPT": lambda driver, said: driver.acceptOffers(
@@ -87,6 +90,7 @@ class PymesosAlone:
         self.subscription = subscription
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self._caller = ThreadPoolExecutor(1)
         credentials = access.credentials or masters.credentials
         self._driver = MesosSchedulerDriver(
             _Callbacks(self._put),
@@ -112,8 +116,12 @@ class PymesosAlone:
         if method is None:
             raise CallFailed(f"pymesos has no {call.wire_type}")
         try:
-            await asyncio.wait_for(asyncio.to_thread(method, self._driver, msgspec.to_builtins(call)), _CALL_TIMEOUT)
-        except (RuntimeError, OSError, AssertionError, asyncio.TimeoutError) as error:
+            said = self._loop.run_in_executor(self._caller, method, self._driver, msgspec.to_builtins(call))
+            await asyncio.wait_for(said, _CALL_TIMEOUT)
+        except (RuntimeError, OSError, AssertionError, KeyError, asyncio.TimeoutError) as error:
+            refusal = _REFUSAL.match(str(error))
+            if refusal is not None:
+                raise CallRefused(int(refusal[1]), refusal[2]) from None
             raise CallFailed(str(error)) from None
 
     async def resubscribe(self, reason: str) -> None:

@@ -44,15 +44,21 @@ def by_subject(found: Outcomes) -> list[str]:
 
 
 def failures(found: Outcomes) -> list[str]:
-    """The second table: each case that does not pass everywhere, and what was seen."""
+    """The second table: each case that does not pass everywhere, and what was seen. Its parameters are one row."""
     lines = [_row("case", *found, "what was seen"), _rule(2 + len(found))]
-    for case in sorted({case for cases in found.values() for case in cases}):
-        seen = [cases[case] for cases in found.values() if case in cases]
-        if all(each["outcome"] == "passed" for each in seen):
-            continue
-        marks = ["-" if case not in cases else _mark(cases[case]) for cases in found.values()]
-        reason = next(each["reason"] for each in seen if each["outcome"] != "passed")
-        lines.append(_row(_words(case.partition("::")[2]), *marks, _short(reason)))
+    cases: dict[str, set[str]] = defaultdict(set)
+    for case in {case for each in found.values() for case in each}:
+        cases[case.partition("[")[0]].add(case)
+    for name, variants in sorted(cases.items()):
+        reasons = [
+            each[case]["reason"]
+            for case in sorted(variants)
+            for each in found.values()
+            if case in each and each[case]["outcome"] != "passed"
+        ]
+        if reasons:
+            marks = [_mark(each, variants) for each in found.values()]
+            lines.append(_row(_words(name.partition("::")[2]), *marks, _short(reasons[0])))
     return lines
 
 
@@ -69,8 +75,11 @@ def _count(cases: dict[str, dict[str, Any]], names: set[str]) -> str:
     return f"{passed}" if passed == len(ran) == len(names) else f"{passed} of {len(names)}"
 
 
-def _mark(case: dict[str, Any]) -> str:
-    return "yes" if case["outcome"] == "passed" else "**no**"
+def _mark(cases: dict[str, dict[str, Any]], names: set[str]) -> str:
+    ran = [cases[name]["outcome"] == "passed" for name in names if name in cases]
+    if not ran:
+        return "-"
+    return "yes" if all(ran) else f"{sum(ran)} of {len(ran)}" if any(ran) else "**no**"
 
 
 def _words(name: str) -> str:

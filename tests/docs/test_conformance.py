@@ -34,7 +34,7 @@ def test_passes_are_counted_and_failures_are_named(tmp_path: Path) -> None:
     assert failures(found) == [
         "| case | bare, real-mesos | http, real-mesos | what was seen |",
         "|---|---|---|---|",
-        "| it ends[a] | **no** | yes | `CallFailed: pymesos has no SHUTDOWN` |",
+        "| it ends | **no** | yes | `CallFailed: pymesos has no SHUTDOWN` |",
     ]
 
 
