@@ -81,6 +81,11 @@ class FakeCluster:
             status["reason"] = "REASON_RECONCILIATION"
         await self.master.send({"type": "UPDATE", "update": {"status": status}})
 
+    async def _unknown(self, task: dict[str, Any]) -> None:
+        """As Mesos answers for a registered agent: an ACCEPT that never came must be seen to have launched nothing."""
+        status = {**task, "state": "TASK_GONE", "source": "SOURCE_MASTER", "reason": "REASON_RECONCILIATION"}
+        await self.master.send({"type": "UPDATE", "update": {"status": status}})
+
     def running(self) -> list[str]:
         return [task_id for task_id, state in self.tasks.items() if state == "TASK_RUNNING"]
 
@@ -106,9 +111,11 @@ class FakeCluster:
             await self._kill(body["task_id"]["value"])
         elif call["type"] == "RECONCILE":
             for task in body.get("tasks", []):
-                if task["task_id"]["value"] in self.tasks:
-                    task_id = task["task_id"]["value"]
+                task_id = task["task_id"]["value"]
+                if task_id in self.tasks:
                     await self.update(task_id, self.tasks[task_id], reliable=False)
+                else:
+                    await self._unknown(task)
         return web.Response(status=202)
 
     async def _offer(self) -> None:
