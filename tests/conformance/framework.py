@@ -167,6 +167,18 @@ class Framework:
         """Those of the next OFFERS event."""
         return list((await self.next(Offers, timeout=timeout)).offers)
 
+    async def offers_of(self, *agent_ids: ID) -> dict[ID, Offer]:
+        """One offer of each of these agents and of no other. They may come in several events: an allocation may fall
+        between the returns of two of them.
+        """
+        offers: dict[ID, Offer] = {}
+        while len(offers) < len(agent_ids):
+            for offer in await self.offers():
+                assert offer.agent_id in agent_ids, offer
+                assert offer.agent_id not in offers, offer
+                offers[offer.agent_id] = offer
+        return offers
+
     async def offer(self, *, timeout: float = DEADLINE) -> Offer:
         """The only one of the next OFFERS event."""
         offers = await self.offers(timeout=timeout)

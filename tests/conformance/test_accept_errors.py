@@ -71,8 +71,7 @@ async def test_offers_of_different_agents_drop_all_tasks_and_are_spent(framework
     await framework.accept([first, second], *tasks)
     reason = await _dropped(framework, *tasks)
     assert "Aggregated offers must belong to one single agent" in reason
-    again = {offer.agent_id: offer for offer in await framework.offers()}
-    assert set(again) == {first.agent_id, second.agent_id}
+    again = await framework.offers_of(first.agent_id, second.agent_id)
     assert amounts(again[first.agent_id].resources) == amounts(first.resources)
 
 

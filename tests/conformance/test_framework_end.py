@@ -26,9 +26,8 @@ async def test_a_second_subscription_with_the_same_id_ends_the_first(
     assert first.untaken() == []
     with pytest.raises(NotSubscribed):
         await first.call(Revive())
-    again = await second.offers()
-    assert {offer.agent_id for offer in again} == {offer.agent_id for offer in offers}
-    assert not {offer.id for offer in again} & {offer.id for offer in offers}
+    again = await second.offers_of(*(offer.agent_id for offer in offers))
+    assert not {offer.id for offer in again.values()} & {offer.id for offer in offers}
 
 
 async def test_the_offers_of_the_subscription_that_was_ended_are_void(subscribe: Subscriber) -> None:

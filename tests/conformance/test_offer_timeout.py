@@ -21,10 +21,9 @@ async def test_an_offer_that_is_held_too_long_is_rescinded_and_comes_again(frame
         assert isinstance(rescind.event, Rescind)
         assert rescind.event.offer_id in offers
         assert 0.9 < rescind.at - first.at < 3.0
-    again: dict[object, object] = {}
-    while len(again) < len(offers):
-        again |= {offer.agent_id: amounts(offer.resources) for offer in await framework.offers()}
-    assert again == {offer.agent_id: amounts(offer.resources) for offer in offers.values()}
+    again = await framework.offers_of(*(offer.agent_id for offer in offers.values()))
+    for offer in offers.values():
+        assert amounts(again[offer.agent_id].resources) == amounts(offer.resources)
 
 
 async def test_a_rescinded_offer_cannot_be_accepted(framework: Framework) -> None:

@@ -87,7 +87,7 @@ async def test_without_tasks_each_live_one_is_told_once(framework: Framework) ->
     offer = await framework.only()
     await framework.call(Reconcile())
     await framework.caught_up()
-    assert framework.untaken() == []
+    assert framework.untaken(Update) == []
     live = [framework.task(offer) for _ in range(3)]
     over = framework.task(offer, command="exit 0")
     await framework.accept(offer, *live, over)

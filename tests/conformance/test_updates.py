@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from uuid import UUID
 
-from owmesos.mesos.messages import ID, Acknowledge, Kill, Offers, Reconcile, ReconcileTask
+from owmesos.mesos.messages import ID, Acknowledge, Kill, Offers, Reconcile, ReconcileTask, Update
 from owmesos.mesos.operator import OperatorClient
 from tests.conformance.amounts import amounts
 from tests.conformance.framework import Framework
@@ -21,7 +21,7 @@ async def test_one_update_of_a_task_is_under_way_at_a_time(framework: Framework,
     for state in ("TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"):
         status = await framework.update(task, state)
         await framework.caught_up()
-        assert framework.untaken() == []
+        assert framework.untaken(Update) == []
         assert (await task_of(operator, framework.id, task.task_id)).status_update_state == state
         await framework.acknowledge(status)
 
@@ -50,7 +50,7 @@ async def test_acknowledging_twice_or_an_older_update_does_no_harm(framework: Fr
     await framework.call(Kill(task.task_id, task.agent_id))
     await framework.acknowledge(await framework.update(task, "TASK_KILLED"))
     await framework.caught_up()
-    assert framework.untaken() == []
+    assert framework.untaken(Update) == []
 
 
 async def test_acknowledging_what_never_was_does_no_harm(framework: Framework) -> None:
