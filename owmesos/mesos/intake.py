@@ -135,8 +135,9 @@ class Intake:
     def measure(self, record: LaunchRecord) -> None:
         """Where the last known totals could not hold the launch, ask for new ones before refusing it."""
         if not self._fits_some_agent(record.ask):
+            if not self._to_measure:  # one answer serves all that wait for it
+                self._books.emit(AskAgents())
             self._to_measure.add(record.id)
-            self._books.emit(AskAgents())
 
     def _fits_some_agent(self, ask: Ask) -> bool:
         """As far as totals are known; the buffer counts."""

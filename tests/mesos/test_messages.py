@@ -75,6 +75,7 @@ from owmesos.mesos.messages import (
     UpdateFramework,
     UpdateOperationStatus,
     Variable,
+    calls,
     decode_event,
     encode_call,
     unknown_in_event,
@@ -337,8 +338,9 @@ class TestCalls:
         assert json.loads(encode_call(call, ID("F"))) == said
 
     def test_there_is_one_for_each_call_of_mesos(self) -> None:
-        assert {call.wire_type for call, _ in CALLS} == {kind.wire_type for kind in Call.__subclasses__()}
-        assert len(Call.__subclasses__()) == 17
+        kinds = [kind for kind in Call.__subclasses__() if kind.__module__ == calls.__name__]
+        assert {call.wire_type for call, _ in CALLS} == {kind.wire_type for kind in kinds}
+        assert len(kinds) == 17
 
     def test_the_first_subscribe_names_no_framework_id(self) -> None:
         said = json.loads(encode_call(Subscribe(FrameworkInfo("u", "n")), ID("other")))

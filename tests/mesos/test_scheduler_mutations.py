@@ -31,7 +31,7 @@ from owmesos.mesos.statuses import Statuses
 from owmesos.resources import Ask
 from tests.mesos.test_scheduler_machine import SchedulerMachine
 
-EXAMPLES = 400
+EXAMPLES = 1500  # at most: a history that shows the fault ends the search
 Patch = Callable[[pytest.MonkeyPatch], None]
 MUTATIONS: dict[str, Patch] = {}
 
