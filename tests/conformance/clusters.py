@@ -176,7 +176,8 @@ class External:
 
     OWMESOS_TEST_CONTROL names a program that takes the verbs and options of scripts/real-mesos (see its --help), which
     is one. It is called with `down`, `up --fresh`, `kill NAME` and `start NAME [--fresh]`. Options of `up` describe a
-    `Setup`, without them it brings up the usual cluster; the master is found in the same way each time.
+    `Setup`, without them it brings up the usual cluster; the master is found in the same way each time. Tasks run as
+    OWMESOS_TEST_USER, if it is set.
     """
 
     name = "external"
