@@ -1,0 +1,247 @@
+"""Actions, the blacklist and records on a server that speaks CouchDB's API."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from owmesos.openwhisk.activation import Activation, not_run, success
+from owmesos.openwhisk.activation_writer import ActivationWriter
+from owmesos.openwhisk.couch_entities import CouchActions, CouchBlacklist, CouchRecords, databases
+from owmesos.openwhisk.couchdb import CouchDB
+from owmesos.openwhisk.entities import ActionMissing, ActionUnavailable, ActionUnreadable
+from owmesos.openwhisk.messages import EntityName
+from tests.openwhisk.documents import MANIFEST, action_document
+from tests.openwhisk.topics import activation
+from tests.waiting import eventually_async
+
+pytestmark = [pytest.mark.couchdb, pytest.mark.cluster]
+HELLO = EntityName("guest", "hello")
+NOW = 1573724401.0
+
+
+class Couch:
+    """The test's own databases, written to beside the code under test."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, prefix: str) -> None:
+        self.session = session
+        self.url = url
+        self.names = databases(prefix)
+
+    async def put(self, path: str, document: Any = None, **query: str) -> str:
+        """The new revision."""
+        async with self.session.put(f"{self.url}/{path}", json=document, params=query) as response:
+            answer = await response.json(content_type=None)
+            assert response.status in (201, 202), answer
+            return str(answer.get("rev", ""))
+
+    async def put_action(self, document: dict[str, Any], **query: str) -> str:
+        return await self.put(f"{self.names.actions}/{quote(document['_id'], safe='')}", document, **query)
+
+    async def delete(self, database: str, document_id: str, revision: str) -> None:
+        path = f"{self.url}/{database}/{quote(document_id, safe='')}"
+        async with self.session.delete(path, params={"rev": revision}) as response:
+            assert response.status == 200
+
+    async def all(self, database: str) -> dict[str, Any]:
+        async with self.session.get(f"{self.url}/{database}/_all_docs", params={"include_docs": "true"}) as response:
+            rows = (await response.json(content_type=None))["rows"]
+        return {row["id"]: row["doc"] for row in rows}
+
+
+@pytest.fixture
+async def couch(couchdb_url: str, couchdb_prefix: str) -> AsyncIterator[Couch]:
+    async with aiohttp.ClientSession() as session:
+        couch = Couch(session, couchdb_url, couchdb_prefix)
+        names = (couch.names.actions, couch.names.activations, couch.names.subjects)
+        for name in names:
+            await couch.put(name)
+        yield couch
+        for name in names:
+            async with session.delete(f"{couchdb_url}/{name}"):
+                pass
+
+
+@pytest.fixture
+async def client(couchdb_url: str) -> AsyncIterator[CouchDB]:
+    client = CouchDB(couchdb_url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def actions(couch: Couch, client: CouchDB) -> CouchActions:
+    return CouchActions(client, couch.names.actions, MANIFEST)
+
+
+class TestActions:
+    async def test_with_inline_code(self, couch: Couch, actions: CouchActions) -> None:
+        revision = await couch.put_action(action_document(code="def main(args): return args"))
+        action = await actions.action(HELLO, revision)
+        assert (action.revision, action.kind, action.version) == (revision, "python:3", "0.0.1")
+        assert action.limits.memory == 128
+        assert json.loads(b"{" + action.initializer[:-1])["code"] == "def main(args): return args"
+
+    @pytest.mark.parametrize("binary", [False, True])
+    @pytest.mark.parametrize("scheme", ["couch:", ""])
+    async def test_with_attached_code(self, couch: Couch, actions: CouchActions, binary: bool, scheme: str) -> None:
+        data = bytes(range(256)) * 300 if binary else "print('ä')\n".encode() * 3000
+        document = action_document(code={"attachmentName": f"{scheme}some-name", "attachmentType": "text/plain"})
+        document["exec"]["binary"] = binary
+        document["_attachments"] = {
+            "some-name": {"content_type": "text/plain", "data": base64.b64encode(data).decode()}
+        }
+        revision = await couch.put_action(document)
+        action = await actions.action(HELLO, revision)
+        code = json.loads(b"{" + action.initializer[:-1])["code"]
+        assert (base64.b64decode(code) if binary else code.encode()) == data
+
+    async def test_with_code_in_the_attachment_s_name(self, couch: Couch, actions: CouchActions) -> None:
+        name = "mem:" + base64.urlsafe_b64encode(b"main?>>").decode().rstrip("=")
+        await couch.put_action(action_document(code={"attachmentName": name}))
+        action = await actions.action(HELLO, None)
+        assert json.loads(b"{" + action.initializer[:-1])["code"] == "main?>>"
+
+    async def test_in_a_package(self, couch: Couch, actions: CouchActions) -> None:
+        await couch.put_action(action_document(namespace="guest/tools"))
+        assert (await actions.action(EntityName("guest/tools", "hello"), None)).path == "guest/tools/hello"
+
+    async def test_an_updated_one_is_the_new_one(self, couch: Couch, actions: CouchActions) -> None:
+        first = await couch.put_action(action_document(code="one"))
+        second = await couch.put_action(action_document(code="two"), rev=first)
+        assert (await actions.action(HELLO, second)).revision == second
+        assert (await actions.action(HELLO, None)).revision == second
+        unknown = "7-0123456789abcdef0123456789abcdef"
+        assert (await actions.action(HELLO, unknown)).revision == second
+
+    async def test_a_deleted_one_is_missing(self, couch: Couch, actions: CouchActions) -> None:
+        revision = await couch.put_action(action_document())
+        await couch.delete(couch.names.actions, "guest/hello", revision)
+        for asked in (None, "9-0123456789abcdef0123456789abcdef"):
+            with pytest.raises(ActionMissing) as caught:
+                await actions.action(HELLO, asked)
+            assert caught.value.response.status_code == 1
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"entityType": "rule"},
+            {"exec": None},
+            {"exec": {"kind": "python:3"}},
+            {"exec": {"kind": "cobol:60", "code": "x"}},
+            {"exec": {"kind": "python:3", "code": {"attachmentName": "couch:not-there"}}},
+            {"exec": {"kind": "python:3", "code": {"attachmentName": "s3:there"}}},
+            {"exec": {"kind": "python:3", "code": {"attachmentName": "mem:***"}}},
+            {"exec": {"kind": "blackbox"}},
+            {"limits": "none"},
+        ],
+    )
+    async def test_what_is_none_is_refused(self, couch: Couch, actions: CouchActions, change: dict[str, Any]) -> None:
+        await couch.put_action({**action_document(), **change})
+        with pytest.raises(ActionUnreadable) as caught:
+            await actions.action(HELLO, None)
+        assert caught.value.response.status_code == 3
+        assert caught.value.response.result == {"error": "Action version is not compatible and cannot be invoked."}
+
+    async def test_a_sequence_is_not_an_invoker_s(self, couch: Couch, actions: CouchActions) -> None:
+        await couch.put_action({**action_document(), "exec": {"kind": "sequence", "components": ["/a/b"]}})
+        with pytest.raises(ActionUnavailable) as caught:
+            await actions.action(HELLO, None)
+        assert caught.value.response.status_code == 3
+
+
+class TestBlacklist:
+    async def test_is_the_view_s_keys(self, couch: Couch, client: CouchDB) -> None:
+        blacklist = CouchBlacklist(client, couch.names.subjects)
+        await couch.put(
+            f"{couch.names.subjects}/_design/namespaceThrottlings",
+            {
+                "language": "javascript",
+                "views": {"blockedNamespaces": {"map": "function (doc) { if (doc.blocked) emit(doc.subject, 1); }"}},
+            },
+        )
+        await couch.put(f"{couch.names.subjects}/bad", {"subject": "bad", "blocked": True})
+        await couch.put(f"{couch.names.subjects}/good", {"subject": "good"})
+        # The view may be brought up to date after its answer only.
+        await eventually_async(lambda: _blocks(blacklist, "bad"))
+        assert not blacklist.blocks("good")
+
+    async def test_without_a_view_none_is_blocked(
+        self, couch: Couch, client: CouchDB, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        blacklist = CouchBlacklist(client, couch.names.subjects)
+        with caplog.at_level(logging.WARNING, "owmesos.couchdb"):
+            await blacklist.refresh()
+            await blacklist.refresh()
+        assert len(caplog.records) == 1
+        assert not blacklist.blocks("bad")
+
+
+async def _blocks(blacklist: CouchBlacklist, namespace: str) -> bool:
+    await blacklist.refresh()
+    return blacklist.blocks(namespace)
+
+
+class TestRecords:
+    async def test_are_the_documents_of_openwhisk(self, couch: Couch, client: CouchDB) -> None:
+        writer = ActivationWriter(CouchRecords(client, couch.names.activations), now=lambda: NOW)
+        ended = ran()
+        writer.store(ended)
+        await writer.close()
+        stored = (await couch.all(couch.names.activations))[f"guest/{ended.activation_id}"]
+        del stored["_rev"]
+        assert stored == {
+            "_id": f"guest/{ended.activation_id}",
+            "namespace": "guest",
+            "name": "hello",
+            "subject": "guest",
+            "activationId": ended.activation_id,
+            "start": 1573724401000,
+            "end": 1573724401000,
+            "response": {"statusCode": 0, "result": {"greeting": "ä"}},
+            "logs": [],
+            "version": "0.0.1",
+            "publish": False,
+            "annotations": [{"key": "path", "value": "guest/hello"}, {"key": "kind", "value": "unknown"}],
+            "duration": 0,
+            "entityType": "activation",
+            "updated": 1573724401000,
+        }
+
+    async def test_many_go_in_batches(self, couch: Couch, client: CouchDB) -> None:
+        writer = ActivationWriter(CouchRecords(client, couch.names.activations))
+        for _ in range(1200):
+            writer.store(ran())
+        await eventually_async(lambda: writer.written == 1200, 30)
+        assert len(await couch.all(couch.names.activations)) == 1200
+
+    async def test_one_that_is_there_already_is_kept_as_it_is(self, couch: Couch, client: CouchDB) -> None:
+        writer = ActivationWriter(CouchRecords(client, couch.names.activations))
+        ended = ran()
+        for _ in range(2):
+            writer.store(ended)
+            writer.store(ran())
+        await writer.close()
+        assert (writer.written, writer.dropped) == (4, 0)
+        assert len(await couch.all(couch.names.activations)) == 3
+
+
+def ran() -> Activation:
+    return not_run(activation(), success({"greeting": "ä"}), NOW)
+
+
+async def test_a_server_that_is_away_is_no_fault_of_the_action_s(couch: Couch) -> None:
+    client = CouchDB("http://127.0.0.1:1")
+    actions = CouchActions(client, couch.names.actions, MANIFEST)
+    with pytest.raises(ActionUnavailable) as caught:
+        await asyncio.wait_for(actions.action(HELLO, None), 5)
+    assert caught.value.response.result == {"error": "Action could not be fetched."}
+    await client.close()

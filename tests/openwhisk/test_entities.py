@@ -1,0 +1,309 @@
+"""Actions and records whoever keeps them: the cache, the writer, and the store in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from owmesos.openwhisk.action_cache import ActionCache
+from owmesos.openwhisk.activation import Activation, not_run, success
+from owmesos.openwhisk.activation_writer import ActivationWriter, WriterSettings
+from owmesos.openwhisk.couchdb import CouchFailed
+from owmesos.openwhisk.embedded_store import EmbeddedStore
+from owmesos.openwhisk.entities import ActionDocument, ActionMissing, ActionUnreadable, decode_action, to_executable
+from owmesos.openwhisk.executable import Executable, executable
+from owmesos.openwhisk.messages import EntityName
+from tests.openwhisk.documents import MANIFEST, action_document
+from tests.openwhisk.topics import activation
+from tests.waiting import eventually_async
+
+HELLO = EntityName("guest", "hello")
+
+
+def action(code: str = "", revision: str = "1-a") -> Executable:
+    return executable(HELLO, version="0.0.1", kind="python:3", code=code, revision=revision)
+
+
+class Source:
+    """Fetches, when it is let."""
+
+    def __init__(self, *answers: Executable | Exception) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self) -> Executable:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        await self.gate.wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class TestCache:
+    async def test_a_revision_is_fetched_once(self) -> None:
+        cache, source = ActionCache(), Source(action())
+        source.gate.clear()
+        many = [asyncio.ensure_future(cache.get("guest/hello", "1-a", source)) for _ in range(10)]
+        await asyncio.sleep(0)
+        source.gate.set()
+        assert len({id(found) for found in await asyncio.gather(*many)}) == 1
+        await cache.get("guest/hello", "1-a", source)
+        assert source.asked == 1
+
+    async def test_without_a_revision_it_is_passed_by(self) -> None:
+        cache, source = ActionCache(), Source(action())
+        for _ in range(2):
+            await cache.get("guest/hello", None, source)
+        assert source.asked == 2
+        await cache.get("guest/hello", "1-a", source)
+        assert source.asked == 2
+
+    async def test_a_failure_is_not_kept(self) -> None:
+        cache, source = ActionCache(), Source(ActionMissing("guest/hello"), action())
+        with pytest.raises(ActionMissing):
+            await cache.get("guest/hello", "1-a", source)
+        assert await cache.get("guest/hello", "1-a", source)
+
+    async def test_who_is_cancelled_takes_it_from_nobody(self) -> None:
+        cache, source = ActionCache(), Source(action())
+        source.gate.clear()
+        first, second = (asyncio.ensure_future(cache.get("guest/hello", "1-a", source)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        source.gate.set()
+        assert await second
+        assert first.cancelled()
+
+    async def test_the_last_used_are_kept_within_the_bound(self) -> None:
+        weight = action("x" * 1000).weight
+        cache = ActionCache(max_weight=2 * weight)
+        for name in ("a", "b", "a", "c"):
+            await cache.get(name, "1-a", Source(action("x" * 1000)))
+        assert (len(cache), cache.weight) == (2, 2 * weight)
+        source = Source(action("x" * 1000))
+        await cache.get("a", "1-a", source)
+        assert source.asked == 0
+        await cache.get("huge", "1-a", Source(action("x" * 5000)))
+        assert len(cache) == 2
+
+
+class TestDocuments:
+    def test_of_openwhisk_are_read(self) -> None:
+        document = decode_action("guest/hello", json.dumps({**action_document(), "_rev": "1-a", "new": 1}).encode())
+        found = to_executable(HELLO, document, "pass", MANIFEST)
+        assert (found.revision, found.limits.timeout, found.provides_api_key) == ("1-a", 60000, False)
+        assert found.sentinelled_logs
+
+    @pytest.mark.parametrize(
+        ("value", "provided"), [(True, True), (False, False), (None, True), ("", False), (1, True)]
+    )
+    def test_say_whether_the_key_is_given(self, value: Any, provided: bool) -> None:
+        document = {**action_document(), "annotations": [{"key": "provide-api-key", "value": value}]}
+        found = to_executable(HELLO, decode_action("guest/hello", json.dumps(document).encode()), "pass", MANIFEST)
+        assert found.provides_api_key is provided
+
+    def test_a_blackbox_may_have_no_code(self) -> None:
+        document = {**action_document(), "exec": {"kind": "blackbox", "image": "me/mine:1", "binary": False}}
+        found = to_executable(HELLO, decode_action("guest/hello", json.dumps(document).encode()), None, MANIFEST)
+        assert (found.image, found.sentinelled_logs) == ("me/mine:1", False)
+
+    @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000])
+    def test_that_are_none_are_refused(self, data: bytes) -> None:
+        with pytest.raises(ActionUnreadable):
+            decode_action("guest/hello", data)
+
+
+class Database:
+    """Keeps records, fails as it is told, and says what it was asked."""
+
+    def __init__(self, *faults: CouchFailed | str) -> None:
+        self.faults = list(faults)
+        self.batches: list[list[bytes]] = []
+        self.kept: list[Any] = []
+
+    async def write(self, records: Sequence[bytes]) -> list[str | None]:
+        self.batches.append(list(records))
+        await asyncio.sleep(0)
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, CouchFailed):
+            raise fault
+        if fault is None:
+            self.kept += map(json.loads, records)
+        return [fault] * len(records)
+
+
+def ran(size: int = 0) -> Activation:
+    return not_run(activation(), success("x" * size), 1573724401.0)
+
+
+def writer(database: Database, **settings: Any) -> ActivationWriter:
+    return ActivationWriter(database, WriterSettings(first_wait=0.01, longest_wait=0.02, **settings))
+
+
+class TestWriter:
+    async def test_what_comes_meanwhile_is_the_next_batch(self) -> None:
+        database = Database()
+        records = writer(database, batch_count=4)
+        for _ in range(10):
+            records.store(ran())
+        await records.close()
+        assert [len(batch) for batch in database.batches] == [4, 4, 2]
+        assert (records.written, len(records)) == (10, 0)
+
+    async def test_a_batch_is_bounded_by_its_bytes(self) -> None:
+        database = Database()
+        records = writer(database, batch_bytes=3000)
+        for size in (1000, 1000, 9000, 10):
+            records.store(ran(size))
+        await records.close()
+        assert [len(batch) for batch in database.batches] == [2, 1, 1]
+
+    async def test_a_database_that_is_away_is_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
+        database = Database(CouchFailed("away"), CouchFailed("away"), CouchFailed("slow", 503))
+        records = writer(database)
+        wanted = [ran() for _ in range(3)]
+        with caplog.at_level(logging.WARNING, "owmesos.records"):
+            for each in wanted:
+                records.store(each)
+            await eventually_async(lambda: records.written == 3)
+        assert [each["activationId"] for each in database.kept] == [each.activation_id for each in wanted]
+        assert len(caplog.records) == 3
+
+    async def test_past_the_bound_new_ones_are_dropped_and_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        database = Database(*[CouchFailed("away")] * 3)
+        records = writer(database, max_count=5)
+        with caplog.at_level(logging.ERROR, "owmesos.records"):
+            for _ in range(9):
+                records.store(ran())
+        assert (len(records), records.dropped) == (5, 4)
+        assert len(caplog.records) == 1
+        await records.close()
+        assert records.written == 5
+
+    async def test_the_bound_counts_bytes_too(self) -> None:
+        records = writer(Database(), max_bytes=5000)
+        for _ in range(3):
+            records.store(ran(2000))
+        assert records.dropped == 1
+        await records.close()
+
+    async def test_too_large_a_batch_is_halved_and_too_large_a_record_dropped(self) -> None:
+        large = CouchFailed("too large", 413)
+        database = Database(large, large)
+        records = writer(database)
+        for _ in range(4):
+            records.store(ran())
+        await records.close()
+        assert [len(batch) for batch in database.batches] == [4, 2, 1, 3]
+        assert (records.written, records.dropped) == (4, 0)
+        database.faults = [large]
+        records.store(ran())
+        await records.close()
+        assert (records.written, records.dropped) == (4, 1)
+
+    async def test_what_is_refused_does_not_stand_in_the_way(self, caplog: pytest.LogCaptureFixture) -> None:
+        database = Database("forbidden: not yours")
+        records = writer(database)
+        records.store(ran())
+        await records.close()
+        records.store(ran())
+        await records.close()
+        assert (records.written, records.dropped) == (1, 1)
+        assert "forbidden" in caplog.text
+
+    async def test_what_cannot_be_kept_before_the_end_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        records = writer(Database(*[CouchFailed("away")] * 100), close_timeout=0.05)
+        records.store(ran())
+        await records.close()
+        assert records.dropped == 1
+        assert "1 records" in caplog.text
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
+    store = EmbeddedStore(tmp_path, MANIFEST, kept=10, now=lambda: 1573724401.0)
+    yield store
+    await store.close()
+
+
+def stored(**changes: Any) -> ActionDocument:
+    return msgspec.convert(action_document(**changes), ActionDocument)
+
+
+class TestEmbeddedStore:
+    async def test_an_action_is_had_as_it_was_put(self, store: EmbeddedStore) -> None:
+        revision = await store.put_action(stored(code="one"))
+        found = await store.action(HELLO, revision)
+        assert (found.revision, found.kind) == (revision, "python:3")
+        document = await store.action_document("guest/hello")
+        assert document is not None
+        assert (document.updated, document.id) == (1573724401000, "guest/hello")
+
+    async def test_an_updated_action_has_a_later_revision(self, store: EmbeddedStore) -> None:
+        first = await store.put_action(stored(code="one"))
+        second = await store.put_action(stored(code="two"))
+        assert (first.partition("-")[0], second.partition("-")[0]) == ("1", "2")
+        assert (await store.action(HELLO, second)).revision == second
+        assert (await store.action(HELLO, None)).revision == second
+        assert [each.rev for each in await store.actions()] == [second]
+
+    async def test_a_deleted_action_is_missing(self, store: EmbeddedStore) -> None:
+        await store.put_action(stored())
+        assert await store.delete_action("guest/hello")
+        assert not await store.delete_action("guest/hello")
+        with pytest.raises(ActionMissing):
+            await store.action(HELLO, None)
+
+    async def test_records_are_had_the_last_first(self, store: EmbeddedStore) -> None:
+        some = [ran() for _ in range(5)]
+        for each in (*some, some[0]):
+            store.store(each)
+        await eventually_async(lambda: _count(store, 5))
+        assert [each.activation_id for each in await store.activations(limit=2, skip=1)] == [
+            some[3].activation_id,
+            some[2].activation_id,
+        ]
+        found = await store.activation(some[1].activation_id)
+        assert found is not None
+        assert (found.entity_type, found.updated) == ("activation", 1573724401000)
+        assert await store.activations(name="other") == []
+        assert await store.activation("none") is None
+
+    async def test_only_the_last_records_stay(self, store: EmbeddedStore) -> None:
+        some = [ran() for _ in range(25)]
+        for each in some:
+            store.store(each)
+        await eventually_async(lambda: _has(store, some[-1]))
+        assert [each.activation_id for each in await store.activations(limit=99)] == [
+            each.activation_id for each in reversed(some[15:])
+        ]
+
+    async def test_what_was_put_outlives_the_process(self, tmp_path: Path) -> None:
+        before = EmbeddedStore(tmp_path, MANIFEST)
+        await before.put_action(stored())
+        ended = ran()
+        before.store(ended)
+        await before.close()
+        after = EmbeddedStore(tmp_path, MANIFEST)
+        assert await after.action(HELLO, None)
+        assert await _has(after, ended)
+        await after.close()
+
+
+async def _count(store: EmbeddedStore, count: int) -> bool:
+    return len(await store.activations(limit=99)) == count
+
+
+async def _has(store: EmbeddedStore, ended: Activation) -> bool:
+    return await store.activation(ended.activation_id) is not None
