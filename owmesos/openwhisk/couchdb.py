@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
@@ -56,7 +57,10 @@ class CouchDB:
             raise InvalidInput("CouchDB's URL must be http://HOST:PORT or https://HOST:PORT")
         user, password = user or parsed.user, password or parsed.password
         self._root = str(parsed.with_user(None)).rstrip("/")
-        self._auth = aiohttp.BasicAuth(user, password or "") if user else None
+        self._headers = {"Accept": "*/*"}
+        if user:
+            credentials = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {credentials}"
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
@@ -123,9 +127,7 @@ class CouchDB:
             raise CouchFailed(f"CouchDB's answer to {method} {path} broke off: {error}") from None
 
     async def _once(self, method: str, url: URL, body: bytes | None) -> tuple[int, bytes]:
-        headers = {"Accept": "*/*"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         async with self._opened().request(method, url, data=body, headers=headers) as response:
             return response.status, await response.read()
 
@@ -133,7 +135,7 @@ class CouchDB:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._connections)
             self._session = aiohttp.ClientSession(
-                connector=connector, auth=self._auth, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
             )
         return self._session
 
