@@ -20,7 +20,7 @@ STEADY_MB, PEAK_MB = 250.0, 350.0
 _PIECE = 256 * 1024
 
 
-def _resident(field: str) -> float:
+def resident(field: str) -> float:
     """MB of this process: VmRSS now, VmHWM the most so far."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
@@ -47,7 +47,7 @@ def _listen(records: Connection, results: Connection) -> None:
             now += 10.0
             del record
     gc.collect()
-    results.send((len(scheduler.books.ledger.agents), _resident("VmRSS"), _resident("VmHWM")))
+    results.send((len(scheduler.books.ledger.agents), resident("VmRSS"), resident("VmHWM")))
 
 
 def run(quick: bool = False) -> list[Row]:
