@@ -26,6 +26,7 @@ _ENDS = {
 # Before it ever ran the launch gets another attempt after these; afterwards they are its end.
 _LOSSES = frozenset({"TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR", "TASK_UNKNOWN"})
 INVALID_OFFERS = "REASON_INVALID_OFFERS"
+RECONCILIATION = "REASON_RECONCILIATION"
 DEADLINE = "DEADLINE"
 START_REFUSED = "START_REFUSED"
 
@@ -142,7 +143,7 @@ class Statuses:
             record.given_up = True
             self._over(record, trigger, status.reason or status.state, status.message, now, text)
             return
-        if not invalid:
+        if not invalid and status.reason != RECONCILIATION:  # which may only say that our ACCEPT never came
             self._failed_start(record, now)
         self.requeue(record, now, text)
 

@@ -22,7 +22,7 @@ from owmesos.mesos.messages import (
 )
 from owmesos.resources import Resources
 from tests.model.agents import Link
-from tests.model.scene import agent, at_rest
+from tests.model.scene import agent, at_rest, says
 from tests.model.world import World
 
 
@@ -60,6 +60,15 @@ class TestBackoff:
         launch_id = world.submit()
         world.wait(1)
         assert world.record(launch_id).state is State.RUNNING
+
+    def test_an_accept_that_never_came_is_no_fault_of_the_agent(self) -> None:
+        """After a kill -9 between the stored intents and their ACCEPT, reconciliation says GONE of all of them."""
+        world = at_rest()
+        launch_ids = [world.submit(name="silent") for _ in range(4)]
+        world.wait(1)
+        for launch_id in launch_ids:
+            says(world, launch_id, "TASK_GONE", "REASON_RECONCILIATION")
+        assert state_of(world) != "backoff"
 
     def test_the_next_pause_is_twice_as_long(self) -> None:
         world = self.failing()
