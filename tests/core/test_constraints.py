@@ -63,9 +63,7 @@ class TestMatching:
     def test_any_value_of_a_repeated_attribute_counts(self, text: str, expected: bool) -> None:
         assert Constraint.parse(text).matches("node1", AGENT) is expected
 
-    @pytest.mark.parametrize(
-        ("operator", "expected"), [("LIKE", False), ("==", False), ("UNLIKE", True), ("!=", True)]
-    )
+    @pytest.mark.parametrize(("operator", "expected"), [("LIKE", False), ("==", False), ("UNLIKE", True), ("!=", True)])
     def test_a_missing_attribute_fails_only_what_wants_a_match(self, operator: str, expected: bool) -> None:
         constraint = Constraint.parse(f"zone {operator} .*")
         assert constraint.matches("node1", AGENT) is expected

@@ -270,12 +270,8 @@ def a_question_does_not_name_the_agent(patch: pytest.MonkeyPatch) -> None:
 
 
 @mutation
-def a_kill_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
-    def again(original: Any, self: Kills, launch_id: str, now: float) -> None:
-        original(self, launch_id, now)
-        self._books.timers.cancel(("kill", launch_id))
-
-    wrap(patch, Kills, "again", again)
+def a_kill_is_never_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Kills, "again", nothing)
 
 
 @mutation
