@@ -13,6 +13,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -48,8 +49,8 @@ def names() -> list[str]:
 
 def measure(name: str, quick: bool) -> Result:
     """Runs one benchmark in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as process:
-        rows = process.apply(_run, (name, quick))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        rows = process.submit(_run, name, quick).result()
     return Result(name, inspect.getdoc(_module(name)) or "", rows)
 
 
