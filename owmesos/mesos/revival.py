@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import msgspec
 
+from owmesos.core.launches import LaunchRecord
 from owmesos.core.lifecycle import State
+from owmesos.core.reservations import Reservation
 from owmesos.mesos.books import Books
 from owmesos.mesos.messages import Revive, Suppress, UpdateFramework
 from owmesos.mesos.offer_constraints import only_hosts
@@ -27,6 +29,9 @@ class _Revived(msgspec.Struct):
     at: float
     until: float
     agents: tuple[str, ...] | None
+
+    def reaches(self, agent_id: str) -> bool:
+        return self.agents is None or agent_id in self.agents
 
 
 class Revival:
@@ -168,8 +173,40 @@ class Revival:
                     books.ledger.release(stop.launch_id)
             if revived.agents is not None and books.anything_waits:
                 self.want(wide=True)
-        if self._sent:
-            books.timers.set("offer wait", min(revived.until for revived in self._sent))
+        self._refuse_late(now)
+        due = [revived.until for revived in self._sent]
+        soon = now + books.settings.revive_gap  # for those whose REVIVE is still to come
+        due += [max(reservation.since + self._longest, soon) for _, reservation in self._managed()]
+        if due:
+            books.timers.set("offer wait", min(due))
+
+    def promised(self, now: float) -> None:
+        """The pool has promised a run room that may not be there."""
+        self._books.timers.set_earliest("offer wait", now + self._longest)
+
+    @property
+    def _longest(self) -> float:
+        """How long a start of the pool may wait for its offer, also where its REVIVE had to wait for a token."""
+        settings = self._books.settings
+        return settings.offer_wait + settings.offer_wait_per_agent * len(self._books.ledger.agents)
+
+    def _managed(self) -> list[tuple[LaunchRecord, Reservation]]:
+        """The starts of the pool that have no offer yet."""
+        books = self._books
+        found = [(each, books.ledger.reservations.get(each.id)) for each in books.queue if each.managed]
+        return [(each, kept) for each, kept in found if kept is not None and each.state is State.RESERVED]
+
+    def _refuse_late(self, now: float) -> None:
+        for record, reservation in self._managed():
+            if reservation.since + self._longest > now:
+                continue
+            agent_id = reservation.slot.agent_id
+            asked = [each.at for each in self._sent if each.at >= reservation.since and each.reaches(agent_id)]
+            if asked:
+                self._books.ledger.silent_since(asked[0], (agent_id,))
+                waited = f"within {now - reservation.since:.1f} s, {now - asked[0]:.1f} s of them after the REVIVE"
+                self._books.unpromise(record, now, f"no fitting offer of agent {agent_id} came {waited}")
+                self.want()
 
     def _refuse_promises(self, revived: _Revived, now: float) -> None:
         books = self._books
@@ -178,7 +215,7 @@ class Revival:
             if record.state is not State.RESERVED or reservation is None or reservation.since > revived.at:
                 continue
             agent_id = reservation.slot.agent_id
-            if revived.agents is not None and agent_id not in revived.agents:
+            if not revived.reaches(agent_id):
                 continue
             reason = f"no fitting offer of agent {agent_id} came within {now - revived.at:.1f} s of the REVIVE"
             books.unpromise(record, now, reason)

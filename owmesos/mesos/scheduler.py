@@ -283,6 +283,7 @@ class Scheduler:
         record.tell(now, "asked for")
         if event.slot is not None:
             record.step(Trigger.MATCHED, now, f"the pool chose agent {event.slot.agent_id}")
+            self._revival.promised(now)
         books.timers.set(("deadline", record.id), record.deadline_at)
         books.store(record)
         self._revival.want()

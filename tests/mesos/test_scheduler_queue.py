@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from owmesos.core.buffer import Buffer
+from owmesos.core.launch import Launch
 from owmesos.core.lifecycle import State
 from owmesos.core.placement import Strategy
 from owmesos.errors import InvalidInput
 from owmesos.mesos.effects import Send, StartRefused, StoreLaunch
+from owmesos.mesos.events import Submit
 from owmesos.mesos.messages import Accept, Decline, Revive, Suppress
+from owmesos.mesos.task_info import template
 from owmesos.resources import Resources
 from tests.model.agents import Label
 from tests.model.scene import agent, at_rest
@@ -188,6 +191,45 @@ class TestPromises:
         assert world.scheduler.books.ledger.reservations.by_launch[launch_id].slot.agent_id == "S1"
         world.wait(0.2)
         assert (world.record(launch_id).state, world.record(launch_id).agent_id) == (State.RUNNING, "S2")
+
+
+class TestStartsOfThePool:
+    """They come with the slot that the pool has reserved."""
+
+    def start(self, world: World, mem: float) -> str:
+        self.started = getattr(self, "started", 0) + 1
+        launch, launch_id = Launch(command="true", mem=mem), f"c{self.started}"
+        ledger = world.scheduler.books.ledger
+        (slot,) = ledger.accounts
+        ledger.reserve(launch_id, slot, launch.ask(), world.now)
+        world.handle(Submit(launch_id, launch, template(launch), slot))
+        return launch_id
+
+    def test_one_that_no_offer_keeps_is_left_to_the_pool(self) -> None:
+        world = at_rest()
+        world.master.neighbours(world.master.agents["S1"], 1.0)
+        launch_id = self.start(world, 600)
+        world.wait(1.9)
+        assert states(world, launch_id) == [State.RESERVED]
+        world.wait(0.2)
+        assert states(world, launch_id) == [State.KILLED]
+
+    def test_it_waits_no_longer_when_its_revive_had_to_wait_for_a_token(self) -> None:
+        """Nothing is promised again at once on what the REVIVE did not bring."""
+        world = at_rest()
+        world.master.neighbours(world.master.agents["S1"], 1.0)
+        for _ in range(6):
+            first = self.start(world, 100)
+            world.wait(0.1)
+        world.sent.clear()
+        last = self.start(world, 100)
+        assert world.calls(Revive) == []
+        world.wait(1.0)
+        assert world.calls(Revive)
+        world.wait(1.05)
+        assert states(world, first, last) == [State.KILLED, State.KILLED]
+        (slot,) = world.scheduler.books.ledger.accounts
+        assert not world.scheduler.books.ledger.free(slot).mem
 
 
 class TestSetAside:
