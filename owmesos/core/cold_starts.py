@@ -16,10 +16,10 @@ from owmesos.core.starts import Starts
 
 
 class Blocked(NamedTuple):
-    """`head` is the run to make room for; `any` says whether some run found no room."""
+    """`head` is the run to make room for; `shapes` are those for which there is no room."""
 
     head: Waiting | None
-    any: bool
+    shapes: set[Shape]
 
 
 class ColdStarts:
@@ -45,7 +45,7 @@ class ColdStarts:
             else:
                 skipped.add(waiting.shape)
                 failing.append(waiting)
-        return Blocked(self._head(failing, skipped), bool(failing))
+        return Blocked(self._head(failing, skipped), skipped)
 
     def _launchable(self, waiting: Waiting) -> Slot | None:
         """Where the run's container can start now. A health test gets room that is set aside only if all else fails."""

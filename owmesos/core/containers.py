@@ -101,7 +101,7 @@ class Container(msgspec.Struct, eq=False):
     """One container. Times in seconds.
 
     `prewarm`: it is kept ready for nobody yet. `replaces`: others were stopped for it. `doomed`: it serves the runs
-    that it has, and no other.
+    that it has, and no other. `stopping_since` is when it was asked to stop.
     """
 
     id: str
@@ -120,6 +120,7 @@ class Container(msgspec.Struct, eq=False):
     prewarm: bool = False
     replaces: bool = False
     doomed: bool = False
+    stopping_since: float = NEVER
 
     @property
     def idle(self) -> bool:
@@ -151,6 +152,7 @@ class Containers:
     def __init__(self) -> None:
         self.by_id: dict[str, Container] = {}
         self.starting: dict[str, Container] = {}
+        self.stopping: dict[str, Container] = {}
         self.on_agent: dict[str, dict[str, Container]] = {}
         self.idle_on: dict[Slot, dict[str, Container]] = {}
         self.memory = 0  # MB, of all that are not gone
@@ -177,6 +179,8 @@ class Containers:
         state = container.state
         if state is ContainerState.STARTING:
             self.starting[container.id] = container
+        elif state is ContainerState.STOPPING:
+            self.stopping[container.id] = container
         elif state is ContainerState.PREWARMED:
             same = self._prewarmed.setdefault(container.shape, SortedDict())
             same[(container.expires_at, container.id)] = container
@@ -190,6 +194,7 @@ class Containers:
     def lift(self, container: Container) -> None:
         """Out of every index but `by_id`, to be changed."""
         self.starting.pop(container.id, None)
+        self.stopping.pop(container.id, None)
         _drop(self.idle_on, container.slot, container.id)
         _drop(self.on_agent, container.slot.agent_id, container.id)
         if container.key is not None:
@@ -261,13 +266,14 @@ class Containers:
             raise InvariantBroken(f"{where} with {container.active} of {container.concurrency} runs")
         if container.idle != (container.id in self.idle_on.get(container.slot, {})):
             raise InvariantBroken(f"{where} and stands wrong among the idle")
-        if (container.state is ContainerState.STARTING) != (container.id in self.starting):
-            raise InvariantBroken(f"{where} and stands wrong among the starting")
+        for state, listed in ((ContainerState.STARTING, self.starting), (ContainerState.STOPPING, self.stopping)):
+            if (container.state is state) != (container.id in listed):
+                raise InvariantBroken(f"{where} and stands wrong among the {state.value}")
         if container.id not in self.on_agent.get(container.slot.agent_id, {}):
             raise InvariantBroken(f"{where} and is not listed on its agent")
         for state, index in ((ContainerState.WARM, self._warm), (ContainerState.WARMING, self._warming)):
-            listed = container.key is not None and container.id in index.get(container.key, {})
-            if listed != (container.state is state and container.spare):
+            ready = container.key is not None and container.id in index.get(container.key, {})
+            if ready != (container.state is state and container.spare):
                 raise InvariantBroken(f"{where} and stands wrong among the {state.value}")
 
 

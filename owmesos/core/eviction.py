@@ -3,16 +3,19 @@
 Today's invoker stops containers and starts another at once, on room that the cluster has not got back yet. Here one
 agent T is set aside for the head, its room is the head's, and the start follows when NodeStats shows the room. Victims
 are past `idle_grace`; after `drain_after` of the head's being blocked grace is waived, and T's containers take no new
-runs. If the room went elsewhere another round begins, `max_rounds` at most; then only NodeStats can help.
-`owmesos.core.room_maker` says who is stopped; this module says when.
+runs. If the room went elsewhere another round begins, `max_rounds` at most; then only NodeStats can help. An agent
+where a stop takes longer than `stop_wait` is given up: its machine may be gone, and the master not know it yet.
+`owmesos.core.room_maker` says who is stopped, this module when; `owmesos.core.rounds_behind` follows for later runs.
 """
 
 from __future__ import annotations
 
 from owmesos.core.capacity import HERE
+from owmesos.core.containers import Shape
 from owmesos.core.placement import Slot
 from owmesos.core.pool_books import PoolBooks
 from owmesos.core.room_maker import Aside, RoomMaker, Round
+from owmesos.core.rounds_behind import RoundsBehind
 from owmesos.core.run_buffer import Waiting
 from owmesos.resources import MILLI, Ask
 
@@ -26,13 +29,20 @@ class Eviction:
     def __init__(self, books: PoolBooks) -> None:
         self._books = books
         self._maker = RoomMaker(books.containers, books.capacity, books.settings)
+        self._behind = RoundsBehind(books, self._maker)
 
-    def settle(self) -> bool:
+    @property
+    def claims(self) -> dict[Slot, Ask]:
+        """What room is being made for behind the head, by slot."""
+        return self._maker.claims
+
+    def settle(self, now: float) -> bool:
         """T is free again (True) if its run has what it needs, or is over. Stops are not undone.
 
         An older run of the same shape that came back to its place is the head now, and has the same need.
         """
         books = self._books
+        self._behind.settle(now)
         if books.aside is None:
             return False
         owner = books.owner()
@@ -59,20 +69,30 @@ class Eviction:
         if not books.capacity.known:  # unknown is not full
             return False
         before = books.aside
+        under_way = self._behind.take_over(head) if books.aside is None else None
+        if under_way is not None:
+            self._set_aside(head, under_way.slot, draining=False).victims = under_way.victims
         self._make_room(head, now)
         return before is not None and books.aside is not before
+
+    def run_behind(self, head: Waiting, shapes: set[Shape], now: float) -> None:
+        """Room for runs behind the head, for which there is none either."""
+        if self._books.capacity.known and not self._books.capacity.credits_stops:
+            self._behind.run(head, shapes, now)
 
     def _make_room(self, head: Waiting, now: float) -> None:
         books, aside = self._books, self._books.aside
         ask = books.settings.ask(head.shape)
         if aside is not None and aside.victims:
             if books.capacity.allows(aside.slot, books.settings.constraints_of(head.shape)):
-                if not self._round_over(aside, now):
+                if aside.slot.agent_id in self._maker.hanging(now):
+                    head.rounds -= 1
+                elif not self._round_over(aside, now):
                     return
                 head.tried.add(aside.slot.agent_id)
             books.set_aside(None)
         elif aside is not None and not self._maker.could_hold(
-            aside.slot, ask, books.settings.constraints_of(head.shape)
+            aside.slot, ask, books.settings.constraints_of(head.shape), now
         ):
             books.set_aside(None)
         if head.rounds >= books.settings.max_rounds:
@@ -112,7 +132,7 @@ class Eviction:
         books, maker = self._books, self._maker
         constraints = books.settings.constraints_of(head.shape)
         slot = books.aside.slot if books.aside is not None else None
-        slot = slot or maker.later(ask, constraints, avoid=head.tried) or maker.later(ask, constraints)
+        slot = slot or maker.later(ask, constraints, now, avoid=head.tried) or maker.later(ask, constraints, now)
         head.no_room = _NOWHERE if slot is None else None
         if slot is not None:
             self._set_aside(head, slot, draining=draining)
@@ -134,14 +154,16 @@ class Eviction:
         head.rounds += 1
         aside = self._set_aside(head, found.slot, draining=draining)
         aside.victims = {container.id for container in (*found.victims, *found.stopping)}
-        books.evicted = (now, head.shape)
         for container in found.victims:
+            books.evicted[head.shape] = now
             books.stop(container, f"its room is for run {head.run.run_id}", now)
 
     def _round_over(self, aside: Aside, now: float) -> bool:
         """All victims are gone, NodeStats had its time, and the head still has no room."""
         books = self._books
-        if any(victim in books.containers.by_id for victim in aside.victims):
+        overdue_at = books.overdue_at(aside.victims)
+        if overdue_at is not None:
+            books.timers.set_earliest("overdue", overdue_at)
             return False
         if aside.round_over_at is None:
             aside.round_over_at = now + books.settings.round_wait

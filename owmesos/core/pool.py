@@ -207,8 +207,8 @@ class Pool:
         books.timers.set_earliest(("idle", container.id), now + books.settings.idle_timeout)
         self._feed_container(container, now)
 
-    def _feed_container(self, container: Container, now: float) -> None:
-        """A container can take runs: the oldest that fit, as many as it takes."""
+    def _feed_container(self, container: Container, now: float, *, fresh: bool = False) -> None:
+        """A container can take runs: the oldest that fit, as many as it takes. `fresh`: it has just started."""
         books = self.books
         while True:
             if container.state is ContainerState.PREWARMED:
@@ -221,17 +221,22 @@ class Pool:
                 kind = StartKind.WARMED if container.state is ContainerState.WARM else StartKind.WARMING
             else:
                 return
-            if waiting is None or not self._may_serve(container):
+            if waiting is None or not self._may_serve(container, waiting, fresh):
                 return
             self._dispatch(waiting, container, kind, now)
 
-    def _may_serve(self, container: Container) -> bool:
-        """Where containers take no new runs, they still take the one that all this is for, or an older one like it."""
+    def _may_serve(self, container: Container, waiting: Waiting, fresh: bool) -> bool:
+        """Where containers take no new runs, they still take the one that all this is for, or an older one like it.
+
+        One that has just started takes what is older than that: T was chosen without counting on its room.
+        """
         books = self.books
         owner = books.owner()
         if owner is None or container.slot.agent_id != books.draining_agent():
             return True
-        return container.shape == owner.shape and container.key in (None, owner.key)
+        if container.shape == owner.shape and container.key in (None, owner.key):
+            return True
+        return fresh and waiting.place < owner.place
 
     def _reschedule(self, event: Reschedule, now: float) -> None:
         """The run was not taken: it stands where it stood. Its container is dropped, and told to stop."""
@@ -282,7 +287,7 @@ class Pool:
         books.containers.put(container)
         self._starts.ended(container)
         books.timers.set_earliest(("idle", container.id), now + books.settings.idle_timeout)
-        self._feed_container(container, now)
+        self._feed_container(container, now, fresh=True)
         self._starts.uncover(container.id)
 
     def _stopped(self, event: ContainerStopped, now: float) -> None:
@@ -323,8 +328,11 @@ class Pool:
             return
         over_at = container.last_used + books.settings.idle_timeout
         kept = container.state is ContainerState.PREWARMED and container.prewarm
-        if not container.idle or kept or now < over_at:
-            books.timers.set(("idle", container_id), max(over_at, now + books.settings.idle_timeout / 10))
+        if now < over_at:
+            books.timers.set(("idle", container_id), over_at)
+            return
+        if not container.idle or kept:
+            books.timers.set(("idle", container_id), now + books.settings.idle_timeout)
             return
         books.stop(container, "idle for too long", now)
 
@@ -334,20 +342,22 @@ class Pool:
         books = self.books
         again = True
         while again:
-            self._eviction.settle()
+            self._eviction.settle(now)
             self._feed_all(now)
             blocked = self._cold_starts.run(now)
-            again = self._eviction.settle() or (blocked.head is not None and self._eviction.run(blocked.head, now))
+            again = self._eviction.settle(now) or (blocked.head is not None and self._eviction.run(blocked.head, now))
+        if blocked.head is not None:
+            self._eviction.run_behind(blocked.head, blocked.shapes, now)
         if not books.buffer:
             self._prewarming.run(now)
-        books.tell(WaitingForRoom(blocked.any))
+        books.tell(WaitingForRoom(bool(blocked.shapes)))
         if books.settings.pressure_after is not None:
-            self._press(blocked.any, books.settings.pressure_after, now)
+            self._press(bool(blocked.shapes), books.settings.pressure_after, now)
 
     def _press(self, blocked: bool, after: float, now: float) -> None:
         """Back-pressure: the oldest run is older than `after` seconds, and there is no room."""
         oldest = self.books.buffer.oldest() if blocked else None
-        late = oldest is not None and now - oldest.received_at >= after
+        late = oldest is not None and now >= oldest.received_at + after
         self.books.tell(Backpressure(late))
         if oldest is not None and not late:
             self.books.timers.set_earliest("pressure", oldest.received_at + after)

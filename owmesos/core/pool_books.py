@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from owmesos.core.capacity import Capacity
@@ -20,7 +22,7 @@ _HEALTH_FIRST = -(2**60)
 class PoolBooks:
     """`running` maps a run to its container and to what it was in the buffer, for the case that it comes back.
 
-    `freed` says that containers which took no new runs do again. `evicted` is the last eviction: when, and for whom.
+    `freed` says that containers which took no new runs do again. `evicted` is the last eviction for each shape.
     """
 
     def __init__(self, capacity: Capacity, settings: PoolSettings) -> None:
@@ -32,7 +34,7 @@ class PoolBooks:
         self.running: dict[str, tuple[str, Waiting]] = {}
         self.aside: Aside | None = None
         self.freed = False
-        self.evicted: tuple[float, Shape] | None = None
+        self.evicted: dict[Shape, float] = {}
         self._effects: list[PoolEffect] = []
         self._told: dict[type[PoolEffect], PoolEffect] = {}
         self._next_place = 0
@@ -67,6 +69,7 @@ class PoolBooks:
     def stop(self, container: Container, reason: str, now: float) -> None:
         self.containers.lift(container)
         container.step(Step.STOPPED)
+        container.stopping_since = now
         self.containers.put(container)
         self.timers.cancel(("idle", container.id))
         self.emit(StopContainer(container.id, reason))
@@ -78,6 +81,12 @@ class PoolBooks:
         container.step(Step.GONE)
         self.timers.cancel(("idle", container.id))
         self.capacity.release(container.id)
+
+    def overdue_at(self, victims: Collection[str]) -> float | None:
+        """When the first of these stops takes too long; None when all of them are over."""
+        stopping = self.containers.stopping
+        since = min((stopping[each].stopping_since for each in victims if each in stopping), default=None)
+        return None if since is None else since + self.settings.stop_wait
 
     # -- the agent that is set aside
 
@@ -118,6 +127,8 @@ class PoolBooks:
         elif self.capacity.find(ask, constraints, () if others is None else (others,)) is not None:
             most = f"{settings.max_starts}, {settings.max_starts_on_agent} on one agent"
             summary = f"there is room, and as many starts are under way as may be ({most})"
+        elif waiting.room_on is not None:
+            summary = f"{summary}; containers on agent {waiting.room_on} are stopping for it"
         elif waiting.no_room is not None:
             summary = f"{summary}; {waiting.no_room}"
         if waiting.reason is not None:

@@ -22,6 +22,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_after: float = 5.0  # of the head's waiting: grace is waived on its agent, which takes no new runs
     round_wait: float = 2.5  # after a round's last stop: the factory's offer_wait, and a moment
     max_rounds: int = 3
+    stop_wait: float = 5.0  # a stop that takes longer is not counted on, nor is anything else on its agent
     prewarm_pause: float = 60.0  # after an eviction
     max_wait: float | None = None
     pressure_after: float | None = None

@@ -125,14 +125,19 @@ class Prewarming:
     def _leaves_room(self, slot: Slot, ask: Ask, now: float) -> bool:
         """Soon after an eviction: room for what was evicted for stays, with `ask` taken from `slot`."""
         books = self._books
-        if books.evicted is None or now >= (over_at := books.evicted[0] + books.settings.prewarm_pause):
+        pause = books.settings.prewarm_pause
+        for shape in [shape for shape, when in books.evicted.items() if when + pause <= now]:
+            del books.evicted[shape]
+        if not books.evicted:
             return True
-        shape = books.evicted[1]
         books.capacity.reserve("prewarm?", slot, ask, now)
-        stays = books.capacity.find(books.settings.ask(shape), books.settings.constraints_of(shape)) is not None
+        stays = all(
+            books.capacity.find(books.settings.ask(shape), books.settings.constraints_of(shape)) is not None
+            for shape in books.evicted
+        )
         books.capacity.release("prewarm?")
         if not stays:
-            books.timers.set_earliest("prewarm pause", over_at)
+            books.timers.set_earliest("prewarm pause", min(books.evicted.values()) + pause)
         return stays
 
     def _expire(self, now: float) -> None:

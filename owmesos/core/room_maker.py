@@ -16,12 +16,14 @@ from typing import NamedTuple
 import msgspec
 
 from owmesos.core.capacity import Capacity
+from owmesos.core.cluster_capacity import Either
 from owmesos.core.constraints import Constraint
 from owmesos.core.containers import Container, Containers, ContainerState
 from owmesos.core.placement import Placement, Slot, Strategy
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.resources import NO_PORTS, Ask, Ports, Resources
 
+NOBODYS = Ask()
 _CANDIDATES = 64  # agents that are looked at closely: those where the most room could be made
 
 
@@ -60,6 +62,7 @@ class RoomMaker:
         self._settings = settings
         self._with_idle = Placement(Strategy.SPREAD)  # available, and what stops or is idle
         self._with_all = Placement(Strategy.SPREAD)  # the same, and what is busy
+        self.claims: dict[Slot, Ask] = {}  # of what is free or stops there, what is meant for one run already
 
     def follow(self) -> set[Slot]:
         """Bring the indices up to date. The slots that changed since the last time."""
@@ -81,7 +84,7 @@ class RoomMaker:
         among: Collection[Slot] | None = None,
     ) -> Round | None:
         """The best round that can begin now, `among` some slots or anywhere. Call `follow` before."""
-        unfit = _Unfit(self._capacity, constraints, avoid)
+        unfit = _Unfit(self._capacity, constraints, Either(avoid, self.hanging(now)))
         if among is None or len(among) > _CANDIDATES:
             among = self._with_idle.candidates(ask, avoid=unfit, limit=_CANDIDATES)
         best: Round | None = None
@@ -93,9 +96,11 @@ class RoomMaker:
                     break  # one has to be stopped, wherever
         return best
 
-    def later(self, ask: Ask, constraints: tuple[Constraint, ...], *, avoid: Having[str] = ()) -> Slot | None:
+    def later(
+        self, ask: Ask, constraints: tuple[Constraint, ...], now: float, *, avoid: Having[str] = ()
+    ) -> Slot | None:
         """Where room could be made once containers are past their grace, or have ended their runs."""
-        unfit = _Unfit(self._capacity, constraints, avoid)
+        unfit = _Unfit(self._capacity, constraints, Either(avoid, self.hanging(now)))
         return self._with_idle.find(ask, avoid=unfit) or self._with_all.find(ask, avoid=unfit)
 
     def round_on(self, slot: Slot, ask: Ask, now: float, *, waived: bool) -> Round | None:
@@ -106,11 +111,12 @@ class RoomMaker:
         lacking = ask.minus(_amount(self._capacity.available(slot)))
         if _nothing(lacking, ask):
             return None
+        lacking = lacking.plus(self.claims.get(slot, NOBODYS))
         stopping = self._on(slot, ContainerState.STOPPING)
         for container in stopping:
             lacking = lacking.minus(container.ask)
         grace = 0.0 if waived else self._settings.idle_grace
-        idle = [c for c in self._containers.idle_on.get(slot, {}).values() if now - c.last_used >= grace]
+        idle = [c for c in self._containers.idle_on.get(slot, {}).values() if c.last_used + grace <= now]
         idle.sort(key=lambda c: (c.state is not ContainerState.PREWARMED, c.last_used, c.id))
         chosen: list[Container] = []
         for container in idle:
@@ -122,9 +128,16 @@ class RoomMaker:
             return None
         return Round(slot, _without_needless(chosen, lacking, ask), stopping)
 
-    def could_hold(self, slot: Slot, ask: Ask, constraints: tuple[Constraint, ...]) -> bool:
+    def could_hold(self, slot: Slot, ask: Ask, constraints: tuple[Constraint, ...], now: float) -> bool:
         """Whether the ask would fit there if all our containers were gone, and may go there."""
-        return self._capacity.allows(slot, constraints) and ask.fits(self._room(slot, busy=True))
+        if slot.agent_id in self.hanging(now) or not self._capacity.allows(slot, constraints):
+            return False
+        return ask.fits(self._room(slot, busy=True))
+
+    def hanging(self, now: float) -> set[str]:
+        """The agents where a stop takes too long: they may be gone, and the master not know it yet."""
+        due = now - self._settings.stop_wait
+        return {c.slot.agent_id for c in self._containers.stopping.values() if c.stopping_since <= due}
 
     def ripe_at(self, slot: Slot, now: float) -> float | None:
         """When the next idle container there is past its grace."""

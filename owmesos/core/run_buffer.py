@@ -7,7 +7,8 @@ fitting container is ready first takes the oldest run. So coverage moves; it nev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from heapq import merge
 
 import msgspec
 from sortedcontainers import SortedDict
@@ -22,8 +23,9 @@ BEFORE_ALL = -(2**62)
 class Waiting(msgspec.Struct, eq=False):
     """A run that waits. `covered_by` is the starting container that it may get; `attempts` counts failed starts.
 
-    `blocked_since` is when it first was the head without room; `rounds` of stops were made for it since, in vain on
-    the agents `tried`; `no_room` says why no more are. Times in seconds.
+    `blocked_since` is when it first was the head without room; `rounds` of stops were made for it, in vain on the
+    agents `tried`; `no_room` says why no more are. `room_on` is where one is under way though it is not the head.
+    Times in seconds.
     """
 
     run: Run
@@ -37,6 +39,7 @@ class Waiting(msgspec.Struct, eq=False):
     rounds: int = 0
     tried: set[str] = set()
     no_room: str | None = None
+    room_on: str | None = None
 
     @property
     def shape(self) -> Shape:
@@ -109,6 +112,11 @@ class RunBuffer:
     def bare_of_key(self, key: ActionKey) -> Iterator[Waiting]:
         """Those of the action that nothing covers, oldest first."""
         return (waiting for waiting in self._by_key.get(key, SortedDict()).values() if waiting.covered_by is None)
+
+    def bare_of_shapes(self, shapes: Collection[Shape]) -> Iterator[Waiting]:
+        """Those of the shapes that nothing covers, oldest first. The buffer may be changed meanwhile."""
+        found = [list(self._bare[shape].values()) for shape in shapes if shape in self._bare]
+        return merge(*found, key=lambda waiting: waiting.place)
 
     def bare_after(self, place: int, skipped: set[Shape]) -> Waiting | None:
         """The oldest that nothing covers, after `place`, whose shape is not in `skipped`."""

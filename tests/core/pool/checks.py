@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from owmesos.core.containers import ContainerState, Shape
@@ -23,6 +24,7 @@ from owmesos.core.pool_events import (
     StartRefused,
     StopContainer,
 )
+from owmesos.core.room_maker import NOBODYS
 from owmesos.core.run_buffer import Waiting
 from owmesos.resources import Ask
 
@@ -30,6 +32,16 @@ if TYPE_CHECKING:
     from tests.core.pool.cluster import FakeCluster
 
 ROUND = "its room is for run "
+
+
+@dataclass
+class Round:
+    """Stops for one run. `over` is since when all victims are gone."""
+
+    run_id: str
+    slot: Slot
+    victims: set[str]
+    over: float | None = None
 
 
 class Checks:
@@ -47,8 +59,9 @@ class Checks:
         self._fed = 0
         self._over: set[str] = set()
         self._rounds: dict[str, list[float]] = {}
-        self._round: tuple[str, set[str], float | None] | None = None  # for whom, victims, since when all are gone
-        self._last_round: tuple[float, Shape] | None = None
+        self._under_way: dict[str, Round] = {}  # by run
+        self._stopping_since: dict[str, float] = {}
+        self._evicted: dict[Shape, float] = {}
         self._before: dict[str, Waiting] = {}
         self._owner: str | None = None
         self._stopped_now: dict[str, list[str]] = {}
@@ -85,10 +98,11 @@ class Checks:
         for each in (self._starting, self._uncut, self._serving, self._keys):
             each.pop(container_id, None)
         self._stopping.discard(container_id)
-        if self._round is not None:
-            run_id, victims, over = self._round
-            victims.discard(container_id)
-            self._round = (run_id, victims, over if victims else over or self._world.now)
+        self._stopping_since.pop(container_id, None)
+        for each in self._under_way.values():
+            each.victims.discard(container_id)
+            if not each.victims and each.over is None:
+                each.over = self._world.now
 
     # -- effects
 
@@ -141,9 +155,10 @@ class Checks:
         assert not self._waiting, "a prewarmed container starts while runs wait"
         starting = [each for each in self._starting.values() if each[2]]
         assert len(starting) <= max(1, world.pool.books.settings.max_starts / 2), "prewarms use too many starts"
-        if self._last_round is not None and world.now < self._last_round[0] + world.pool.books.settings.prewarm_pause:
-            ask = world.pool.books.settings.ask(self._last_round[1])
-            assert world.cluster.find(ask, ()) is not None, "a prewarm takes the room of an eviction"
+        for shape, when in self._evicted.items():
+            if world.now < when + world.pool.books.settings.prewarm_pause:
+                ask = world.pool.books.settings.ask(shape)
+                assert world.cluster.find(ask, ()) is not None, "a prewarm takes the room of an eviction"
 
     def _on_aside(self, start: StartContainer) -> None:
         covered = [w for w in self._world.pool.books.buffer if w.covered_by == start.container_id]
@@ -176,6 +191,7 @@ class Checks:
         assert container_id in self._serving, f"{container_id} stops and never started"
         assert container_id not in self._stopping, f"{container_id} stops twice"
         self._stopping.add(container_id)
+        self._stopping_since[container_id] = self._world.now
         if effect.reason.startswith(ROUND) and self._world.fixed is None:
             self._stopped_now.setdefault(effect.reason.removeprefix(ROUND), []).append(container_id)
 
@@ -185,41 +201,71 @@ class Checks:
         world, now = self._world, self._world.now
         settings, containers = world.pool.books.settings, world.pool.containers.by_id
         waiting = world.pool.books.buffer.by_id[run_id]
-        if self._round is not None:
-            former, left, over = self._round
-            if former == run_id and self._alive(former):
-                assert not left, "two rounds at once"
-                assert over is not None
-                assert now >= over + settings.round_wait - 1e-9, "NodeStats had no time"
-            else:
-                known = world.pool.books.buffer.by_id.get(former)
-                assert known is None or known.covered_by is not None or waiting.place < known.place, "two heads"
         slots = {containers[each].slot for each in victims}
         assert len(slots) == 1, "victims on several agents"
         slot = slots.pop()
-        assert world.aside == slot.agent_id, "victims on an agent that is not set aside"
-        assert waiting.blocked_since is not None
-        if now - waiting.blocked_since < settings.drain_after:
-            assert all(now - containers[each].last_used >= settings.idle_grace for each in victims), "within grace"
-        self._judge_victims(slot, victims, settings.ask(waiting.shape))
+        former = self._under_way.pop(run_id, None)
+        if former is not None:
+            self._may_follow(former)
+        head = run_id == self._owner_now()
+        if head:
+            assert world.aside == slot.agent_id, "victims on an agent that is not set aside"
+            assert waiting.blocked_since is not None
+        else:
+            assert world.aside != slot.agent_id, "room for another is made on the agent that is set aside"
+            hanging = self._hanging()
+            stopping = [each for each in self._under_way.values() if each.victims and each.slot.agent_id not in hanging]
+            assert len(stopping) <= settings.max_starts, "more rounds than starts, and the head's"
+        waited_since = waiting.blocked_since if head and waiting.blocked_since is not None else waiting.received_at
+        if now < waited_since + settings.drain_after:
+            assert all(containers[each].last_used + settings.idle_grace <= now for each in victims), "within grace"
+        self._judge_victims(run_id, slot, victims, settings.ask(waiting.shape))
         self._rounds.setdefault(run_id, []).append(now)
-        assert len(self._rounds[run_id]) <= settings.max_rounds, "more rounds than may be"
-        self._round = (run_id, set(victims), None)
-        self._last_round = (now, waiting.shape)
+        assert slot.agent_id not in self._hanging(), "victims where stops take too long"
+        self._under_way[run_id] = Round(run_id, slot, set(victims))
+        self._evicted[waiting.shape] = now
 
-    def _alive(self, run_id: str) -> bool:
-        return self._world.aside is not None and run_id in self._waiting
+    def _end_rounds(self) -> None:
+        buffer = self._world.pool.books.buffer
+        for run_id in list(self._under_way):
+            waiting = buffer.by_id.get(run_id)
+            if waiting is None or waiting.covered_by is not None:
+                del self._under_way[run_id]
 
-    def _judge_victims(self, slot: Slot, victims: list[str], ask: Ask) -> None:
-        """With what is free there and what stops anyway they suffice, and none of them is needless."""
+    def _may_follow(self, former: Round) -> None:
+        """The round before is over: its agent is lost or does not answer, or its room went elsewhere."""
+        world = self._world
+        if not world.cluster.allows(former.slot, ()) or former.slot.agent_id in self._hanging():
+            return
+        assert former.over is not None, "two rounds for one run at once"
+        assert world.now >= former.over + world.pool.books.settings.round_wait - 1e-9, "NodeStats had no time"
+
+    def _owner_now(self) -> str | None:
+        aside = self._world.pool.books.aside
+        return aside.run_id if aside is not None else None
+
+    def _hanging(self) -> set[str]:
+        due = self._world.now - self._world.pool.books.settings.stop_wait
+        containers = self._world.pool.containers.by_id
+        return {containers[each].slot.agent_id for each, since in self._stopping_since.items() if since <= due}
+
+    def _judge_victims(self, run_id: str, slot: Slot, victims: list[str], ask: Ask) -> None:
+        """With what is free there and what stops anyway they suffice for all that room is made for there.
+
+        And none of them is needless.
+        """
         world = self._world
         room = world.cluster.available(slot)
         lacking = ask.minus(Ask(room.milli_cpus, room.milli_mem, 0, 0, len(room.ports)))
+        others = world.pool._eviction.claims.get(slot, NOBODYS)
+        if run_id != self._owner_now():
+            others = others.minus(ask)
+        lacking = lacking.plus(others)
         for container in world.pool.containers.on_agent[slot.agent_id].values():
             if container.state is ContainerState.STOPPING:
                 lacking = lacking.minus(container.ask)
         assert max(lacking.milli_mem, lacking.milli_cpus, lacking.ports) <= 0, "the stops make too little room"
-        for victim in victims:
+        for victim in victims if others == NOBODYS else ():
             without = lacking.plus(world.pool.containers.by_id[victim].ask)
             assert max(without.milli_mem, without.milli_cpus, without.ports) > 0, f"{victim} stops for nothing"
 
@@ -227,6 +273,7 @@ class Checks:
 
     def after(self) -> None:
         world, books = self._world, self._world.pool.books
+        self._end_rounds()
         for run_id, victims in self._stopped_now.items():
             self._begin_round(run_id, victims)
         world.pool.validate()

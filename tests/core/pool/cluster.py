@@ -82,6 +82,7 @@ class FakeCluster:
         self.ended: dict[str, str | None] = {}  # run → why it failed, or None
         self.waiting = False
         self.aside: str | None = None
+        self.broken = False
         self._taken = 0
         self._runs = 0
         self._offers = 0
@@ -221,6 +222,11 @@ class FakeCluster:
         self.cluster.settled = True
         self.observe()
 
+    def close(self, agent_id: str, *, closed: bool = True) -> None:
+        """Its starts failed too often: it gets none for a while."""
+        if self.cluster.close(agent_id, "backoff" if closed else None):
+            self.observe(agent_id)
+
     def crash(self, container_id: str) -> None:
         """The container ends by itself."""
         for each in self.agents.values():
@@ -235,6 +241,7 @@ class FakeCluster:
 
     def send(self, event: object) -> None:
         """One event for the pool, and all that it wants done."""
+        self.broken = True  # until all checks are passed
         self.checks.before(event)
         effects = self.pool.handle(event, self.now)
         for effect in effects:
@@ -242,6 +249,7 @@ class FakeCluster:
             self.log.append((self.now, effect))
             self._carry_out(effect)
         self.checks.after()
+        self.broken = False
 
     def _carry_out(self, effect: PoolEffect) -> None:
         if isinstance(effect, StartContainer):

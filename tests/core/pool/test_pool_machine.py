@@ -1,0 +1,238 @@
+"""Random histories of one pool and one cluster: whatever happens, what must hold is held after every event.
+
+Runs of many shapes, agents that join, leave and shrink, neighbours, refusals, failures, containers that die and late
+NodeStats come in any order. Then the neighbours leave and there is room: every run must end, and then nothing is left
+under way.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from owmesos.core.buffer import Buffer
+from owmesos.core.containers import ContainerState, Shape
+from owmesos.core.pool_settings import PoolSettings
+from owmesos.core.prewarm import PrewarmSetting, Reactive
+from tests.core.pool.agents import agent
+from tests.core.pool.cluster import FakeCluster
+from tests.examples import examples
+
+PYTHON, NODE = Shape("python:3", 256), Shape("nodejs:20", 128)
+PREWARMS = st.sampled_from(
+    [
+        (),
+        (),
+        (PrewarmSetting(PYTHON, 1),),
+        (PrewarmSetting(PYTHON, 2), PrewarmSetting(NODE, 1, Reactive(1, 3, 90.0, 1, 1))),
+    ]
+)
+SETTINGS = st.sampled_from(
+    [
+        PoolSettings(),
+        PoolSettings(pressure_after=3.0),
+        PoolSettings(max_starts=2, max_starts_on_agent=1, idle_timeout=60.0),
+        PoolSettings(idle_grace=1.0, drain_after=1.0, start_timeout=5.0),
+    ]
+)
+TIMES = st.sampled_from([0.0, 0.05, 0.3, 1.0, 2.5, 5.0, 11.0])
+LASTS = st.sampled_from([0.1, 0.5, 3.0, 30.0])
+ANY = st.integers(0, 11)  # one of whatever there is
+LEFT = 400.0  # seconds in which all must have ended: twice the longest wait
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """The rules only act; what must hold is checked by the cluster after each event (tests/core/pool/checks.py)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: FakeCluster | None = None
+
+    @initialize(
+        sizes=st.lists(st.sampled_from([256, 512, 768, 1024]), min_size=1, max_size=4),
+        prewarm=PREWARMS,
+        chosen=SETTINGS,
+        buffer=st.sampled_from([Buffer(share=0.0), Buffer(share=0.0), Buffer(share=0.1)]),
+        fixed=st.sampled_from([False] * 7 + [True]),
+        settled=st.sampled_from([True, True, True, False]),
+    )
+    def begin(
+        self,
+        sizes: list[int],
+        prewarm: tuple[PrewarmSetting, ...],
+        chosen: PoolSettings,
+        buffer: Buffer,
+        fixed: bool,
+        settled: bool,
+    ) -> None:
+        agents = {f"S{number}": size for number, size in enumerate(sizes)}
+        self.joined = len(sizes)
+        self.world = FakeCluster(
+            {} if fixed else agents,
+            user_memory=sum(sizes) if fixed else None,
+            settings=chosen,
+            prewarm=prewarm,
+            buffer=buffer,
+            settled=settled,
+        )
+
+    def _agent(self, any_: int) -> str | None:
+        agents = list(self.world.agents)
+        return agents[any_ % len(agents)] if agents else None
+
+    # -- runs
+
+    @rule(
+        name=st.sampled_from(["a", "b", "c"]),
+        memory=st.sampled_from([128, 256, 256, 512]),
+        kind=st.sampled_from(["python:3", "python:3", "nodejs:20"]),
+        concurrency=st.sampled_from([1, 1, 2, 3]),
+        count=st.sampled_from([1, 1, 2, 5]),
+        lasts=LASTS,
+    )
+    def runs(self, name: str, memory: int, kind: str, concurrency: int, count: int, lasts: float) -> None:
+        for _ in range(count):
+            named = f"{name}{memory}{kind}{concurrency}"
+            self.world.run(named, memory, kind=kind, concurrency=concurrency, lasts=lasts)
+
+    @rule(memory=st.sampled_from([512, 768, 1024]), lasts=LASTS)
+    def large_run(self, memory: int, lasts: float) -> None:
+        self.world.run(f"large{memory}", memory, lasts=lasts)
+
+    @rule(lasts=LASTS)
+    def health_test(self, lasts: float) -> None:
+        self.world.run("health", 128, kind="nodejs:20", namespace="whisk.system", health=True, lasts=lasts)
+
+    @rule(any_=ANY)
+    def reschedule(self, any_: int) -> None:
+        running = list(self.world.pool.books.running)
+        if running:
+            self.world.reschedule(running[any_ % len(running)])
+
+    @rule(any_=ANY)
+    def run_ends_badly(self, any_: int) -> None:
+        running = list(self.world.pool.books.running)
+        if running:
+            self.world.done(running[any_ % len(running)], reuse=False)
+
+    # -- time
+
+    @rule(seconds=TIMES)
+    def wait(self, seconds: float) -> None:
+        self.world.wait(seconds)
+
+    @rule(seconds=TIMES)
+    def wait_again(self, seconds: float) -> None:
+        self.world.wait(seconds)
+
+    @rule(seconds=st.sampled_from([20.0, 65.0, 200.0]))
+    def wait_long(self, seconds: float) -> None:
+        self.world.wait(seconds)
+
+    # -- containers
+
+    @rule(fates=st.lists(st.sampled_from(["refused", "fails", "starts"]), min_size=1, max_size=3))
+    def next_starts(self, fates: list[str]) -> None:
+        self.world.fates = list(fates)
+
+    @rule(takes=st.sampled_from([0.2, 1.0, 8.0]), stop=st.sampled_from([0.1, 0.5, 6.0]))
+    def speed(self, takes: float, stop: float) -> None:
+        self.world.start_takes, self.world.stop_takes = takes, stop
+
+    @rule(any_=ANY)
+    def container_dies(self, any_: int) -> None:
+        living = self.world.containers(
+            ContainerState.PREWARMED, ContainerState.WARMING, ContainerState.WARM, ContainerState.BUSY
+        )
+        if living:
+            self.world.crash(living[any_ % len(living)].id)
+
+    # -- the cluster
+
+    @precondition(lambda self: self.world.fixed is None)
+    @rule(any_=ANY, mem=st.sampled_from([0, 128, 256, 512, 1024]))
+    def neighbours(self, any_: int, mem: int) -> None:
+        agent_id = self._agent(any_)
+        if agent_id is not None:
+            free = self.world.agents[agent_id].free().plus(self.world.agents[agent_id].neighbours)
+            self.world.neighbours(agent_id, min(mem, free.milli_mem // 1000))
+
+    @precondition(lambda self: self.world.fixed is None)
+    @rule()
+    def neighbours_take_all(self) -> None:
+        for each in self.world.agents.values():
+            self.world.neighbours(each.agent_id, each.free().plus(each.neighbours).milli_mem // 1000)
+
+    @precondition(lambda self: self.world.fixed is None and len(self.world.agents) < 5)
+    @rule(size=st.sampled_from([256, 512, 1024]))
+    def agent_joins(self, size: int) -> None:
+        self.world.join(agent(f"S{self.joined}", size))
+        self.joined += 1
+
+    @precondition(lambda self: len(self.world.agents) > 1)
+    @rule(any_=ANY)
+    def agent_leaves(self, any_: int) -> None:
+        agent_id = self._agent(any_)
+        assert agent_id is not None
+        self.world.leave(agent_id)
+
+    @precondition(lambda self: self.world.fixed is None)
+    @rule(any_=ANY, closed=st.booleans())
+    def agent_backs_off(self, any_: int, closed: bool) -> None:
+        agent_id = self._agent(any_)
+        if agent_id is not None:
+            self.world.close(agent_id, closed=closed)
+
+    @precondition(lambda self: self.world.fixed is None)
+    @rule()
+    def offers_come(self) -> None:
+        if self.world.cluster.settled:
+            self.world.observe()
+
+    @precondition(lambda self: self.world.fixed is None)
+    @rule(back=st.booleans())
+    def master_is_lost(self, back: bool) -> None:
+        self.world.disconnect()
+        if back:
+            self.world.settle()
+
+    # -- the end
+
+    def teardown(self) -> None:
+        if self.world is None or self.world.broken:
+            return
+        world = self.world
+        heal(world)
+        world.wait(LEFT)
+        assert world.buffered() == [], "runs wait for ever"
+        assert world.pool.books.running == {}
+        assert world.pool.books.aside is None
+        assert not world.waiting
+        # There is room again, so whatever comes now is given a container.
+        late = [world.run(f"late{memory}", memory, lasts=1.0) for memory in (128, 512, 1024, 256)]
+        world.wait(60.0)
+        for run_id in late:
+            assert world.ended.get(run_id, "not yet") is None, f"{run_id}: {world.ended.get(run_id)}"
+        if world.fixed is None:
+            assert all(each.prewarm for each in world.containers(ContainerState.STARTING))
+
+
+def heal(world: FakeCluster) -> None:
+    """No neighbours, no faults, and one agent that could hold anything."""
+    world.fates = []
+    world.start_takes, world.stop_takes = 1.0, 0.5
+    if world.fixed is not None:
+        world.fixed.user_memory = max(world.fixed.user_memory, 2048)
+        return
+    for agent_id in world.agents:
+        world.close(agent_id, closed=False)
+        world.neighbours(agent_id, 0)
+    world.join(agent("healer", 1300))
+    world.settle()
+
+
+TestPool = PoolMachine.TestCase
+TestPool.settings = settings(
+    max_examples=examples(500), stateful_step_count=50, derandomize=True, database=None, deadline=None
+)
