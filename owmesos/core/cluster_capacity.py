@@ -69,7 +69,7 @@ class ClusterCapacity:
         agent = self.ledger.agents.get(slot.agent_id)
         if agent is None or agent.gone_at is not None or slot.agent_id in self.closed:
             return False
-        return all(each.matches(agent.hostname, agent.attributes) for each in constraints)
+        return not constraints or all(each.matches(agent.hostname, agent.attributes) for each in constraints)
 
     def changed(self) -> Iterable[Slot]:
         if self._unseen is None:

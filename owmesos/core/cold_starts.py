@@ -67,6 +67,8 @@ class ColdStarts:
 
     def _throttled(self, waiting: Waiting) -> bool:
         """There is room, but enough starts are under way on the agents that have it."""
+        if not self._starts.avoided(None):
+            return False
         books = self._books
         aside = books.aside_of_others(waiting)
         avoid = () if aside is None else (aside,)

@@ -62,6 +62,7 @@ class Pool:
         self._cold_starts = ColdStarts(self.books, self._starts)
         self._eviction = Eviction(self.books)
         self._prewarming = Prewarming(self.books, self._starts, prewarm)
+        self._passing = True  # whether the event leaves something to decide
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             Run: self._run,
             Initialized: self._initialized,
@@ -83,17 +84,20 @@ class Pool:
 
         An event without a rule of its own (NodeStatsUpdate, Tick) only makes the pass look again.
         """
+        self._passing = True
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event, now)
         for key in self.books.timers.due(now):
+            self._passing = True
             name, subject = key if isinstance(key, tuple) else (key, "")
             action = self._timed.get(name)
             if action is not None:
                 action(subject, now)
         if isinstance(event, NodeStatsUpdate) and event.changed:
             self._prewarming.room_was_seen(now)
-        self._pass(now)
+        if self._passing:
+            self._pass(now)
         return self.books.take_effects()
 
     def next_wake(self) -> float | None:
@@ -114,19 +118,21 @@ class Pool:
         books = self.books
         if event.run_id in books.running or event.run_id in books.buffer.by_id:
             raise InvalidInput(f"run {event.run_id} is here already")
-        self._seat(books.arrived(event, now), now)
+        # A run that goes warm changes nothing for those that wait: neither what is free, nor what could be.
+        self._passing = not self._seat(books.arrived(event, now), now)
 
-    def _seat(self, waiting: Waiting, now: float) -> None:
-        """A run goes to a container that is ready, or waits in its place."""
+    def _seat(self, waiting: Waiting, now: float) -> bool:
+        """A run goes to a container that is ready, or waits in its place. Whether it went warm."""
         books = self.books
         container, kind = self._ready_for(waiting)
         if container is not None:
             self._dispatch(waiting, container, kind, now)
-            return
+            return kind is not StartKind.PREWARMED
         books.buffer.add(waiting)
         waits = books.settings.waits_at_most(waiting.run.action)
         books.timers.set(("max wait", waiting.run.run_id), waiting.received_at + waits)
         self._starts.share(waiting)
+        return False
 
     def _ready_for(self, waiting: Waiting) -> tuple[Container | None, StartKind]:
         """Warm, else prewarmed. A container on an agent that is draining for the head takes no new runs."""

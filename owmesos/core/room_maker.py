@@ -3,13 +3,14 @@
 Theory of operation. Room is made on one agent T, out of what is available there and what our own idle containers hold
 (else our busy ones, once they are idle). A stop that is under way already counts here, so that nothing is stopped
 twice over for one need; it never counts as room for a start: a neighbour may be offered it first. Among the agents
-that would do, T is the one with the fewest victims; on T prewarmed containers go before warm ones, the oldest first.
+that would do, T is the one with the fewest victims: one, wherever that is enough; else the best of some where the most
+room could be made. On T prewarmed containers go before warm ones, the oldest first.
 `owmesos.core.eviction` says when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from collections.abc import Container as Having
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from owmesos.core.pool_settings import PoolSettings
 from owmesos.resources import NO_PORTS, Ask, Ports, Resources
 
 NOBODYS = Ask()
-_CANDIDATES = 64  # agents that are looked at closely: those where the most room could be made
+_CANDIDATES = 12  # agents that are looked at closely
 
 
 class Aside(msgspec.Struct):
@@ -60,7 +61,8 @@ class RoomMaker:
         self._containers = containers
         self._capacity = capacity
         self._settings = settings
-        self._with_idle = Placement(Strategy.SPREAD)  # available, and what stops or is idle
+        self._with_one = Placement(Strategy.SPREAD)  # available, what stops, and the largest that is idle
+        self._with_idle = Placement(Strategy.SPREAD)  # the same, and all that is idle
         self._with_all = Placement(Strategy.SPREAD)  # the same, and what is busy
         self.claims: dict[Slot, Ask] = {}  # of what is free or stops there, what is meant for one run already
 
@@ -69,8 +71,10 @@ class RoomMaker:
         changed = set(self._capacity.changed()) | self._containers.changed
         self._containers.changed.clear()
         for slot in changed:
-            self._with_idle.set(slot, self._room(slot, busy=False))
-            self._with_all.set(slot, self._room(slot, busy=True))
+            one, idle, everything = self._rooms(slot)
+            self._with_one.set(slot, one)
+            self._with_idle.set(slot, idle)
+            self._with_all.set(slot, everything)
         return changed
 
     def cheapest(
@@ -85,13 +89,23 @@ class RoomMaker:
     ) -> Round | None:
         """The best round that can begin now, `among` some slots or anywhere. Call `follow` before."""
         unfit = _Unfit(self._capacity, constraints, Either(avoid, self.hanging(now)))
-        if among is None or len(among) > _CANDIDATES:
-            among = self._with_idle.candidates(ask, avoid=unfit, limit=_CANDIDATES)
+        if among is not None and len(among) <= _CANDIDATES:
+            return self._best([slot for slot in among if slot.agent_id not in unfit], ask, now, waived)
+        one = self._with_one.candidates(ask, avoid=unfit, limit=_CANDIDATES)
+        found = self._best(one, ask, now, waived)
+        if found is not None and len(found.victims) <= 1:
+            return found
+        return self._best(self._with_idle.candidates(ask, avoid=unfit, limit=_CANDIDATES), ask, now, waived)
+
+    def _best(self, slots: Iterable[Slot], ask: Ask, now: float, waived: bool) -> Round | None:
         best: Round | None = None
-        for slot in among:
-            found = self.round_on(slot, ask, now, waived=waived) if slot.agent_id not in unfit else None
-            if found is not None and (best is None or found.rank() < best.rank()):
-                best = found
+        rank = None
+        for slot in slots:
+            found = self.round_on(slot, ask, now, waived=waived)
+            if found is None or (best is not None and len(found.victims) > len(best.victims)):
+                continue
+            if rank is None or found.rank() < rank:
+                best, rank = found, found.rank()
                 if len(best.victims) <= 1:
                     break  # one has to be stopped, wherever
         return best
@@ -111,13 +125,15 @@ class RoomMaker:
         lacking = ask.minus(_amount(self._capacity.available(slot)))
         if _nothing(lacking, ask):
             return None
-        lacking = lacking.plus(self.claims.get(slot, NOBODYS))
-        stopping = self._on(slot, ContainerState.STOPPING)
+        if slot in self.claims:
+            lacking = lacking.plus(self.claims[slot])
+        stopping = self._stopping_on(slot) if self._containers.stopping else []
         for container in stopping:
             lacking = lacking.minus(container.ask)
         grace = 0.0 if waived else self._settings.idle_grace
         idle = [c for c in self._containers.idle_on.get(slot, {}).values() if c.last_used + grace <= now]
-        idle.sort(key=lambda c: (c.state is not ContainerState.PREWARMED, c.last_used, c.id))
+        if len(idle) > 1:
+            idle.sort(key=_oldest_first)
         chosen: list[Container] = []
         for container in idle:
             if _nothing(lacking, ask):
@@ -132,7 +148,7 @@ class RoomMaker:
         """Whether the ask would fit there if all our containers were gone, and may go there."""
         if slot.agent_id in self.hanging(now) or not self._capacity.allows(slot, constraints):
             return False
-        return ask.fits(self._room(slot, busy=True))
+        return ask.fits(self._rooms(slot)[2])
 
     def hanging(self, now: float) -> set[str]:
         """The agents where a stop takes too long: they may be gone, and the master not know it yet."""
@@ -159,20 +175,30 @@ class RoomMaker:
             freed += container.shape.memory
         return chosen if free + freed >= need else []
 
-    def _on(self, slot: Slot, state: ContainerState) -> list[Container]:
+    def _stopping_on(self, slot: Slot) -> list[Container]:
         here = self._containers.on_agent.get(slot.agent_id, {}).values()
-        return [container for container in here if container.state is state and container.slot == slot]
+        return [each for each in here if each.state is ContainerState.STOPPING and each.slot == slot]
 
-    def _room(self, slot: Slot, *, busy: bool) -> Resources:
-        """What there could be on `slot`. A container that is still starting is neither idle nor busy."""
-        room = _amount(self._capacity.available(slot))
+    def _rooms(self, slot: Slot) -> tuple[Resources, Resources, Resources]:
+        """What there could be on `slot`: with its largest idle container gone, with all idle ones, with all.
+
+        What stops counts as gone. A container that is still starting is neither idle nor busy.
+        """
+        one = _amount(self._capacity.available(slot))
+        largest, idle, busy = NOBODYS, NOBODYS, NOBODYS
         for container in self._containers.on_agent.get(slot.agent_id, {}).values():
             if container.slot != slot or container.state is ContainerState.STARTING:
                 continue
-            if busy or container.idle or container.state is ContainerState.STOPPING:
-                room = room.plus(container.ask)
-        ports = Ports(((1, room.ports),)) if room.ports > 0 else NO_PORTS
-        return Resources(room.milli_cpus, room.milli_mem, room.milli_disk, room.milli_gpus, ports)
+            if container.state is ContainerState.STOPPING:
+                one = one.plus(container.ask)
+            elif container.idle:
+                idle = idle.plus(container.ask)
+                if container.ask.milli_mem > largest.milli_mem:
+                    largest = container.ask
+            else:
+                busy = busy.plus(container.ask)
+        with_idle = one.plus(idle)
+        return _as_room(one.plus(largest)), _as_room(with_idle), _as_room(with_idle.plus(busy))
 
 
 class _Unfit:
@@ -190,8 +216,15 @@ class _Unfit:
         return agent_id in self._avoid or not self._capacity.allows(Slot(agent_id, ""), self._constraints)
 
 
+def _oldest_first(container: Container) -> tuple[bool, float, str]:
+    """Prewarmed before warm."""
+    return container.state is not ContainerState.PREWARMED, container.last_used, container.id
+
+
 def _without_needless(chosen: list[Container], lacking: Ask, ask: Ask) -> list[Container]:
     """Those chosen early may not be needed any more once a large one came in."""
+    if len(chosen) < 2 or min([container.ask.milli_mem for container in chosen]) > -lacking.milli_mem:
+        return chosen
     kept = list(chosen)
     for container in reversed(chosen[:-1]):
         without = lacking.plus(container.ask)
@@ -204,6 +237,11 @@ def _without_needless(chosen: list[Container], lacking: Ask, ask: Ask) -> list[C
 def _amount(room: Resources) -> Ask:
     """Ports by their number: which ones they are plays no part in whether there will be room."""
     return Ask(room.milli_cpus, room.milli_mem, room.milli_disk, room.milli_gpus, len(room.ports))
+
+
+def _as_room(amount: Ask) -> Resources:
+    ports = Ports(((1, amount.ports),)) if amount.ports > 0 else NO_PORTS
+    return Resources(amount.milli_cpus, amount.milli_mem, amount.milli_disk, amount.milli_gpus, ports)
 
 
 def _nothing(lacking: Ask, ask: Ask) -> bool:

@@ -58,7 +58,7 @@ class RoundsBehind:
         """Begin what can begin at once, in order, for the runs of `shapes`, for which there is no room."""
         books, settings = self._books, self._books.settings
         most = settings.max_starts - len(self._rounds)
-        if most <= 0:
+        if most <= 0 or books.buffer.bare_count() < 2:
             return
         self._maker.follow()
         looked = {shape for shape in shapes if now >= self._look_at.get(shape, now)}

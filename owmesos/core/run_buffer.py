@@ -100,6 +100,10 @@ class RunBuffer:
         """The oldest that nothing covers; a health test before all others."""
         return self._bare_places.peekitem(0)[1] if self._bare_places else None
 
+    def bare_count(self) -> int:
+        """How many runs nothing covers."""
+        return len(self._bare_places)
+
     def oldest_of_key(self, key: ActionKey) -> Waiting | None:
         return _first(self._by_key, key)
 

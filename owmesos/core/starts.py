@@ -6,7 +6,6 @@ for them. When a covered run is served by another container, the start covers th
 
 from __future__ import annotations
 
-from collections.abc import Container as Having
 from itertools import islice
 
 from owmesos.core.containers import ActionKey, Container, Shape
@@ -39,7 +38,7 @@ class Starts:
             self._books.timers.set("starts", min(until for until, _ in self._counting.values()))
         return len(self._counting) < self._books.settings.max_starts * share
 
-    def avoided(self, agent_id: str | None) -> Having[str]:
+    def avoided(self, agent_id: str | None) -> set[str]:
         """Agents that get no start now: `agent_id`, and those that have enough under way."""
         per_agent: dict[str, int] = {}
         for _, agent in self._counting.values():

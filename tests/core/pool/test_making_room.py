@@ -86,6 +86,18 @@ class TestVictims:
         assert stops(world) == [large]
         assert small in [each.id for each in world.containers(WARM)]
 
+    def test_one_that_suffices_is_found_among_many_agents(self) -> None:
+        """All others would lose two; more agents than are looked at closely."""
+        world = FakeCluster({f"S{n:02}": 256 for n in range(40)})
+        for n in range(40):
+            for half in ("", "'") if n != 33 else ("",):
+                world.warm(f"a{n}{half}", 128 if n != 33 else 256)
+        (single,) = (each for each in world.containers() if each.shape.memory == 256)
+        world.wait(GRACE)
+        world.take()
+        world.run("b", 256)
+        assert stops(world) == [single.id]
+
     def test_what_stops_already_is_not_stopped_for_twice(self) -> None:
         """It was stopped for a head that found another container meanwhile."""
         world = FakeCluster({"S1": 512})
