@@ -1,6 +1,7 @@
 """One host of a cluster that has several: `python -m owmesos.local.host`, see vagrant/README.md.
 
-    master    becomes a master: builds Apache Mesos if need be, and replaces this process by it
+    build     builds Apache Mesos, unless it is there
+    master    becomes a master: replaces this process by it
     agent     becomes an agent
     register  keeps a master registered in ZooKeeper until SIGTERM
     ready     waits until daemons answer, and until a master has its agents
@@ -48,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m owmesos.local.host", description=__doc__)
     verbs = parser.add_subparsers(required=True)
+    verbs.add_parser("build").set_defaults(verb=lambda _: build())
     for name, verb in (("master", _become_master), ("agent", _become_agent)):
         daemon = verbs.add_parser(name)
         daemon.set_defaults(verb=verb)

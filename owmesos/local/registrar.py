@@ -26,7 +26,7 @@ from owmesos.mesos.address import ZooKeeperMasters, parse_master
 
 _PREFIX = "json.info_"
 _SESSION_TIMEOUT = 10.0  # as Mesos has it: so long is a host that vanished still the leader
-_POLL = 0.2
+_POLL = 1.0  # the master logs each question
 _log = logging.getLogger("owmesos.local.registrar")
 
 

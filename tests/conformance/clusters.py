@@ -27,6 +27,7 @@ from tests.fixtures.real_mesos import running_cluster
 MASTER_VARIABLE = "OWMESOS_TEST_MASTER"
 CONTROL_VARIABLE = "OWMESOS_TEST_CONTROL"
 USER_VARIABLE = "OWMESOS_TEST_USER"
+NAME_VARIABLE = "OWMESOS_TEST_NAME"
 _CONTROL_TIMEOUT = 120.0
 
 
@@ -121,6 +122,10 @@ class Engine(Protocol):
         """
         ...
 
+    def finish(self) -> None:
+        """Called when all its clusters are closed and no more is wanted."""
+        ...
+
 
 class RealMesos:
     """Apache Mesos on this machine, see `owmesos.local`."""
@@ -136,6 +141,8 @@ class RealMesos:
     def begin(self, setup: Setup | None) -> Cluster:
         assert setup is not None
         return LocalCluster(setup)
+
+    def finish(self) -> None: ...
 
 
 class LocalCluster:
@@ -177,13 +184,16 @@ class External:
     OWMESOS_TEST_CONTROL names a program that takes the verbs and options of scripts/real-mesos (see its --help), which
     is one. It is called with `down`, `up --fresh`, `kill NAME` and `start NAME [--fresh]`. Options of `up` describe a
     `Setup`, without them it brings up the usual cluster; the master is found in the same way each time. Tasks run as
-    OWMESOS_TEST_USER, if it is set.
+    OWMESOS_TEST_USER, if it is set, and OWMESOS_TEST_NAME is what reports call the cluster.
     """
 
-    name = "external"
     marks: tuple[str, ...] = ("cluster",)
     one_at_a_time = True
     usual: Setup | None = None
+
+    def __init__(self) -> None:
+        self.name = _external_name()
+        self._reshaped = False
 
     def lacks_control(self) -> str | None:
         if os.environ.get(CONTROL_VARIABLE):
@@ -191,11 +201,22 @@ class External:
         return f"{CONTROL_VARIABLE} names no program that could kill and configure daemons"
 
     def begin(self, setup: Setup | None) -> Cluster:
+        if setup is None:
+            self.finish()
+        else:
+            self._reshaped = True
         return ExternalCluster(os.environ[MASTER_VARIABLE], setup)
+
+    def finish(self) -> None:
+        """The usual cluster is back when the last case has run, or when one asks for it."""
+        if self._reshaped:
+            _control("down")
+            _control("up", "--fresh")
+            self._reshaped = False
 
 
 class ExternalCluster:
-    """A cluster of `External`. One with a setup of its own gives way to the usual one when it is closed."""
+    """A cluster of `External`, which takes the place of whatever was there if it has a setup of its own."""
 
     def __init__(self, master: str, setup: Setup | None) -> None:
         self.master = master
@@ -203,8 +224,6 @@ class ExternalCluster:
         self._stack = ExitStack()
         if setup is not None:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="owmesos-conformance-")))
-            self._stack.callback(_control, "up", "--fresh")
-            self._stack.callback(_control, "down")
             _control("down")
             _control("up", "--fresh", *_options(setup, folder))
 
@@ -231,7 +250,11 @@ def engines() -> dict[str, Engine]:
 
 def default_engines() -> list[str]:
     """Those that are run when none is named: a cluster that the environment names is meant alone."""
-    return [External.name] if os.environ.get(MASTER_VARIABLE) else [RealMesos.name, "simulator"]
+    return [_external_name()] if os.environ.get(MASTER_VARIABLE) else [RealMesos.name, "simulator"]
+
+
+def _external_name() -> str:
+    return os.environ.get(NAME_VARIABLE) or "external"
 
 
 def _control(*arguments: str) -> None:

@@ -20,6 +20,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._lent: list[_Lent] = []
+        self._used: dict[str, Engine] = {}
 
     def take(self, engine: Engine, setup: Setup | None, *, fresh: bool) -> Cluster:
         """A cluster of that setup; a fresh one is to be given to `drop`. Raises BuildError."""
@@ -31,6 +32,7 @@ class Pool:
         for lent in list(self._lent):
             if engine.one_at_a_time or lent.engine is not engine or lent.setup not in (None, STANDARD):
                 self.drop(lent.cluster)
+        self._used[engine.name] = engine
         cluster = engine.begin(setup)
         self._lent.append(_Lent(engine, setup, cluster, fresh))
         return cluster
@@ -42,6 +44,8 @@ class Pool:
     def close(self) -> None:
         while self._lent:
             self.drop(self._lent[-1].cluster)
+        for engine in self._used.values():
+            engine.finish()
 
 
 def _serves(have: Setup | None, wanted: Setup | None) -> bool:

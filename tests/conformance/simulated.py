@@ -27,6 +27,8 @@ class Simulated:
         assert setup is not None
         return SimulatedHere(setup)
 
+    def finish(self) -> None: ...
+
 
 class SimulatedHere:
     """A cluster of `Simulated`."""

@@ -1,8 +1,4 @@
-"""A real ZooKeeper, from Debian's packages, without installing them.
-
-The packages are fetched into the user's cache folder and unpacked there; the machine's java runs the jars. apt's own
-lists are used if it has them, else fresh ones in the same folder, so no rights are needed.
-"""
+"""A real ZooKeeper, from Debian's packages, without installing them: the machine's java runs their jars."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ import socket
 import subprocess
 from pathlib import Path
 
-import platformdirs
-
+from tests.servers.debian import PackageMissing, unpacked
 from tests.waiting import eventually
 
 PACKAGES = ("libzookeeper-java", "libslf4j-java", "libdropwizard-metrics-java", "libsnappy-java")
 JARS = ("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-nop", "metrics-core", "snappy-java")
+_JAVA = "usr/share/java"
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 CONFIGURATION = """\
 tickTime=200
@@ -32,41 +28,21 @@ class ZooKeeperMissing(Exception):
     """Why there can be no ZooKeeper on this machine."""
 
 
-def _run(*command: str, folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-    if done.returncode:
-        raise ZooKeeperMissing(f"{command[0]} failed: {done.stderr.strip()[-300:]}")
-
-
-def unpacked_jars() -> Path:
-    """The folder with the jars; fetches them the first time. Raises ZooKeeperMissing."""
-    for program in ("java", "apt-get", "dpkg"):
-        if shutil.which(program) is None:
-            raise ZooKeeperMissing(f"no {program} on this machine")
-    cache = platformdirs.user_cache_path("owmesos") / "tests" / "zookeeper"
-    jars = cache / "root" / "usr" / "share" / "java"
-    if all((jars / f"{jar}.jar").exists() for jar in JARS):
-        return jars
-    cache.mkdir(parents=True, exist_ok=True)
+def unpacked_packages() -> Path:
+    """The root folder in which the packages are; fetches them the first time. Raises ZooKeeperMissing."""
+    if shutil.which("java") is None:
+        raise ZooKeeperMissing("no java on this machine")
     try:
-        _run("apt-get", "download", "-q", *PACKAGES, folder=cache)
-    except ZooKeeperMissing:
-        own = [f"-oDir::State={cache}/state", f"-oDir::Cache={cache}/cache"]
-        for sub in ("state/lists/partial", "cache/archives/partial"):
-            (cache / sub).mkdir(parents=True, exist_ok=True)
-        _run("apt-get", *own, "-q", "update", folder=cache)
-        _run("apt-get", *own, "download", "-q", *PACKAGES, folder=cache)
-    for package in sorted(cache.glob("*.deb")):
-        _run("dpkg", "-x", package.name, "root", folder=cache)
-        package.unlink()
-    return jars
+        return unpacked("zookeeper", PACKAGES, [f"{_JAVA}/{jar}.jar" for jar in JARS])
+    except PackageMissing as reason:
+        raise ZooKeeperMissing(str(reason)) from None
 
 
 class ZooKeeper:
     """A server on a port of its own that can be stopped and started again, keeping its data."""
 
     def __init__(self, folder: Path) -> None:
-        self.jars = unpacked_jars()
+        self.jars = unpacked_packages() / _JAVA
         self.folder = folder
         self.port = _free_port()
         self.process: subprocess.Popen[bytes] | None = None

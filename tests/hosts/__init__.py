@@ -1,0 +1,1 @@
+"""Clusters of several hosts for tests, as vagrant/hosts.json describes them: Vagrant's machines, or namespaces."""
