@@ -117,6 +117,11 @@ def put(document: str, section: str, name: str) -> str:
     return f"{document.rstrip()}\n\n{section}\n"
 
 
+def write(document: Path, section: str, name: str) -> None:
+    """The section of benchmark `name` into the file."""
+    document.write_text(put(document.read_text(encoding="utf-8"), section, name), encoding="utf-8")
+
+
 def sentence(where: dict[str, str | int | float], when: datetime) -> str:
     """Where and when, for people."""
     return (
@@ -138,7 +143,7 @@ def write_json(results: Iterable[Result], where: dict[str, str | int | float], w
 @click.command()
 @click.argument("selected", metavar="[NAME]...", nargs=-1)
 @click.option("--quick", is_flag=True, help="A few seconds each; says little, and goes into no document.")
-@click.option("--docs", is_flag=True, help="Write the tables into docs/benchmarks.md.")
+@click.option("--docs", is_flag=True, help="Write the tables into docs/benchmarks.md, and reports of their own.")
 def main(selected: tuple[str, ...], quick: bool, docs: bool) -> None:
     """Run all benchmarks, or those named. Exit code 1 if a target is not met."""
     known = names()
@@ -153,8 +158,12 @@ def main(selected: tuple[str, ...], quick: bool, docs: bool) -> None:
         results.append(measure(name, quick))
         show(results[-1], console)
         if docs:
-            text = put(DOCUMENT.read_text(encoding="utf-8"), markdown(results[-1], sentence(where, when)), name)
-            DOCUMENT.write_text(text, encoding="utf-8")
+            taken_on = sentence(where, when)
+            write(DOCUMENT, markdown(results[-1], taken_on), name)
+            publish = getattr(_module(name), "publish", None)
+            if publish is not None:
+                document, section = publish(taken_on)
+                write(document, section, name)
     path = write_json(results, where, when).relative_to(HERE.parent)
     click.echo(f"{sentence(where, when)}\nWritten to {path}.")
     sys.exit(any(row.met is False for result in results for row in result.rows))

@@ -1,0 +1,80 @@
+"""What is kept of a run: numbers, the shape of its latencies, and how it went over time."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.overprovisioning.meter import Outcome, Sample
+
+_EVERY = 10  # of the samples, one is kept for the pictures
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. Latencies in seconds; `held` and `busy` are shares of the machines' memory, weighted by time.
+
+    `quantiles` are the 1st to the 999th thousandth of the latencies.
+    """
+
+    setting: str
+    seed: int
+    neighbour: bool
+    user_memory: int | None
+    activations: int
+    starts: int
+    overprovisioned: int
+    refused: int
+    failed_starts: int
+    long_waits: int
+    failed: int
+    lost: int
+    median: float
+    p99: float
+    held: float
+    busy: float
+    cold: float
+    evictions: int
+    quantiles: list[float]
+    samples: list[Sample]
+
+
+def summarize(outcome: Outcome, *, setting: str, seed: int, neighbour: bool, user_memory: int | None) -> Summary:
+    quantiles = statistics.quantiles(outcome.latencies, n=1000, method="inclusive")
+    return Summary(
+        setting=setting,
+        seed=seed,
+        neighbour=neighbour,
+        user_memory=user_memory,
+        activations=outcome.activations,
+        starts=outcome.starts,
+        overprovisioned=outcome.overprovisioned,
+        refused=outcome.refused,
+        failed_starts=outcome.failed_starts,
+        long_waits=outcome.long_waits,
+        failed=outcome.failed,
+        lost=outcome.lost,
+        median=quantiles[499],
+        p99=quantiles[989],
+        held=outcome.share(lambda sample: sample.held),
+        busy=outcome.share(lambda sample: sample.busy),
+        cold=outcome.cold / max(1, outcome.activations),
+        evictions=outcome.evictions,
+        quantiles=[round(value, 4) for value in quantiles],
+        samples=outcome.samples[::_EVERY],
+    )
+
+
+def of_setting(summaries: Iterable[Summary], setting: str) -> list[Summary]:
+    return [each for each in summaries if each.setting == setting]
+
+
+def save(path: Path, summaries: list[Summary]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(msgspec.json.encode(summaries))
+
+
+def load(path: Path) -> list[Summary]:
+    return msgspec.json.decode(path.read_bytes(), type=list[Summary])
