@@ -18,6 +18,14 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 PROGRAM = ROOT / "scripts" / "namespaces-cluster"
+REQUEST = """
+import http.client, json, sys
+address, method, path, *body = sys.argv[1:]
+connection = http.client.HTTPConnection(address, timeout=20)
+connection.request(method, path, *body, headers={"Content-Type": "application/json"})
+answer = connection.getresponse()
+print(json.dumps([answer.status, dict(answer.headers), answer.read().decode()]))
+"""
 READ_NODES = """
 import json, sys
 from kazoo.client import KazooClient
@@ -39,11 +47,15 @@ def inside(hosts: Namespaces, *command: str) -> str:
 
 def ask(hosts: Namespaces, address: str, call: str) -> dict[str, Any]:
     """The answer of a daemon's operator API."""
-    document = json.dumps({"type": call})
-    header = "Content-Type: application/json"
-    answer = inside(hosts, "curl", "-sS", "-H", header, "-d", document, f"http://{address}/api/v1")
-    found: dict[str, Any] = json.loads(answer)[call.lower()]
+    _, _, body = request(hosts, address, "POST", "/api/v1", json.dumps({"type": call}))
+    found: dict[str, Any] = json.loads(body)[call.lower()]
     return found
+
+
+def request(hosts: Namespaces, address: str, *what: str) -> list[Any]:
+    """Status, headers and body of the answer to a request: method, path, JSON."""
+    answer: list[Any] = json.loads(inside(hosts, sys.executable, "-c", REQUEST, address, *what))
+    return answer
 
 
 def nodes(hosts: Namespaces) -> list[dict[str, Any]]:
@@ -133,9 +145,8 @@ class TestAddresses:
     def test_a_master_redirects_to_the_address_that_it_is_registered_with(
         self, hosts: Namespaces, control: Control
     ) -> None:
-        url = f"http://{hosts.plan.master_address}/master/redirect"
-        said = inside(hosts, "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %header{location}", url)
-        assert said == f"307 //{hosts.plan.master_address}"
+        status, headers, _ = request(hosts, hosts.plan.master_address, "GET", "/master/redirect")
+        assert (status, headers["Location"]) == (307, f"//{hosts.plan.master_address}")
 
 
 class TestControl:

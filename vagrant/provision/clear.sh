@@ -10,4 +10,7 @@ how=${1:-}
     [[ -z $how ]] || "$service" remove "$name"
     [[ $how != --fresh ]] || rm -rf "/var/lib/owmesos/${name#owmesos-}"
 done
-"${daemon[@]}" end-tasks /var/lib/owmesos
+# Python takes its time, so it is asked only where a task is left.
+if grep -qsz '^MESOS_DIRECTORY=/var/lib/owmesos/' /proc/[0-9]*/environ; then
+    "${daemon[@]}" end-tasks /var/lib/owmesos
+fi
