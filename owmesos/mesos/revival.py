@@ -176,7 +176,8 @@ class Revival:
         self._refuse_late(now)
         due = [revived.until for revived in self._sent]
         soon = now + books.settings.revive_gap  # for those whose REVIVE is still to come
-        due += [max(reservation.since + self._longest, soon) for _, reservation in self._managed()]
+        ends = [reservation.since + self._longest for _, reservation in self._managed()]
+        due += [end if end > now else soon for end in ends]
         if due:
             books.timers.set("offer wait", min(due))
 

@@ -231,6 +231,16 @@ class TestStartsOfThePool:
         (slot,) = world.scheduler.books.ledger.accounts
         assert not world.scheduler.books.ledger.free(slot).mem
 
+    def test_nor_when_an_agent_joins_meanwhile(self) -> None:
+        """Its time depends on how many agents there are to be asked."""
+        world = at_rest()
+        world.master.neighbours(world.master.agents["S1"], 1.0)
+        launch_id = self.start(world, 600)
+        world.wait(0.5)
+        world.master.add_agent(agent(2, mem=64))
+        world.wait(1.51)
+        assert states(world, launch_id) == [State.KILLED]
+
 
 class TestSetAside:
     def crowded(self) -> tuple[World, str, list[str]]:
