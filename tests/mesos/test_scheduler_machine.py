@@ -264,4 +264,4 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=examples(700), stateful_step_count=50, derandomize=True, database=None)
-TestScheduler.pytestmark = [pytest.mark.timeout(300)]
+TestScheduler.pytestmark = [pytest.mark.timeout(900)]

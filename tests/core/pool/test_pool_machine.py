@@ -7,6 +7,7 @@ under way.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -236,3 +237,4 @@ TestPool = PoolMachine.TestCase
 TestPool.settings = settings(
     max_examples=examples(500), stateful_step_count=50, derandomize=True, database=None, deadline=None
 )
+TestPool.pytestmark = [pytest.mark.timeout(900)]
