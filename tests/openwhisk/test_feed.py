@@ -222,7 +222,7 @@ class TestOneReader:
         await before.has(1)
         after = invokers.start()
         await invokers.send([activation()])
-        await after.has(1, timeout=10)
+        await after.has(1, timeout=20)
 
     async def test_two_of_one_id_are_found_out(self, invokers: Invokers) -> None:
         before = invokers.start()

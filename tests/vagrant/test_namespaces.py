@@ -31,7 +31,8 @@ import json, sys
 from kazoo.client import KazooClient
 client = KazooClient(sys.argv[1])
 client.start()
-nodes = {name: client.get(f"/mesos/{name}")[0].decode() for name in sorted(client.get_children("/mesos"))}
+names = sorted(client.get_children("/mesos")) if client.exists("/mesos") else []
+nodes = {name: client.get(f"/mesos/{name}")[0].decode() for name in names}
 print(json.dumps(nodes))
 client.stop()
 client.close()
