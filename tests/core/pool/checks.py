@@ -27,6 +27,7 @@ from owmesos.core.pool_events import (
 from owmesos.core.room_maker import NOBODYS
 from owmesos.core.run_buffer import Waiting
 from owmesos.resources import Ask
+from tests.core.pool.order import Order
 
 if TYPE_CHECKING:
     from tests.core.pool.cluster import FakeCluster
@@ -53,6 +54,7 @@ class Checks:
         self._starting: dict[str, tuple[float, str, bool]] = {}  # container → since when, its agent, whether a prewarm
         self._serving: dict[str, set[str]] = {}  # container → its runs
         self._keys: dict[str, object] = {}
+        self._doomed: set[str] = set()
         self._stopping: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._waiting: set[str] = set()
@@ -65,12 +67,14 @@ class Checks:
         self._before: dict[str, Waiting] = {}
         self._owner: str | None = None
         self._stopped_now: dict[str, list[str]] = {}
+        self._order = Order(world)
 
     # -- events
 
     def before(self, event: object) -> None:
         books = self._world.pool.books
         self._stopped_now = {}
+        self._order.before(event)
         self._before = dict(books.buffer.by_id)
         self._owner = books.aside.run_id if books.aside is not None else None
         if isinstance(event, Run):
@@ -78,6 +82,8 @@ class Checks:
             self._waiting.add(event.run_id)
         elif isinstance(event, (RunDone, Reschedule)):
             self._serving.get(event.container_id, set()).discard(event.run_id)
+            if isinstance(event, Reschedule) or not event.reuse:
+                self._doomed.add(event.container_id)
             if isinstance(event, Reschedule):
                 self._waiting.add(event.run_id)
             else:
@@ -113,6 +119,7 @@ class Checks:
             self._stop(effect)
         elif isinstance(effect, Dispatch):
             self._dispatch(effect)
+            self._order.dispatch(effect)
         elif isinstance(effect, RunFailed):
             assert effect.run_id in self._waiting, "a run that does not wait fails"
             assert effect.message
@@ -164,9 +171,9 @@ class Checks:
         covered = [w for w in self._world.pool.books.buffer if w.covered_by == start.container_id]
         owner = self._before.get(self._owner) if self._owner is not None else None
         assert owner is not None
-        assert any(w.run.health or w.run.run_id == self._owner or w.place < owner.place for w in covered), (
-            "a start on the agent that is set aside for another"
-        )
+        theirs = any(w.run.health or w.run.run_id == self._owner or w.place < owner.place for w in covered)
+        # Nobody's: its run found a container on T in the same breath, once the head was placed.
+        assert theirs or not covered, "a start on the agent that is set aside for another"
 
     def _dispatch(self, effect: Dispatch) -> None:
         run_id, container_id = effect.run_id, effect.container_id
@@ -175,6 +182,7 @@ class Checks:
         self._waiting.discard(run_id)
         assert container_id in self._serving, "a run for a container that does not run"
         assert container_id not in self._stopping, "a run for a container that stops"
+        assert container_id not in self._doomed, "a run for a container that must not serve again"
         key = (run.namespace, run.action.name, run.action.version)
         container = self._world.pool.containers.by_id[container_id]
         assert container.shape == run.action.shape
@@ -201,6 +209,7 @@ class Checks:
         world, now = self._world, self._world.now
         settings, containers = world.pool.books.settings, world.pool.containers.by_id
         waiting = world.pool.books.buffer.by_id[run_id]
+        assert world.cluster.settled, "unknown is taken for full"
         slots = {containers[each].slot for each in victims}
         assert len(slots) == 1, "victims on several agents"
         slot = slots.pop()
@@ -221,16 +230,32 @@ class Checks:
             assert all(containers[each].last_used + settings.idle_grace <= now for each in victims), "within grace"
         self._judge_victims(run_id, slot, victims, settings.ask(waiting.shape))
         self._rounds.setdefault(run_id, []).append(now)
+        assert len(self._rounds[run_id]) <= settings.max_rounds, "more rounds than may be"
         assert slot.agent_id not in self._hanging(), "victims where stops take too long"
         self._under_way[run_id] = Round(run_id, slot, set(victims))
         self._evicted[waiting.shape] = now
 
     def _end_rounds(self) -> None:
-        buffer = self._world.pool.books.buffer
-        for run_id in list(self._under_way):
+        self._hand_over()
+        buffer, hanging = self._world.pool.books.buffer, self._hanging()
+        for run_id, round_ in list(self._under_way.items()):
             waiting = buffer.by_id.get(run_id)
             if waiting is None or waiting.covered_by is not None:
                 del self._under_way[run_id]
+            elif round_.slot.agent_id in hanging:  # given up, and not counted
+                del self._under_way[run_id]
+                self._rounds[run_id].pop()
+
+    def _hand_over(self) -> None:
+        """An older run of the same shape came back: it is the head now, and the round for the former one is its."""
+        owner, former = self._owner_now(), self._owner
+        round_ = self._under_way.get(former) if former is not None else None
+        if owner is None or former is None or owner == former or round_ is None or former not in self._waiting:
+            return
+        alike = self._runs[former].action.shape == self._runs[owner].action.shape
+        if alike and round_.slot.agent_id == self._world.aside and self._order.older(owner, former):
+            self._under_way[owner] = self._under_way.pop(former)
+            self._rounds[owner] = self._rounds.pop(former, [])
 
     def _may_follow(self, former: Round) -> None:
         """The round before is over: its agent is lost or does not answer, or its room went elsewhere."""
@@ -278,6 +303,7 @@ class Checks:
             self._begin_round(run_id, victims)
         world.pool.validate()
         world.ledger.validate()
+        self._order.after()
         assert set(books.buffer.by_id) == self._waiting, "runs are lost, or wait twice"
         for waiting in books.buffer:
             explanation = world.pool.explain(waiting.run.run_id)

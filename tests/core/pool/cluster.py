@@ -82,6 +82,7 @@ class FakeCluster:
         self.ended: dict[str, str | None] = {}  # run → why it failed, or None
         self.waiting = False
         self.aside: str | None = None
+        self.greedy = False  # whether neighbours take at once what ends
         self.broken = False
         self._taken = 0
         self._runs = 0
@@ -309,7 +310,9 @@ class FakeCluster:
     def _free(self, container_id: str) -> None:
         self.ledger.release(container_id)
         for each in self.agents.values():
-            if each.tasks.pop(container_id, None) is not None:
+            ask = each.tasks.pop(container_id, None)
+            if ask is not None:
+                each.neighbours = each.neighbours.plus(ask) if self.greedy else each.neighbours
                 self.later(OFFER_TAKES, lambda agent_id=each.agent_id: self._seen(agent_id))  # type: ignore[misc]
 
     def _seen(self, agent_id: str) -> None:

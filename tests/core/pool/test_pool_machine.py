@@ -117,6 +117,18 @@ class PoolMachine(RuleBasedStateMachine):
         if running:
             self.world.done(running[any_ % len(running)], reuse=False)
 
+    @rule(reschedule=st.booleans())
+    def one_of_several_runs_ends_badly(self, reschedule: bool) -> None:
+        """Its container has another, and a third run of the same action comes."""
+        runs = [self.world.run("shared", 128, concurrency=3, lasts=30.0) for _ in range(2)]
+        self.world.wait(2.5)
+        if runs[0] in self.world.pool.books.running:
+            if reschedule:
+                self.world.reschedule(runs[0])
+            else:
+                self.world.done(runs[0], reuse=False)
+            self.world.run("shared", 128, concurrency=3, lasts=1.0)
+
     # -- time
 
     @rule(seconds=TIMES)
@@ -165,6 +177,20 @@ class PoolMachine(RuleBasedStateMachine):
         for each in self.world.agents.values():
             self.world.neighbours(each.agent_id, each.free().plus(each.neighbours).milli_mem // 1000)
 
+    @precondition(lambda self: self.world.fixed is None)
+    @rule(idle=st.integers(0, 5), memory=st.sampled_from([128, 256]), seconds=st.sampled_from([5.0, 40.0]))
+    def neighbours_are_greedy(self, idle: int, memory: int, seconds: float) -> None:
+        """They have all that is free, and take at once what ends, while a run waits for room."""
+        for number in range(idle):
+            self.world.run(f"idle{number}", 128, lasts=0.1)
+        self.world.wait(3.0)
+        self.neighbours_take_all()
+        self.world.greedy = True
+        self.world.observe()
+        self.world.run(f"waits{memory}", memory, kind="java:8", lasts=0.5)
+        self.world.wait(seconds)
+        self.world.greedy = False
+
     @precondition(lambda self: self.world.fixed is None and len(self.world.agents) < 5)
     @rule(size=st.sampled_from([256, 512, 1024]))
     def agent_joins(self, size: int) -> None:
@@ -192,9 +218,11 @@ class PoolMachine(RuleBasedStateMachine):
             self.world.observe()
 
     @precondition(lambda self: self.world.fixed is None)
-    @rule(back=st.booleans())
-    def master_is_lost(self, back: bool) -> None:
+    @rule(back=st.booleans(), offers=st.booleans())
+    def master_is_lost(self, back: bool, offers: bool) -> None:
         self.world.disconnect()
+        if offers:
+            self.world.observe()
         if back:
             self.world.settle()
 

@@ -1,0 +1,373 @@
+"""The random histories fail when any single rule is broken: each mutation here breaks one, and must be caught.
+
+Without this, a check that never bites would look like a rule that is always kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from owmesos.core.cluster_capacity import ClusterCapacity
+from owmesos.core.containers import Container, Containers, ContainerState
+from owmesos.core.eviction import Eviction
+from owmesos.core.pool import Pool
+from owmesos.core.pool_books import PoolBooks
+from owmesos.core.pool_events import Dispatch, FeedMore
+from owmesos.core.prewarm import Prewarming
+from owmesos.core.room_maker import RoomMaker, Round
+from owmesos.core.rounds_behind import RoundsBehind
+from owmesos.core.run_buffer import RunBuffer, Waiting
+from owmesos.core.starts import Starts
+from tests.core.pool.test_pool_machine import PoolMachine
+
+EXAMPLES = 500
+Patch = Callable[[pytest.MonkeyPatch], None]
+MUTATIONS: dict[str, Patch] = {}
+
+
+def mutation(patch: Patch) -> Patch:
+    MUTATIONS[patch.__name__] = patch
+    return patch
+
+
+def wrap(patch: pytest.MonkeyPatch, owner: type, name: str, around: Callable[..., Any]) -> None:
+    """`around(original, self, *args)` takes the method's place."""
+    original = getattr(owner, name)
+    patch.setattr(owner, name, lambda self, *args, **named: around(original, self, *args, **named))
+
+
+def nothing(*args: Any, **named: Any) -> None:
+    """In the place of a rule."""
+
+
+# -- room
+
+
+@mutation
+def a_stop_is_credited_before_its_room_is_seen(patch: pytest.MonkeyPatch) -> None:
+    def stop(original: Any, self: PoolBooks, container: Container, *args: Any) -> None:
+        original(self, container, *args)
+        stopping.append(container)
+
+    def find(original: Any, self: ClusterCapacity, ask: Any, *args: Any, **named: Any) -> Any:
+        credited = [each.slot for each in stopping if each.ask.milli_mem >= ask.milli_mem]
+        return original(self, ask, *args, **named) or (credited[-1] if credited else None)
+
+    stopping: list[Container] = []
+    wrap(patch, PoolBooks, "stop", stop)
+    wrap(patch, ClusterCapacity, "find", find)
+
+
+@mutation
+def a_start_is_not_reserved_when_it_is_decided(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ClusterCapacity, "reserve", nothing)
+
+
+@mutation
+def a_reservation_is_never_released(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ClusterCapacity, "release", nothing)
+
+
+@mutation
+def an_agent_in_back_off_gets_starts(patch: pytest.MonkeyPatch) -> None:
+    def find(original: Any, self: ClusterCapacity, *args: Any, **named: Any) -> Any:
+        closed, self.closed = self.closed, {}
+        try:
+            return original(self, *args, **named)
+        finally:
+            self.closed = closed
+
+    wrap(patch, ClusterCapacity, "find", find)
+
+
+@mutation
+def a_start_goes_to_an_agent_that_is_set_aside_for_another(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(PoolBooks, "aside_of_others", nothing)
+
+
+@mutation
+def max_starts_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Starts, "may_start", lambda self, now, *, share=1.0: True)
+
+
+@mutation
+def the_most_starts_on_one_agent_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Starts, "avoided", lambda self, agent_id: set() if agent_id is None else {agent_id})
+
+
+# -- who is stopped, and when
+
+
+@mutation
+def the_oldest_anywhere_are_stopped(patch: pytest.MonkeyPatch) -> None:
+    def cheapest(original: Any, self: RoomMaker, ask: Any, *args: Any, **named: Any) -> Any:
+        found = original(self, ask, *args, **named)
+        victims = self.oldest_idle(ask.milli_mem // 1000, 0)
+        return Round(found.slot, victims, []) if found is not None and victims else found
+
+    wrap(patch, RoomMaker, "cheapest", cheapest)
+
+
+@mutation
+def more_are_stopped_than_are_needed(patch: pytest.MonkeyPatch) -> None:
+    def round_on(original: Any, self: RoomMaker, slot: Any, *args: Any, **named: Any) -> Any:
+        found = original(self, slot, *args, **named)
+        return found if found is None else found._replace(victims=list(self._containers.idle_on.get(slot, {}).values()))
+
+    wrap(patch, RoomMaker, "round_on", round_on)
+
+
+@mutation
+def what_is_free_is_not_counted(patch: pytest.MonkeyPatch) -> None:
+    """As today: as much is stopped as is needed, whatever is free."""
+
+    def round_on(original: Any, self: RoomMaker, slot: Any, ask: Any, *args: Any, **named: Any) -> Any:
+        available = self._capacity.available(slot)
+        more = msgspec.structs.replace(ask, milli_mem=ask.milli_mem + max(0, available.milli_mem))
+        found = original(self, slot, ask, *args, **named)
+        return found and (original(self, slot, more, *args, **named) or found)
+
+    wrap(patch, RoomMaker, "round_on", round_on)
+
+
+@mutation
+def grace_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    def round_on(original: Any, self: RoomMaker, *args: Any, waived: bool) -> Any:
+        return original(self, *args, waived=True)
+
+    wrap(patch, RoomMaker, "round_on", round_on)
+
+
+@mutation
+def a_container_with_room_for_more_runs_counts_as_idle(patch: pytest.MonkeyPatch) -> None:
+    idle = property(lambda self: self.state in (ContainerState.PREWARMED, ContainerState.WARM))
+    patch.setattr(Container, "idle", idle)
+
+
+@mutation
+def a_round_is_given_no_time(patch: pytest.MonkeyPatch) -> None:
+    def over(original: Any, self: Eviction, aside: Any, now: float) -> bool:
+        return not any(victim in self._books.containers.by_id for victim in aside.victims)
+
+    wrap(patch, Eviction, "_round_over", over)
+
+
+@mutation
+def a_round_begins_before_the_last_is_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Eviction, "_round_over", lambda self, aside, now: True)
+
+
+@mutation
+def rounds_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    def make_room(original: Any, self: Eviction, head: Waiting, now: float) -> None:
+        head.rounds = 0
+        original(self, head, now)
+
+    wrap(patch, Eviction, "_make_room", make_room)
+
+
+@mutation
+def unknown_is_taken_for_full(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ClusterCapacity, "known", property(lambda self: True))
+
+
+@mutation
+def an_agent_stays_set_aside_when_its_head_is_served(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Eviction, "settle", lambda self, now: False)
+
+
+@mutation
+def an_emptied_agents_containers_take_runs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(PoolBooks, "draining_agent", nothing)
+
+
+@mutation
+def containers_that_may_serve_again_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Pool, "_feed_all", nothing)
+
+
+@mutation
+def rounds_behind_the_head_use_its_agent(patch: pytest.MonkeyPatch) -> None:
+    def begin(original: Any, self: RoundsBehind, waiting: Waiting, now: float) -> bool:
+        aside, self._books.aside = self._books.aside, None
+        try:
+            return bool(original(self, waiting, now))
+        finally:
+            self._books.aside = aside
+
+    wrap(patch, RoundsBehind, "_begin", begin)
+
+
+# -- who goes first
+
+
+@mutation
+def a_container_takes_the_youngest_run(patch: pytest.MonkeyPatch) -> None:
+    def youngest(self: RunBuffer, shape: Any) -> Waiting | None:
+        places = self._by_shape.get(shape)
+        return places.peekitem(-1)[1] if places else None
+
+    patch.setattr(RunBuffer, "oldest_of_shape", youngest)
+
+
+@mutation
+def a_run_that_comes_back_goes_to_the_end(patch: pytest.MonkeyPatch) -> None:
+    def seat(original: Any, self: Pool, waiting: Waiting, now: float) -> Any:
+        waiting.place = max([waiting.place, *(each.place for each in self.books.buffer)]) + 1
+        return original(self, waiting, now)
+
+    wrap(patch, Pool, "_seat", seat)
+
+
+@mutation
+def health_tests_are_not_first(patch: pytest.MonkeyPatch) -> None:
+    def arrived(original: Any, self: PoolBooks, run: Any, now: float) -> Waiting:
+        waiting: Waiting = original(self, run, now)
+        waiting.place = self._next_place
+        return waiting
+
+    wrap(patch, PoolBooks, "arrived", arrived)
+
+
+@mutation
+def a_run_that_comes_back_looks_for_no_container(patch: pytest.MonkeyPatch) -> None:
+    def reschedule(original: Any, self: Pool, event: Any, now: float) -> None:
+        ready, self._ready_for = self._ready_for, lambda waiting: (None, None)  # type: ignore[method-assign]
+        try:
+            original(self, event, now)
+        finally:
+            self._ready_for = ready  # type: ignore[method-assign]
+
+    wrap(patch, Pool, "_reschedule", reschedule)
+
+
+@mutation
+def a_start_that_was_refused_still_covers_its_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Starts, "uncover", lambda self, container_id: [])
+
+
+@mutation
+def a_start_whose_run_was_served_covers_no_other(patch: pytest.MonkeyPatch) -> None:
+    def served(original: Any, self: Starts, waiting: Waiting) -> None:
+        original(self, waiting)
+        self._free.clear()
+
+    def started(original: Any, self: Pool, event: Any, now: float) -> None:
+        self._feed_container, kept = nothing, self._feed_container  # type: ignore[method-assign]
+        original(self, event, now)
+        self._feed_container = kept  # type: ignore[method-assign]
+
+    wrap(patch, Starts, "served", served)
+    wrap(patch, Pool, "_started", started)
+
+
+@mutation
+def more_runs_than_a_container_takes(patch: pytest.MonkeyPatch) -> None:
+    spare = property(lambda self: self.state in (ContainerState.WARM, ContainerState.WARMING) and not self.doomed)
+    patch.setattr(Container, "spare", spare)
+
+
+@mutation
+def a_doomed_container_takes_runs(patch: pytest.MonkeyPatch) -> None:
+    def spare(self: Container) -> bool:
+        return self.state in (ContainerState.WARM, ContainerState.WARMING) and self.active < self.concurrency
+
+    patch.setattr(Container, "spare", property(spare))
+
+
+@mutation
+def a_container_of_another_memory_is_used(patch: pytest.MonkeyPatch) -> None:
+    def prewarmed(original: Any, self: Containers, shape: Any, avoid: Any = None) -> Any:
+        other = next((each for each in self if each.state is ContainerState.PREWARMED), None)
+        return original(self, shape, avoid) or other
+
+    wrap(patch, Containers, "prewarmed", prewarmed)
+
+
+@mutation
+def nobody_waits_too_long(patch: pytest.MonkeyPatch) -> None:
+    wrap(patch, Pool, "_fail", nothing)
+
+
+@mutation
+def the_feed_is_told_of_each_dispatch(patch: pytest.MonkeyPatch) -> None:
+    def emit(original: Any, self: PoolBooks, effect: Any) -> None:
+        original(self, effect)
+        if isinstance(effect, Dispatch):
+            original(self, FeedMore())
+
+    wrap(patch, PoolBooks, "emit", emit)
+
+
+@mutation
+def memory_is_freed_when_a_stop_is_asked_for(patch: pytest.MonkeyPatch) -> None:
+    def stop(original: Any, self: PoolBooks, container: Container, *args: Any) -> None:
+        original(self, container, *args)
+        self.containers.memory -= container.shape.memory
+
+    wrap(patch, PoolBooks, "stop", stop)
+
+
+# -- prewarmed containers
+
+
+@mutation
+def prewarms_go_ahead_of_waiting_runs(patch: pytest.MonkeyPatch) -> None:
+    def run_pass(original: Any, self: Pool, now: float) -> None:
+        self._prewarming.run(now)
+        original(self, now)
+
+    wrap(patch, Pool, "_pass", run_pass)
+
+
+@mutation
+def prewarms_take_the_room_of_an_eviction(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Prewarming, "_leaves_room", lambda self, slot, ask, now: True)
+
+
+@mutation
+def prewarms_use_all_starts(patch: pytest.MonkeyPatch) -> None:
+    def may_start(original: Any, self: Starts, now: float, *, share: float = 1.0) -> Any:
+        return original(self, now)
+
+    wrap(patch, Starts, "may_start", may_start)
+
+
+@mutation
+def prewarms_start_before_the_cluster_is_known(patch: pytest.MonkeyPatch) -> None:
+    def run(original: Any, self: Prewarming, now: float) -> None:
+        self._begun = True
+        capacity = self._books.capacity
+        if isinstance(capacity, ClusterCapacity):
+            settled, capacity.settled = capacity.settled, True
+            original(self, now)
+            capacity.settled = settled
+
+    wrap(patch, Prewarming, "run", run)
+
+
+# -- that they are caught
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_the_random_histories_catch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    MUTATIONS[name](monkeypatch)
+    few = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=50,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        report_multiple_bugs=False,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    with pytest.raises((AssertionError, KeyError, ValueError)):
+        run_state_machine_as_test(PoolMachine, settings=few)
