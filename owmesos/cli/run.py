@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from owmesos.mesos.settings import Settings
     from owmesos.service.admin import AdminServer
     from owmesos.service.framework import Framework
+    from owmesos.service.work import Work
 
 LOCAL = "local"
 _log = logging.getLogger("owmesos.run")
@@ -106,6 +107,7 @@ def run(
             _log.info("an embedded cluster is at %s and ends with this process", master)
             if state is None:
                 folder = cluster.state / "framework"  # ends with the cluster, as its tasks do
+        work = _work()
         framework = Framework(
             master=master,
             name=name,
@@ -118,8 +120,9 @@ def run(
             settings=settings,
             new_framework=new_framework,
             driver=_driver(driver, master, access, secret),
+            pool=work.pool if work is not None else None,
         )
-        asyncio.run(_serve(framework, server))
+        asyncio.run(_serve(framework, server, work))
 
 
 def _driver(
@@ -138,7 +141,12 @@ def _driver(
     return pymesos_driver(master, Access(credentials))
 
 
-async def _serve(framework: Framework, server: AdminServer) -> None:
+def _work() -> Work | None:
+    """What the process does besides launches on demand; None for nothing."""
+    return None
+
+
+async def _serve(framework: Framework, server: AdminServer, work: Work | None) -> None:
     """Until a signal arrives, or the master or a teardown ends it. Raises RunFailed."""
     loop = asyncio.get_running_loop()
     signalled = asyncio.Event()
@@ -146,7 +154,9 @@ async def _serve(framework: Framework, server: AdminServer) -> None:
         loop.add_signal_handler(number, signalled.set)
     await framework.start()
     try:
-        await server.start(framework)
+        if work is not None:
+            await work.start(framework)
+        await server.start(framework, work)
         _log.info("the admin API is at %s", server.url)
         finished = asyncio.ensure_future(framework.finished())
         waiting = asyncio.ensure_future(signalled.wait())
@@ -157,6 +167,8 @@ async def _serve(framework: Framework, server: AdminServer) -> None:
             _log.info("stopping: tasks live on, and the next start takes them up again")
     finally:
         await server.stop()
+        if work is not None:
+            await work.close()
         await framework.stop(teardown=False)
     if not finished.cancelled() and finished.done():
         stopped = finished.result()

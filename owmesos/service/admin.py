@@ -19,6 +19,7 @@ from owmesos.core.launch import Launch
 from owmesos.errors import InvalidInput, OwmesosError
 from owmesos.service.admin_guard import Guard, answer
 from owmesos.service.framework import Framework, Milestone
+from owmesos.service.work import Work
 
 MAX_BODY = 1024 * 1024
 MAX_COUNT = 10_000
@@ -64,9 +65,11 @@ class AdminServer:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"
 
-    async def start(self, framework: Framework) -> None:
+    async def start(self, framework: Framework, work: Work | None = None) -> None:
         application = web.Application(middlewares=[Guard(self._host).middleware], client_max_size=MAX_BODY)
         _Routes(framework, self._stopping).add_to(application.router)
+        if work is not None:
+            work.add_to(application.router)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN, handle_signals=False)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
@@ -92,6 +95,7 @@ class _Routes:
         router.add_get("/healthz", self.health)
         router.add_get("/api/v1/nodes", _listing(self._framework.nodes))
         router.add_get("/api/v1/reservations", _listing(self._framework.reservations))
+        router.add_get("/api/v1/containers", _listing(self._framework.containers))
         router.add_get("/api/v1/offers", self.offers)
         router.add_get("/api/v1/launches", self.launches)
         router.add_get("/api/v1/explain/{id}", self.explain)

@@ -26,7 +26,7 @@ from owmesos.core.launches import LaunchRecord
 from owmesos.core.lifecycle import State
 from owmesos.core.node_stats import NodeStatsUpdate
 from owmesos.errors import InvalidInput, OwmesosError
-from owmesos.mesos import listings
+from owmesos.mesos import listings, pool_listings
 from owmesos.mesos.access import Access, Tls
 from owmesos.mesos.address import Credentials, parse_master
 from owmesos.mesos.client import HttpDriver
@@ -305,10 +305,20 @@ class Framework:
         ids = None if names is None else [self.record(name).id for name in names]
         return listings.launches(self._running().scheduler.books, ids)
 
+    def containers(self) -> list[Document]:
+        """The pool's; none where there is no pool."""
+        pooled = self._running().pooled
+        return pool_listings.containers(pooled.pool) if pooled is not None else []
+
     def explain(self, name: str) -> Document:
-        """Why a launch waits. Raises NotKnown."""
+        """Why a launch waits, or an activation. Raises NotKnown."""
+        shell = self._running()
+        if shell.pooled is not None and listings.find(shell.scheduler.books, name) is None:
+            found = pool_listings.explanation(shell.pooled.pool, name)
+            if found is not None:
+                return found
         record = self.record(name)
-        scheduler = self._running().scheduler
+        scheduler = shell.scheduler
         return listings.explanation(scheduler.books, record, scheduler.explain(record.id))
 
     def story(self, name: str) -> Document:

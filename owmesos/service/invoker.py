@@ -10,50 +10,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import NamedTuple, Protocol
 
 import aiohttp
 
 from owmesos.core import pool_events as pool_of
-from owmesos.errors import InvalidInput, OwmesosError
 from owmesos.mesos.container_factory import Effect
-from owmesos.mesos.listings import instant
 from owmesos.openwhisk.activation import (
+    NAMESPACE_BLACKLISTED,
     Activation,
     Reporter,
     Response,
-    developer_error,
+    application_error,
     not_run,
     whisk_error,
 )
+from owmesos.openwhisk.arguments import Decrypt
 from owmesos.openwhisk.container_proxy import AckKind, Order
 from owmesos.openwhisk.containers import ActionContainers
-from owmesos.openwhisk.executable import Executable
+from owmesos.openwhisk.entities import ActionStore, ActionUnavailable, ActivationStore, Blacklist
 from owmesos.openwhisk.ids import ControllerId, InvokerId
 from owmesos.openwhisk.log_reader import TaskLogs
-from owmesos.openwhisk.manifest import Manifest
 from owmesos.openwhisk.messages import Acknowledgement, ActivationMessage, Event
 from owmesos.service.framework import Framework
 
 _log = logging.getLogger("owmesos.invoker")
-
-
-class ActionUnavailable(OwmesosError):
-    """The action cannot be run; `response` is what its activation ends with, `recorded` whether that is kept."""
-
-    def __init__(self, response: Response, *, recorded: bool = True) -> None:
-        super().__init__(str(response.result))
-        self.response = response
-        self.recorded = recorded
-
-
-class Actions(Protocol):
-    """Where actions are read from."""
-
-    async def executable(self, message: ActivationMessage) -> Executable:
-        """Raises ActionUnavailable."""
-        ...
 
 
 class Acks(Protocol):
@@ -66,38 +48,41 @@ class Acks(Protocol):
     def send_event(self, event: Event) -> None: ...
 
 
-class Records(Protocol):
-    """Where activations are kept."""
+class Held(NamedTuple):
+    """An activation that came and has not ended. `done` is called when its answer is given."""
 
-    def put(self, message: ActivationMessage, activation: Activation) -> None: ...
+    order: Order
+    done: Callable[[], None]
 
 
 class Invoker:
-    """One invoker. `framework` has a pool, and is started before `start`. `user_events`: tell those who count."""
+    """One invoker. `framework` has a pool, and is started already. `user_events`: tell those who count activations."""
 
     def __init__(
         self,
         framework: Framework,
-        manifest: Manifest,
         identity: InvokerId,
         *,
-        actions: Actions,
+        actions: ActionStore,
         acks: Acks,
-        records: Records,
+        activations: ActivationStore,
+        blacklist: Blacklist | None = None,
         user_events: bool = False,
         pressed: Callable[[bool], None] = lambda on: None,
+        ciphers: Mapping[str, Decrypt] | None = None,
     ) -> None:
+        """`pressed` is told when nothing is launchable for long, and when that is over."""
         self._framework = framework
-        self._manifest = manifest
         self._actions = actions
         self._acks = acks
-        self._records = records
+        self._activations = activations
+        self._blacklist = blacklist
         self._user_events = user_events
         self._pressed = pressed
         self._now = framework.shell.clock.now
         self._reporter = Reporter(identity, self._now)
-        self._containers = ActionContainers(self, self._now)
-        self._orders: dict[str, tuple[Order, Callable[[], None]]] = {}
+        self._containers = ActionContainers(self, self._now, ciphers=ciphers)
+        self._held: dict[str, Held] = {}
         self._told: deque[pool_of.PoolEvent] = deque()
         self._telling = False
         self._agents = aiohttp.ClientSession()
@@ -115,48 +100,50 @@ class Invoker:
     @property
     def held(self) -> int:
         """Activations that came and have not ended."""
-        return len(self._orders) + len(self._tasks)
+        return len(self._held) + len(self._tasks)
 
     # -- activations
 
-    def activate(self, message: ActivationMessage, done: Callable[[], None] = lambda: None) -> None:
-        """Run it. `done` is called once, when its acknowledgement is on its way."""
-        self._spawn(self._admit(message, done))
+    def activate(
+        self,
+        message: ActivationMessage,
+        done: Callable[[], None] = lambda: None,
+        weigh: Callable[[int], None] = lambda weight: None,
+    ) -> None:
+        """Run it. `done` is called once, from any thread, when nothing more is to be said of it. `weigh` is told how
+        many bytes are held for its action."""
+        self._spawn(self._admit(message, done, weigh))
 
-    async def _admit(self, message: ActivationMessage, done: Callable[[], None]) -> None:
+    async def _admit(self, message: ActivationMessage, done: Callable[[], None], weigh: Callable[[int], None]) -> None:
         run_id = message.activation_id
-        if run_id in self._orders:
+        if run_id in self._held:
             _log.warning("activation %s came twice: it runs once", run_id)
             done()
             return
         try:
-            executable = await self._actions.executable(message)
-            self._check_kind(executable)
+            if self._blacklist is not None and self._blacklist.blocks(message.user.namespace.name):
+                self._refuse(message, application_error(NAMESPACE_BLACKLISTED), done, recorded=False)
+                return
+            executable = await self._actions.action(message.action, message.revision)
         except ActionUnavailable as error:
-            self._refuse(message, error.response, recorded=error.recorded)
-            done()
+            _log.info("activation %s does not run: %s", run_id, error)
+            self._refuse(message, error.response, done)
             return
         except Exception:  # noqa: BLE001  (a fault of ours: it is logged, and the activation ends)
             _log.exception("activation %s could not be prepared", run_id)
-            self._refuse(message, whisk_error("The activation could not be prepared."))
-            done()
+            self._refuse(message, whisk_error("The activation could not be prepared."), done)
             return
-        self._orders[run_id] = (Order(message, executable), done)
+        weigh(executable.weight)
+        self._held[run_id] = Held(Order(message, executable), done)
         namespace = message.user.namespace.name
         self.tell(pool_of.Run(run_id, executable.for_pool(), namespace, message.health))
 
-    def _check_kind(self, executable: Executable) -> None:
-        if executable.image is not None:
-            return
-        try:
-            self._manifest.runtime(executable.kind)
-        except InvalidInput as error:
-            raise ActionUnavailable(developer_error(str(error))) from None
-
-    def _refuse(self, message: ActivationMessage, response: Response, *, recorded: bool = True) -> None:
+    def _refuse(
+        self, message: ActivationMessage, response: Response, done: Callable[[], None], *, recorded: bool = True
+    ) -> None:
         """It ends without having run."""
         activation = not_run(message, response, self._now())
-        self.acknowledge(AckKind.COMBINED if message.blocking else AckKind.COMPLETION, message, activation)
+        self._answer(AckKind.COMBINED if message.blocking else AckKind.COMPLETION, message, activation, done)
         if recorded:
             self.record(message, activation)
 
@@ -175,35 +162,38 @@ class Invoker:
             self._telling = False
 
     def acknowledge(self, kind: AckKind, message: ActivationMessage, activation: Activation) -> None:
-        reporter, answer = self._reporter, self._acks.send
         if kind is AckKind.RESULT:
-            answer(message.root_controller_index, reporter.result(message, activation))
+            self._acks.send(message.root_controller_index, self._reporter.result(message, activation))
             return
-        report = reporter.combined if kind is AckKind.COMBINED else reporter.completion
-        answer(message.root_controller_index, report(message, activation))
+        held = self._held.pop(message.activation_id, None)
+        self._answer(kind, message, activation, held.done if held is not None else None)
+
+    def _answer(
+        self, kind: AckKind, message: ActivationMessage, activation: Activation, done: Callable[[], None] | None
+    ) -> None:
+        """The last that its Controller hears of it."""
+        report = self._reporter.combined if kind is AckKind.COMBINED else self._reporter.completion
+        self._acks.send(message.root_controller_index, report(message, activation), done)
         if self._user_events:
-            self._acks.send_event(reporter.event(message, activation))
-        _, done = self._orders.pop(message.activation_id, (None, None))
-        if done is not None:
-            done()
+            self._acks.send_event(self._reporter.event(message, activation))
 
     def record(self, message: ActivationMessage, activation: Activation) -> None:
         if message.user.stores_activations and not message.health:
-            self._records.put(message, activation)
+            self._activations.store(activation)
 
     # -- what the pool wants
 
     def _of_pool(self, effect: Effect) -> None:
         if isinstance(effect, pool_of.Dispatch):
-            order, _ = self._orders[effect.run_id]
+            order = self._held[effect.run_id].order
             self._containers.run(effect.container_id, order, initialize=effect.initialize)
         elif isinstance(effect, pool_of.ContainerStarted):
             self._containers.started(effect.container_id, effect.address, self._logs_of(effect.container_id))
         elif isinstance(effect, pool_of.ContainerStopped):
             self._containers.stopped(effect.container_id, effect.reason)
         elif isinstance(effect, pool_of.RunFailed):
-            order, _ = self._orders[effect.run_id]
-            self._refuse(order.message, whisk_error(effect.message))
+            held = self._held.pop(effect.run_id)
+            self._refuse(held.order.message, whisk_error(effect.message), held.done)
         elif isinstance(effect, pool_of.Backpressure):
             self._pressed(effect.on)
 
@@ -224,24 +214,3 @@ class Invoker:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def containers(framework: Framework) -> list[dict[str, object]]:
-    """One row a container, the oldest first: the documents of `owmesos containers -o json`."""
-    pooled = framework.shell.pooled
-    if pooled is None:
-        return []
-    return [
-        {
-            "container_id": container.id,
-            "action": container.key.name if container.key is not None else None,
-            "kind": container.shape.kind,
-            "state": container.state.value,
-            "agent_id": container.slot.agent_id,
-            "address": container.address,
-            "memory": container.shape.memory,
-            "active": container.active,
-            "last_used": instant(container.last_used),
-        }
-        for container in pooled.pool.containers
-    ]
