@@ -1,0 +1,290 @@
+"""Invocations from submission to result: warm ones on the simulated cluster, cold ones on real Apache Mesos 1.11.0.
+
+All of owmesos takes part: the pool, the scheduler, the container's protocol, the action store and the records (SQLite),
+acknowledgements handed over within the process. Only the bus is left out: for that see kafka_invoker. The containers
+are owmesos's own for python:3, processes of this machine, and share its cores. The action returns its arguments.
+
+Warm: blocking invocations of one action, so many at once. Beside them the same containers, asked `/run` by a bare HTTP
+client with nothing in between, which is the most that the machine can do. With logs: the action prints one line, which
+is read from its sandbox through the agent's files API before the container is free again.
+
+Cold: each of an action of its own, one at a time, on a framework that is idle and suppressed. "owmesos itself" is what
+remains of the whole without Mesos (from the launch's match to TASK_RUNNING seen), `/init` (which also waits for the
+container's port) and `/run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import aiohttp
+import msgspec
+
+from benchmarks.row import Row
+from owmesos.core.pool_settings import PoolSettings
+from owmesos.local.cluster import MesosCluster
+from owmesos.openwhisk.activation import Activation
+from owmesos.openwhisk.container_client import ContainerClient
+from owmesos.openwhisk.embedded import PYTHON_KIND, embedded_manifest
+from owmesos.openwhisk.embedded_store import EmbeddedStore
+from owmesos.openwhisk.entities import ActionDocument, Exec
+from owmesos.openwhisk.executable import Limits
+from owmesos.openwhisk.ids import ControllerId, invoker_id
+from owmesos.openwhisk.messages import (
+    Acknowledgement,
+    ActivationMessage,
+    Combined,
+    EntityName,
+    Event,
+    Identity,
+    Namespace,
+    Result,
+)
+from owmesos.openwhisk.protocol import Outcome
+from owmesos.service.container_pool import container_pool
+from owmesos.service.framework import Framework
+from owmesos.service.invoker import Invoker
+from owmesos.simulator.cluster import SimulatedCluster
+
+WARM, WITH_LOGS, COLD = 20_000, 5_000, 50
+WARM_A_SECOND, MEDIAN_OF_32_MS, MEDIAN_OF_16_MS = 1000.0, 35.0, 20.0
+COLD_MEDIAN_MS, COLD_OWN_MS = 600.0, 30.0
+RESOURCES = "cpus:32;mem:65536;disk:1024;ports:[{ports}]"
+ECHO = "def main(args):\n    return args\n"
+TALKING = "def main(args):\n    print('a line')\n    return args\n"
+IDLE = 0.5  # seconds between cold invocations
+
+
+class Answers:
+    """The bus: whoever submitted an activation waits here for its result."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Future[Activation]] = {}
+
+    def of(self, activation_id: str) -> asyncio.Future[Activation]:
+        future = self._waiting[activation_id] = asyncio.get_running_loop().create_future()
+        return future
+
+    def send(self, controller: ControllerId, message: Acknowledgement, sent: Callable[[], None] | None = None) -> None:
+        if isinstance(message, (Combined, Result)):
+            assert isinstance(message.response, Activation)
+            self._waiting.pop(message.response.activation_id).set_result(message.response)
+        if sent is not None:
+            sent()
+
+    def send_event(self, event: Event) -> None:
+        raise AssertionError("nobody asked for user events")
+
+
+class Bench:
+    """One invoker on a cluster."""
+
+    def __init__(self, framework: Framework, store: EmbeddedStore) -> None:
+        self._answers = Answers()
+        self._store = store
+        self._numbers = itertools.count(1)
+        self.framework = framework
+        self.invoker = Invoker(
+            framework, invoker_id(0, user_memory=2**20), actions=store, acks=self._answers, activations=store
+        )
+
+    async def deploy(self, name: str, code: str = ECHO, *, logs: int = 0) -> None:
+        limits = Limits(memory=128, logs=logs)
+        exec_ = Exec(kind=PYTHON_KIND, code=code)
+        await self._store.put_action(
+            ActionDocument(namespace="guest", name=name, version="0.0.1", exec=exec_, limits=limits)
+        )
+
+    async def invoke(self, name: str) -> Activation:
+        number = next(self._numbers)
+        message = ActivationMessage(
+            transid=[f"t{number}", int(time.time() * 1000)],
+            action=EntityName("guest", name, "0.0.1"),
+            revision=None,
+            user=Identity("guest", Namespace("guest", "guest"), {}),
+            activation_id=f"{number:032x}",
+            root_controller_index=ControllerId("0"),
+            blocking=True,
+            content=msgspec.Raw(b'{"name":"owmesos"}'),
+        )
+        answer = self._answers.of(message.activation_id)
+        self.invoker.activate(message)
+        activation = await answer
+        assert activation.response.status_code == 0, activation.response
+        return activation
+
+    async def at_once(self, count: int, total: int, one: Callable[[], object]) -> tuple[float, float]:
+        """How many a second, and the median in ms."""
+        left = iter(range(total))
+        times: list[float] = []
+
+        async def several() -> None:
+            for _ in left:
+                begun = time.perf_counter()
+                await one()  # type: ignore[misc]
+                times.append((time.perf_counter() - begun) * 1000)
+
+        begun = time.perf_counter()
+        await asyncio.gather(*(several() for _ in range(count)))
+        return total / (time.perf_counter() - begun), statistics.median(times)
+
+    async def heat(self, name: str, count: int) -> None:
+        """Until there are so many containers."""
+        while sum(row["state"] == "warm" for row in self.framework.containers()) < count:
+            await asyncio.gather(*(self.invoke(name) for _ in range(count)))
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def bench(master: str, folder: Path) -> AsyncIterator[Bench]:
+    manifest = embedded_manifest()
+    settings = PoolSettings(max_starts=50, max_starts_on_agent=50)
+    pool = container_pool(manifest, settings=settings)
+    async with Framework(
+        master=master, name="invoker", state=folder / "state", new_framework=True, pool=pool
+    ) as framework:
+        store = EmbeddedStore(folder, manifest)
+        bench = Bench(framework, store)
+        try:
+            yield bench
+        finally:
+            await bench.invoker.close()
+            await store.close()
+
+
+# -- warm
+
+
+async def _warm(folder: Path, total: int, with_logs: int) -> list[Row]:
+    with SimulatedCluster(agents=3, resources=RESOURCES) as cluster:
+        async with bench(cluster.master, folder) as invoker:
+            await invoker.deploy("echo")
+            await invoker.heat("echo", 32)
+            addresses = [str(row["address"]) for row in invoker.framework.containers()]
+            rows = []
+            for count, median_target in ((32, MEDIAN_OF_32_MS), (16, MEDIAN_OF_16_MS)):
+                rate, median = await invoker.at_once(count, total, lambda: invoker.invoke("echo"))
+                alone, alone_median = await _containers_alone(invoker, addresses[:count], total)
+                met = None if total < WARM else rate >= WARM_A_SECOND
+                target = f"{WARM_A_SECOND:,.0f}/s" if count == 32 else ""
+                rows += [
+                    Row(
+                        name=f"warm, {count} at once",
+                        ours=rate,
+                        unit="/s",
+                        against="the containers alone",
+                        other=alone,
+                        target=target,
+                        met=met if target else None,
+                    ),
+                    Row(
+                        name=f"warm, {count} at once, median",
+                        ours=median,
+                        unit="ms",
+                        against="the containers alone",
+                        other=alone_median,
+                        target=f"{median_target:g} ms",
+                        met=None if total < WARM else median <= median_target,
+                    ),
+                ]
+        async with bench(cluster.master, folder) as invoker:
+            await invoker.deploy("talking", TALKING, logs=10)
+            await invoker.heat("talking", 32)
+            for count in (32, 16):
+                rate, median = await invoker.at_once(count, with_logs, lambda: invoker.invoke("talking"))
+                rows.append(Row(name=f"warm, {count} at once, with logs", ours=rate, unit="/s"))
+                rows.append(Row(name=f"warm, {count} at once, with logs, median", ours=median, unit="ms"))
+    return rows
+
+
+async def _containers_alone(invoker: Bench, addresses: list[str], total: int) -> tuple[float, float]:
+    free = list(addresses)
+    body = b'{"value":{"name":"owmesos"},"namespace":"guest","action_name":"/guest/echo"}'
+    headers = {"Content-Type": "application/json"}
+    async with aiohttp.ClientSession() as session:
+
+        async def one() -> None:
+            address = free.pop()
+            async with session.post(f"http://{address}/run", data=body, headers=headers) as response:
+                assert response.status == 200
+                await response.read()
+            free.append(address)
+
+        return await invoker.at_once(len(addresses), total, one)
+
+
+# -- cold
+
+
+class TimedClient(ContainerClient):
+    """Notes how long its container took to answer."""
+
+    took: ClassVar[dict[str, float]] = {}
+
+    async def post(self, path: str, body: tuple[bytes, ...], timeout: float, *, retry: bool = False) -> Outcome:
+        begun = time.perf_counter()
+        try:
+            return await super().post(path, body, timeout, retry=retry)
+        finally:
+            TimedClient.took[path] = (time.perf_counter() - begun) * 1000
+
+
+async def _cold(folder: Path, count: int) -> list[Row]:
+    from owmesos.openwhisk import containers
+
+    containers.ContainerClient = TimedClient  # type: ignore[misc]
+    wholes, mesos, inits, runs = [], [], [], []
+    with MesosCluster(folder / "mesos", master_port=17060, resources=RESOURCES) as cluster:
+        async with bench(cluster.master, folder) as invoker:
+            for number in range(count + 1):
+                await invoker.deploy(f"cold{number}")
+                await asyncio.sleep(IDLE)
+                begun = time.perf_counter()
+                await invoker.invoke(f"cold{number}")
+                if number == 0:
+                    continue  # the first finds files that nobody has read yet
+                wholes.append((time.perf_counter() - begun) * 1000)
+                newest = invoker.framework.containers()[-1]["container_id"]
+                story = invoker.framework.record(str(newest)).story
+                at = {line.state.value: line.at for line in reversed(story)}
+                mesos.append((at["RUNNING"] - at["SUBMITTED"]) * 1000)
+                inits.append(TimedClient.took["/init"])
+                runs.append(TimedClient.took["/run"])
+    own = [whole - others for whole, others in zip(wholes, map(sum, zip(mesos, inits, runs, strict=True)), strict=True)]
+    whole, own_median = statistics.median(wholes), statistics.median(own)
+    quick = count < COLD
+    return [
+        Row(
+            name=f"cold on real Mesos, python:3, median of {count}",
+            ours=whole,
+            unit="ms",
+            target=f"{COLD_MEDIAN_MS:g} ms",
+            met=None if quick else whole <= COLD_MEDIAN_MS,
+        ),
+        Row(
+            name="of it: owmesos itself",
+            ours=own_median,
+            unit="ms",
+            target=f"{COLD_OWN_MS:g} ms",
+            met=None if quick else own_median <= COLD_OWN_MS,
+        ),
+        Row(name="of it: Mesos, from the match to TASK_RUNNING seen", ours=statistics.median(mesos), unit="ms"),
+        Row(name="of it: /init, until the container listens and has it", ours=statistics.median(inits), unit="ms"),
+        Row(name="of it: /run", ours=statistics.median(runs), unit="ms"),
+    ]
+
+
+def run(quick: bool = False) -> list[Row]:
+    total, with_logs, cold = (1000, 300, 5) if quick else (WARM, WITH_LOGS, COLD)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = asyncio.run(_warm(Path(folder), total, with_logs))
+    with tempfile.TemporaryDirectory() as folder:
+        return rows + asyncio.run(_cold(Path(folder), cold))
