@@ -105,18 +105,25 @@ class PooledScheduler:
 
     # -- from the scheduler
 
-    def _for_pool(self, effect: Effect) -> list[PoolInput]:
+    def _for_pool(self, effect: Effect) -> list[PoolInput | Event]:
         if isinstance(effect, effects.StatsChanged):
             return [effect.update]
         if isinstance(effect, effects.StartRefused):
             return [pool_of.StartRefused(effect.launch_id, effect.reason)]
         if isinstance(effect, effects.Changed):
             record = self.scheduler.books.launches.get(effect.launch_id)
-            if record is not None and record.managed and record.id in self.pool.containers.by_id:
-                return self._of_container(record)
+            if record is not None and record.managed:
+                known = record.id in self.pool.containers.by_id
+                return self._of_container(record) if known else self._of_stranger(record)
         return []
 
-    def _of_container(self, record: LaunchRecord) -> list[PoolInput]:
+    @staticmethod
+    def _of_stranger(record: LaunchRecord) -> list[PoolInput | Event]:
+        """The pool gave it up when its agent could not be reached. Now it is back, and would hold its room for ever."""
+        back = record.state in (State.STAGING, State.RUNNING) and record.kill_requested_at is None
+        return [KillLaunch(record.id)] if back else []
+
+    def _of_container(self, record: LaunchRecord) -> list[PoolInput | Event]:
         if record.state is State.RUNNING and record.id not in self._started:
             assert record.slot is not None
             self._started.add(record.id)

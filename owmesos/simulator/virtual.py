@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from owmesos.mesos.messages import Attribute, Call, Event, Subscribe
+from owmesos.mesos.messages import Attribute, Call, Event, Subscribe, TaskInfo
 from owmesos.simulator import notation
 from owmesos.simulator.agent.plays import Play, Plays, from_command
 from owmesos.simulator.agent.settings import AgentSettings
@@ -90,7 +90,7 @@ class VirtualCluster:
         masters: int = 1,
         settings: MasterSettings | None = None,
         agent_settings: AgentSettings | None = None,
-        play: Callable[[object], Play] | None = None,
+        play: Callable[[TaskInfo], Play] | None = None,
     ) -> None:
         """All agents are registered when this returns. `{n}` in `attributes` is the agent's number."""
         described = agents if not isinstance(agents, int) else describe(agents, resources, attributes)
