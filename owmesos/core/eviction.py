@@ -80,6 +80,10 @@ class Eviction:
         if self._books.capacity.known and not self._books.capacity.credits_stops:
             self._behind.run(head, shapes, now)
 
+    def validate(self) -> None:
+        """One round for each run. Raises InvariantBroken."""
+        self._behind.validate(self._books.owner())
+
     def _make_room(self, head: Waiting, now: float) -> None:
         books, aside = self._books, self._books.aside
         ask = books.settings.ask(head.shape)
@@ -156,7 +160,7 @@ class Eviction:
         aside.victims = {container.id for container in (*found.victims, *found.stopping)}
         for container in found.victims:
             books.evicted[head.shape] = now
-            books.stop(container, f"its room is for run {head.run.run_id}", now)
+            books.evict(container, head.run.run_id, now)
 
     def _round_over(self, aside: Aside, now: float) -> bool:
         """All victims are gone, NodeStats had its time, and the head still has no room."""
@@ -182,6 +186,6 @@ class Eviction:
         free = books.capacity.available(HERE).milli_mem // MILLI
         victims = self._maker.oldest_idle(head.shape.memory, free)
         for container in victims:
-            books.stop(container, f"its room is for run {head.run.run_id}", now)
+            books.evict(container, head.run.run_id, now)
         head.rounds += bool(victims)
         return bool(victims)

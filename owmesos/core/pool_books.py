@@ -22,7 +22,8 @@ _HEALTH_FIRST = -(2**60)
 class PoolBooks:
     """`running` maps a run to its container and to what it was in the buffer, for the case that it comes back.
 
-    `freed` says that containers which took no new runs do again. `evicted` is the last eviction for each shape.
+    `freed` says that containers which took no new runs do again. `evicted` is the last eviction for each shape,
+    `evictions` counts them all.
     """
 
     def __init__(self, capacity: Capacity, settings: PoolSettings) -> None:
@@ -35,6 +36,7 @@ class PoolBooks:
         self.aside: Aside | None = None
         self.freed = False
         self.evicted: dict[Shape, float] = {}
+        self.evictions = 0
         self._effects: list[PoolEffect] = []
         self._told: dict[type[PoolEffect], PoolEffect] = {}
         self._next_place = 0
@@ -75,6 +77,11 @@ class PoolBooks:
         self.emit(StopContainer(container.id, reason))
         if self.capacity.credits_stops:
             self.capacity.release(container.id)
+
+    def evict(self, container: Container, run_id: str, now: float) -> None:
+        """Stop it to make room for that run."""
+        self.evictions += 1
+        self.stop(container, f"its room is for run {run_id}", now)
 
     def gone(self, container: Container) -> None:
         self.containers.drop(container)

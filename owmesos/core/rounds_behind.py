@@ -16,6 +16,7 @@ from owmesos.core.placement import Slot
 from owmesos.core.pool_books import PoolBooks
 from owmesos.core.room_maker import NOBODYS, RoomMaker
 from owmesos.core.run_buffer import Waiting
+from owmesos.errors import InvariantBroken
 from owmesos.resources import Ask
 
 _LOOK_AGAIN = 0.25  # seconds until a shape is looked at again for which no round could begin
@@ -76,6 +77,16 @@ class RoundsBehind:
                 if not most:
                     return
 
+    def validate(self, owner: Waiting | None) -> None:
+        """Raises InvariantBroken. `owner` is the head that an agent is set aside for: it has one round, there."""
+        claims: dict[Slot, Ask] = {}
+        for run_id, each in self._rounds.items():
+            claims[each.slot] = claims.get(each.slot, NOBODYS).plus(each.ask)
+            if each.waiting is owner:
+                raise InvariantBroken(f"run {run_id} has an agent set aside, and a round on {each.slot.agent_id} too")
+        if claims != self._maker.claims:
+            raise InvariantBroken("what is meant for runs behind the head is not what their rounds are about")
+
     def _begin(self, waiting: Waiting, now: float) -> bool:
         books = self._books
         ask, constraints = books.settings.ask(waiting.shape), books.settings.constraints_of(waiting.shape)
@@ -93,7 +104,7 @@ class RoundsBehind:
         self._maker.claims[found.slot] = self._maker.claims.get(found.slot, NOBODYS).plus(ask)
         for container in found.victims:
             books.evicted[waiting.shape] = now
-            books.stop(container, f"its room is for run {waiting.run.run_id}", now)
+            books.evict(container, waiting.run.run_id, now)
         return True
 
     def _end(self, each: RoundBehind) -> None:

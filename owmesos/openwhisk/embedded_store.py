@@ -68,6 +68,7 @@ class EmbeddedStore:
         self._worker = ThreadPoolExecutor(1, "embedded-store")
         self.cache = ActionCache()
         self._writer = ActivationWriter(self, now=now)
+        self._unwritten: dict[str, Activation] = {}
         try:
             self._db = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -123,10 +124,16 @@ class EmbeddedStore:
     # -- records
 
     def store(self, activation: Activation) -> None:
+        dropped = self._writer.dropped
         self._writer.store(activation)
+        if self._writer.dropped == dropped:
+            self._unwritten[activation.activation_id] = activation
 
-    async def activation(self, activation_id: str) -> ActivationDocument | None:
+    async def activation(self, activation_id: str) -> Activation | None:
         """Raises EmbeddedStoreFailed."""
+        unwritten = self._unwritten.get(activation_id)
+        if unwritten is not None:
+            return unwritten
         rows = await self._query("SELECT document FROM activations WHERE activation_id = ?", activation_id)
         return _activation(rows[0][0]) if rows else None
 
@@ -141,12 +148,15 @@ class EmbeddedStore:
     async def write(self, records: Sequence[bytes]) -> list[str | None]:
         """What its own writer calls: see `Records`."""
         try:
-            await self._in_worker(lambda: self._write(records))
+            written = await self._in_worker(lambda: self._write(records))
         except EmbeddedStoreFailed as error:
             raise CouchFailed(str(error)) from None
+        for activation_id in written:
+            self._unwritten.pop(activation_id, None)
         return [None] * len(records)
 
-    def _write(self, records: Sequence[bytes]) -> None:
+    def _write(self, records: Sequence[bytes]) -> list[str]:
+        """The activations' ids."""
         documents = [(each, _activation(each)) for each in records]
         rows = [(activation.activation_id, activation.name, data) for data, activation in documents]
         self._db.execute("BEGIN IMMEDIATE")
@@ -163,6 +173,7 @@ class EmbeddedStore:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+        return [row[0] for row in rows]
 
     async def close(self) -> None:
         """When all records are kept that can be."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast, get_args
 
 import msgspec
@@ -18,6 +18,7 @@ from aiohttp import web
 from owmesos.core.launch import Launch
 from owmesos.errors import InvalidInput, OwmesosError
 from owmesos.service.admin_guard import Guard, answer
+from owmesos.service.admin_requests import body, flag, one, only
 from owmesos.service.framework import Framework, Milestone
 from owmesos.service.work import Work
 
@@ -110,16 +111,13 @@ class _Routes:
         return answer(document, 200 if subscribed else 503)
 
     async def offers(self, request: web.Request) -> web.Response:
-        _only(request, "outstanding")
-        outstanding = _one(request, "outstanding", "0")
-        if outstanding not in ("0", "1"):
-            raise InvalidInput("outstanding must be 0 or 1")
-        return answer(self._framework.offers(outstanding=outstanding == "1"))
+        only(request, "outstanding")
+        return answer(self._framework.offers(outstanding=flag(request, "outstanding")))
 
     async def launches(self, request: web.Request) -> web.Response:
-        _only(request, "id", "wait", "timeout")
+        only(request, "id", "wait", "timeout")
         ids = request.query.getall("id", [])
-        until = _one(request, "wait", "")
+        until = one(request, "wait", "")
         if not until:
             return answer(self._framework.launches(ids or None))
         if until not in get_args(Milestone):
@@ -143,11 +141,11 @@ class _Routes:
                 task.cancel()
 
     async def explain(self, request: web.Request) -> web.Response:
-        _only(request)
+        only(request)
         return answer(self._framework.explain(request.match_info["id"]))
 
     async def story(self, request: web.Request) -> web.Response:
-        _only(request)
+        only(request)
         return answer(self._framework.story(request.match_info["id"]))
 
     async def launch(self, request: web.Request) -> web.Response:
@@ -171,7 +169,7 @@ class _Routes:
 
 def _listing(rows: Callable[[], Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
-        _only(request)
+        only(request)
         return answer(rows())
 
     return handle
@@ -189,22 +187,8 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _only(request: web.Request, *known: str) -> None:
-    """A parameter that is misspelt would silently do nothing."""
-    unknown = sorted(set(request.query) - set(known))
-    if unknown:
-        raise InvalidInput(f"{request.path} has no parameter {unknown[0][:100]!r}")
-
-
-def _one(request: web.Request, name: str, default: str) -> str:
-    values: Sequence[str] = request.query.getall(name, [default])
-    if len(values) > 1:
-        raise InvalidInput(f"{name} is given {len(values)} times")
-    return values[0]
-
-
 def _timeout(request: web.Request) -> float:
-    text = _one(request, "timeout", str(MAX_WAIT))
+    text = one(request, "timeout", str(MAX_WAIT))
     try:
         seconds = float(text)
     except ValueError:
@@ -215,9 +199,5 @@ def _timeout(request: web.Request) -> float:
 
 
 async def _body(request: web.Request, kind: type[T]) -> T:
-    _only(request)
-    data = await request.read()
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"the request's body cannot be used: {error}") from None
+    only(request)
+    return await body(request, kind)

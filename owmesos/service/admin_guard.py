@@ -2,8 +2,8 @@
 
 It starts tasks for whoever reaches it, and listens on loopback; but any web page that the user's browser shows can
 reach loopback too. So: the Host must be a name of ours, else a page on a name that is rebound to 127.0.0.1 would count
-as the same origin; an Origin must be our own; and what changes something must come as `application/json`, which
-a browser sends to others only after a preflight that is never granted (fetch.spec.whatwg.org, CORS protocol).
+as the same origin; an Origin must be our own; and a POST must be `application/json`, which a browser sends to others
+only after a preflight that is never granted, as it does any PUT and DELETE (fetch.spec.whatwg.org, CORS protocol).
 """
 
 from __future__ import annotations

@@ -49,10 +49,10 @@ Milestone = Literal["running", "ended"]
 
 
 class NotKnown(OwmesosError):
-    """No launch or task has this id."""
+    """No launch or task has this id, or whatever else was asked for by a name."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no launch or task {name}")
+    def __init__(self, name: str, what: str = "launch or task") -> None:
+        super().__init__(f"there is no {what} {name}")
 
 
 class LaunchFailed(OwmesosError):

@@ -1,0 +1,54 @@
+"""How the admin API reads a request: what it does not know it refuses, for a misspelt word would do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from owmesos.errors import InvalidInput
+
+T = TypeVar("T")
+
+
+def only(request: web.Request, *known: str) -> None:
+    """Raises InvalidInput where the query has another parameter."""
+    unknown = sorted(set(request.query) - set(known))
+    if unknown:
+        raise InvalidInput(f"{request.path} has no parameter {unknown[0][:100]!r}")
+
+
+def one(request: web.Request, name: str, default: str) -> str:
+    """A parameter's value. Raises InvalidInput where there are several."""
+    values: Sequence[str] = request.query.getall(name, [default])
+    if len(values) > 1:
+        raise InvalidInput(f"{name} is given {len(values)} times")
+    return values[0]
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """Raises InvalidInput."""
+    value = one(request, name, "0")
+    if value not in ("0", "1"):
+        raise InvalidInput(f"{name} must be 0 or 1")
+    return value == "1"
+
+
+def number(request: web.Request, name: str, default: int, low: int, high: int) -> int:
+    """Raises InvalidInput."""
+    text = one(request, name, str(default))
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    if not low <= value <= high:
+        raise InvalidInput(f"{name} must be {low} to {high}, not {text[:100]!r}")
+    return value
+
+
+async def body(request: web.Request, kind: type[T], *, limit: int | None = None) -> T:
+    """As `kind`; `limit` in bytes where it may be larger than others. Raises InvalidInput."""
+    data = await (request if limit is None else request.clone(client_max_size=limit)).read()
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"the request's body cannot be used: {error}") from None
