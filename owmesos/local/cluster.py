@@ -8,6 +8,7 @@ then it stays until `down`, and other processes find it by `MesosCluster.open`.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,11 +130,14 @@ class MesosCluster:
         """SIGKILL to `master` or `agent1`…; tasks of an agent live on, as they do in Mesos. Raises ClusterError."""
         self._named(name).kill()
 
-    def start(self, name: str) -> None:
-        """Starts a daemon that does not run, with its old state, and waits until it answers. Raises ClusterError."""
+    def start(self, name: str, *, fresh: bool = False) -> None:
+        """Starts a daemon that does not run, and waits until it answers; `fresh`: as one that never ran. Raises
+        ClusterError."""
         daemon = self._named(name)
         if daemon.pid is not None:
             raise ClusterError(f"{name} runs already (pid {daemon.pid})")
+        if fresh:
+            shutil.rmtree(self.work_folder(name), ignore_errors=True)
         self._build = self._build or build()
         self._prepare()
         self._launch(daemon)

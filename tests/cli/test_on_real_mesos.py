@@ -90,9 +90,11 @@ async def test_an_embedded_cluster_of_its_own(mesos_build: Build, tmp_path: Path
     assert left_in(tmp_path) == []
 
 
-async def test_the_demo_runs_everything_and_leaves_nothing(mesos_build: Build, tmp_path: Path) -> None:
+async def test_the_demo_of_plain_containers_leaves_nothing(mesos_build: Build, tmp_path: Path) -> None:
     began = time.monotonic()
-    ran = await owmesos_process("demo", "--engine", "mesos", variables={"TMPDIR": str(tmp_path)}, timeout=60)
+    ran = await owmesos_process(
+        "demo", "--launches", "--engine", "mesos", variables={"TMPDIR": str(tmp_path)}, timeout=60
+    )
     assert ran.code == 0, ran.err
     assert time.monotonic() - began < 40
     assert ran.err == ""
@@ -102,11 +104,34 @@ async def test_the_demo_runs_everything_and_leaves_nothing(mesos_build: Build, t
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("engine", ["simulator", "mesos"])
+async def test_the_demo_of_actions_leaves_nothing(mesos_build: Build, tmp_path: Path, engine: str) -> None:
+    ran = await owmesos_process("demo", "--engine", engine, variables={"TMPDIR": str(tmp_path)}, timeout=120)
+    assert ran.code == 0, ran.err
+    assert ran.err == ""
+    assert "agent3 is gone" in ran.out
+    assert "agent3 is back" in ran.out
+    results, starts, _, placed, end = ran.out.splitlines()[-5:]
+    said = re.fullmatch(
+        r"(\d+) of 300 results are right, and (\d+) were running on the agent that was lost; .* s", results
+    )
+    assert said is not None
+    assert int(said[1]) + int(said[2]) == 300
+    assert int(said[2]) < 20
+    assert re.match(r"starts: \d+ warm, \d+ prewarmed, [1-9]\d* cold; [1-9]\d* containers were stopped", starts)
+    assert placed.startswith("over-provisioned: 0;")
+    assert end.endswith("is torn down")
+    assert left_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_demo_is_interrupted(mesos_build: Build, tmp_path: Path, number: signal.Signals) -> None:
-    process = await started("demo", variables={"TMPDIR": str(tmp_path)})
+@pytest.mark.parametrize(("more", "seen"), [((), b"run"), (("--launches",), b"RUNNING")])
+async def test_the_demo_is_interrupted(
+    mesos_build: Build, tmp_path: Path, number: signal.Signals, more: tuple[str, ...], seen: bytes
+) -> None:
+    process = await started("demo", *more, variables={"TMPDIR": str(tmp_path)})
     assert process.stdout is not None
-    while b"RUNNING" not in await asyncio.wait_for(process.stdout.readline(), 30):
+    while seen not in await asyncio.wait_for(process.stdout.readline(), 30):
         pass
     process.send_signal(number)
     _, err = await asyncio.wait_for(process.communicate(), 20)

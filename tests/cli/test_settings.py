@@ -73,7 +73,7 @@ def test_what_stands_at_the_top_for_run_is_no_setting_of_others(config: Path, mo
     say(config, 'master = "nonsense://"\nadmin = "127.0.0.1:1"')
     monkeypatch.setenv("OWMESOS_MASTER", "nonsense://")
     assert "no framework answers" in owmesos("nodes").line
-    assert owmesos("demo", "--engine", "simulator").code == 0
+    assert owmesos("demo", "--launches", "--engine", "simulator").code == 0
     assert "is no master" in owmesos("run").line
 
 
