@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 FILE = "openwhisk.sqlite"
 KEPT = 100_000
+WRITE_WAIT = 10.0
+"""Seconds that who asks for a record waits for its writing."""
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS actions (id TEXT PRIMARY KEY, rev TEXT NOT NULL, document BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS activations (
@@ -68,7 +70,8 @@ class EmbeddedStore:
         self._worker = ThreadPoolExecutor(1, "embedded-store")
         self.cache = ActionCache()
         self._writer = ActivationWriter(self, now=now)
-        self._unwritten: dict[str, Activation] = {}
+        self._unwritten: set[str] = set()
+        self._wrote = asyncio.Condition()
         try:
             self._db = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -127,13 +130,12 @@ class EmbeddedStore:
         dropped = self._writer.dropped
         self._writer.store(activation)
         if self._writer.dropped == dropped:
-            self._unwritten[activation.activation_id] = activation
+            self._unwritten.add(activation.activation_id)
 
-    async def activation(self, activation_id: str) -> Activation | None:
-        """Raises EmbeddedStoreFailed."""
-        unwritten = self._unwritten.get(activation_id)
-        if unwritten is not None:
-            return unwritten
+    async def activation(self, activation_id: str) -> ActivationDocument | None:
+        """Also one that was stored a moment ago. Raises EmbeddedStoreFailed."""
+        if activation_id in self._unwritten:
+            await self._until_written(activation_id)
         rows = await self._query("SELECT document FROM activations WHERE activation_id = ?", activation_id)
         return _activation(rows[0][0]) if rows else None
 
@@ -151,9 +153,18 @@ class EmbeddedStore:
             written = await self._in_worker(lambda: self._write(records))
         except EmbeddedStoreFailed as error:
             raise CouchFailed(str(error)) from None
-        for activation_id in written:
-            self._unwritten.pop(activation_id, None)
+        async with self._wrote:
+            self._unwritten.difference_update(written)
+            self._wrote.notify_all()
         return [None] * len(records)
+
+    async def _until_written(self, activation_id: str) -> None:
+        async with self._wrote:
+            written = self._wrote.wait_for(lambda: activation_id not in self._unwritten)
+            try:
+                await asyncio.wait_for(written, WRITE_WAIT)
+            except asyncio.TimeoutError:
+                raise EmbeddedStoreFailed(f"the record of {activation_id} could not be written yet") from None
 
     def _write(self, records: Sequence[bytes]) -> list[str]:
         """The activations' ids."""
