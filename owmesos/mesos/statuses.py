@@ -174,6 +174,7 @@ class Statuses:
                 self._books.queue.remove(record)
                 self._books.ledger.release(record.id)
                 record.step(Trigger.KILLED, now, "left to the pool")
+                record.given_up = record.attempts > 0  # dropped, it was said, and may come back all the same
                 self.ended(record, START_REFUSED, record.message, now)
 
     def _failed_start(self, record: LaunchRecord, now: float) -> None:

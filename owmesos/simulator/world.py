@@ -35,7 +35,7 @@ from owmesos.simulator.master.effects import (
 from owmesos.simulator.master.master import Master
 from owmesos.simulator.master.registry import Registry
 from owmesos.simulator.master.settings import MasterSettings
-from owmesos.simulator.protocol import AgentAnswers, AgentDescription, AgentLost, AgentSilent, Message
+from owmesos.simulator.protocol import AgentAnswers, AgentDescription, AgentLost, AgentSilent, Message, StatusUpdate
 
 RECOVERY = 0.05
 """Seconds in which a new leader reads the registry."""
@@ -120,6 +120,7 @@ class World:
         self._recovered_at = now
         self._registry = Registry()
         self._sinks: dict[str, Sink] = {}
+        self._links: dict[str, float] = {}  # when the last message of each arrives
         self._reregister_within = reregister_within
         self.places: dict[str, Place] = {}
         for description in agents:
@@ -243,7 +244,7 @@ class World:
                 if sink is not None:
                     sink.event(effect.event)
             elif isinstance(effect, ToAgent):
-                self._post(effect.message, self._deliver, effect.name, effect.message)
+                self._post(f"to {effect.name}", effect.message, self._deliver, effect.name, effect.message)
             elif isinstance(effect, EndStream):
                 sink = self._sinks.pop(effect.stream, None)
                 if sink is not None:
@@ -253,12 +254,17 @@ class World:
 
     # -- the wires
 
-    def _post(self, message: Message, deliver: Callable[..., None], *args: object) -> None:
-        if self.faults is None:
+    def _post(self, link: str, message: Message, deliver: Callable[..., None], *args: object) -> None:
+        """Messages of one `link` keep their order, as those of a connection do; only updates overtake each other."""
+        earliest = self._links.get(link, 0.0)
+        if self.faults is None and earliest <= self.agenda.now:
             deliver(*args)
             return
-        for delay in self.faults.delays(message):
-            self.agenda.after(delay, deliver, *args)
+        for delay in self.faults.delays(message) if self.faults is not None else (0.0,):
+            when = self.agenda.now + delay
+            if not isinstance(message, StatusUpdate):
+                when = self._links[link] = max(when, earliest)
+            self.agenda.at(when, deliver, *args)
 
     def _deliver(self, name: str, message: Message) -> None:
         place = self.places[name]
@@ -267,7 +273,7 @@ class World:
 
     def _to_master(self, name: str, message: Message) -> None:
         if not self.places[name].frozen:
-            self._post(message, self._hear, self.master, message)
+            self._post(f"from {name}", message, self._hear, self.master, message)
 
     def _hear(self, master: Master | None, message: Message) -> None:
         """What is addressed to a master that is gone is lost."""

@@ -19,6 +19,7 @@ from owmesos.mesos.messages import TaskInfo
 from owmesos.mesos.scheduler import Scheduler
 from owmesos.mesos.settings import Settings
 from owmesos.simulator.agent.plays import Play, from_command
+from owmesos.simulator.agent.runs import Run
 from owmesos.simulator.driving import VirtualScheduler
 from owmesos.simulator.master.settings import MasterSettings
 from owmesos.simulator.virtual import VirtualCluster
@@ -115,6 +116,10 @@ class Invoker:
         agent_id = self.driven.scheduler.books.launches[container_id].agent_id
         return next(name for name, place in self.cluster.world.places.items() if place.agent.id == agent_id)
 
+    def tasks(self) -> list[Run]:
+        """What the agents have, whether anyone can reach them or not."""
+        return [run for place in self.cluster.world.places.values() for run in place.agent.runs.values()]
+
     def why(self, run_id: str) -> str:
         explanation = self.pool.explain(run_id)
         assert explanation is not None, f"{run_id} does not wait"
@@ -131,7 +136,7 @@ class Invoker:
         assert not books.ledger.reservations.by_launch, "all is quiet, and there are reservations"
         assert not books.offers.outstanding
         assert not master.books.offers, "offers are out and nobody wants them"
-        assert not [run for place in self.cluster.world.places.values() for run in place.agent.runs.values()]
+        assert self.tasks() == []
 
     # -- what the pool wants
 

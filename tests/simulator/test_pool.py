@@ -12,6 +12,7 @@ from owmesos.core.lifecycle import State
 from owmesos.core.pool_events import Dispatch, SetAside, StartContainer, StopContainer
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.core.reservations import ReservationState
+from owmesos.mesos.messages import ID, TaskStatus, Update
 from owmesos.mesos.settings import Settings
 from owmesos.simulator.driving import VirtualScheduler
 from owmesos.simulator.faults import EVERYTHING, Faults
@@ -203,6 +204,19 @@ class TestRefused:
         invoker.wait(60.0)
         assert invoker.ended == {first: None, second: None}
         assert invoker.times(Dispatch) == sorted(invoker.times(Dispatch))
+
+    def test_a_task_that_was_said_to_be_dropped_and_runs_all_the_same_is_killed(self) -> None:
+        invoker = Invoker(cluster())
+        invoker.wait(10.0)
+        run_id = invoker.run(lasts=5.0)
+        (record,) = invoker.driven.records()
+        assert record.task_id is not None
+        assert record.agent_id is not None
+        dropped = TaskStatus(ID(record.task_id), "TASK_DROPPED", agent_id=ID(record.agent_id))
+        invoker.driven.handle(Update(dropped))
+        invoker.wait(4.0)
+        assert invoker.given[run_id] != record.id
+        assert [run.task_id for run in invoker.tasks()] == [f"{invoker.given[run_id]}.1"]
 
 
 class Chaos:
