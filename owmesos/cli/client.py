@@ -57,7 +57,7 @@ class AdminClient:
         self._endpoint = endpoint
 
     def listing(self, name: str, **parameters: str) -> list[Document]:
-        """`nodes`, `offers`, `reservations` or `launches`."""
+        """`nodes`, `offers`, `reservations`, `launches` or `containers`."""
         rows, _ = self._ask("GET", f"/api/v1/{name}", parameters)
         return rows  # type: ignore[no-any-return]
 
@@ -97,14 +97,20 @@ class AdminClient:
         return document  # type: ignore[no-any-return]
 
     def _ask(
-        self, method: str, path: str, parameters: Mapping[str, Any] | None = None, body: Any = None
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, Any] | None = None,
+        body: Any = None,
+        *,
+        timeout: float = _TIMEOUT,
     ) -> tuple[Any, Message]:
         """The answer's document and headers."""
         target = path + ("?" + urlencode(parameters, doseq=True) if parameters else "")
         headers = {} if body is None else {"Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         url = self._endpoint.url
-        connection = http.client.HTTPConnection(*self._endpoint, timeout=_TIMEOUT)
+        connection = http.client.HTTPConnection(*self._endpoint, timeout=timeout)
         try:
             connection.request(method, target, data, headers)
             response = connection.getresponse()
@@ -112,7 +118,7 @@ class AdminClient:
         except (ConnectionRefusedError, socket.gaierror):
             raise NotRunning(f"no framework answers at {url}: start one with `owmesos run` or give --admin") from None
         except TimeoutError:
-            raise RequestFailed(f"no answer from {url} in {_TIMEOUT:g} s") from None
+            raise RequestFailed(f"no answer from {url} in {timeout:g} s") from None
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
             raise RequestFailed(f"the connection to {url} broke ({why}): is that `owmesos run`?") from None

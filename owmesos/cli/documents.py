@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 Document = Mapping[str, Any]
+_OUTCOMES = ("success", "application error", "developer error", "internal error")
 VECTOR = ("cpus", "mem", "disk", "gpus", "ports")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?P<short>[SO][0-9]+)\Z")
 
@@ -147,6 +148,15 @@ def _what_became(row: Document) -> str:
     return f"{len(launches)} launches" if len(launches) > 1 else str(launches[0] if launches else row["reason"] or "")
 
 
+def _annotation(row: Document, key: str) -> Any:
+    return next((each["value"] for each in row["annotations"] if each["key"] == key), None)
+
+
+def _moment(milliseconds: int) -> str:
+    """`2026-01-02T03:04:05Z`"""
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 NODES = Listing(
     fields=(
         *("agent_id", "hostname", "role", "attributes", "state", "total", "used", "free", "reserved", "buffer"),
@@ -221,6 +231,58 @@ LAUNCHES = Listing(
         Column("WHY", _why, long=True),
     ),
     nothing="no launch is known",
+)
+
+CONTAINERS = Listing(
+    fields=("container_id", "action", "kind", "state", "agent_id", "address", "memory", "active", "last_used"),
+    vectors=(),
+    columns=(
+        _field("container_id", "CONTAINER"),
+        _field("action", "ACTION"),
+        _field("kind", "KIND"),
+        _field("state", "STATE"),
+        Column("AGENT", lambda row: short_id(row["agent_id"])),
+        _field("address", "ADDRESS"),
+        Column("MEM", lambda row: str(row["memory"]), number=True),
+        Column("ACTIVE", lambda row: str(row["active"]), number=True),
+        Column("USED", lambda row: since(row["last_used"]), number=True),
+    ),
+    nothing="no container is known",
+)
+
+ACTIONS = Listing(
+    fields=(
+        *("namespace", "name", "version", "exec", "limits", "parameters", "annotations", "publish"),
+        "updated",
+    ),
+    vectors=(),
+    columns=(
+        Column("ACTION", lambda row: f"/{row['namespace']}/{row['name']}"),
+        Column("KIND", lambda row: str(row["exec"]["kind"])),
+        _field("version", "VERSION"),
+        Column("MEM", lambda row: str(row["limits"]["memory"]), number=True),
+        Column("TIMEOUT", lambda row: f"{row['limits']['timeout']}ms", number=True),
+        Column("CONCURRENCY", lambda row: str(row["limits"]["concurrency"]), number=True),
+    ),
+    nothing="there is no action",
+)
+
+ACTIVATIONS = Listing(
+    fields=(
+        *("activationId", "namespace", "name", "version", "start", "end", "duration", "statusCode"),
+        *("annotations", "publish"),
+    ),
+    vectors=(),
+    columns=(
+        Column("DATETIME", lambda row: _moment(row["start"])),
+        _field("activationId", "ACTIVATION ID"),
+        Column("KIND", lambda row: str(_annotation(row, "kind"))),
+        Column("START", lambda row: "warm" if _annotation(row, "initTime") is None else "cold"),
+        Column("DURATION", lambda row: f"{row['duration'] or 0}ms", number=True),
+        Column("STATUS", lambda row: _OUTCOMES[row["statusCode"]]),
+        Column("ENTITY", lambda row: f"{row['namespace']}/{row['name']}:{row['version']}"),
+    ),
+    nothing="no activation has ended yet",
 )
 
 STORY = Listing(

@@ -1,4 +1,4 @@
-"""The commands that show: nodes, offers, reservations, launches, explain, story."""
+"""The commands that show: nodes, offers, reservations, launches, containers, explain, story."""
 
 from __future__ import annotations
 
@@ -89,18 +89,32 @@ def launches(admin: str, output: str, watch: bool) -> None:
 
 
 @click.command()
+@admin_option
+@output_option
+@watch_option
+def containers(admin: str, output: str, watch: bool) -> None:
+    """Show the container pool: which action each container is for, and whether it is prewarmed, warm or busy."""
+    client = admin_client(admin)
+    _listing(lambda: client.listing("containers"), documents.CONTAINERS, output, watch)
+
+
+@click.command()
 @click.argument("name", metavar="ID")
 @admin_option
 @output_option
 def explain(name: str, admin: str, output: str) -> None:
-    """Say why a launch waits: how many agents lack what, and the nearest miss. ID is a launch's or a task's."""
+    """Say why a launch or an activation waits: how many agents lack what, and the nearest miss.
+
+    ID is a launch's, a task's, a container's or an activation's.
+    """
     document = admin_client(admin).explain(name)
     if output in ("json", "yaml"):
         show_object(document, output)
     elif output == "tsv":
         click.echo("\n".join(f"{key}\t{documents.cell(value)}" for key, value in document.items()))
     else:
-        click.echo(f"{document['launch_id']} is {document['state']}{_place(document['queue_position'])}")
+        subject = document.get("launch_id") or document.get("activation_id")
+        click.echo(f"{subject} is {document['state']}{_place(document.get('queue_position'))}")
         click.echo(document["summary"])
 
 
@@ -109,7 +123,7 @@ def explain(name: str, admin: str, output: str) -> None:
 @admin_option
 @output_option
 def story(name: str, admin: str, output: str) -> None:
-    """Tell all that happened to a launch. ID is a launch's or a task's."""
+    """Tell all that happened to a launch. ID is a launch's, a task's or a container's."""
     document = admin_client(admin).story(name)
     if output in ("json", "yaml"):
         show_object(document, output)

@@ -26,8 +26,12 @@ _COMMANDS = {
     "offers": "owmesos.cli.listings:offers",
     "reservations": "owmesos.cli.listings:reservations",
     "launches": "owmesos.cli.listings:launches",
+    "containers": "owmesos.cli.listings:containers",
     "explain": "owmesos.cli.listings:explain",
     "story": "owmesos.cli.listings:story",
+    "action": "owmesos.cli.action:action",
+    "invoke": "owmesos.cli.invoke:invoke",
+    "activation": "owmesos.cli.activation:activation",
     "local": "owmesos.cli.local:local",
     "demo": "owmesos.cli.demo:demo",
 }

@@ -15,13 +15,14 @@ from urllib.parse import quote
 import click
 
 from owmesos.cli.client import DEFAULT_ADMIN, Endpoint
-from owmesos.cli.connection import MASTER_FORMS, MasterAccess, credentials_allowed, master_access_options
+from owmesos.cli.connection import FILE, MASTER_FORMS, MasterAccess, credentials_allowed, master_access_options
 from owmesos.cli.embedded import embedded_cluster
 from owmesos.errors import InvalidInput, OwmesosError
 
 if TYPE_CHECKING:
     from owmesos.mesos.driver import Driver, Subscription
     from owmesos.mesos.settings import Settings
+    from owmesos.openwhisk.manifest import Manifest
     from owmesos.service.admin import AdminServer
     from owmesos.service.framework import Framework
     from owmesos.service.work import Work
@@ -66,6 +67,8 @@ class RunFailed(OwmesosError):
     show_default=True,
     help="The wire to the master; pymesos is to be installed for it.",
 )
+@click.option("--standalone", is_flag=True, help="Be an invoker with its own actions: see `owmesos action`.")
+@click.option("--runtimes", type=FILE, metavar="F", help="With --standalone: a runtimes manifest of OpenWhisk's.")
 @click.option("--user", metavar="U", help="Whom tasks run as, unless they say so; default: you.")
 @master_access_options
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="Logs are on stderr.")
@@ -83,6 +86,8 @@ def run(
     user: str | None,
     new_framework: bool,
     driver: str,
+    standalone: bool,
+    runtimes: Path | None,
     **numbers: Any,
 ) -> None:
     """Run the framework, until SIGTERM or Ctrl-C: then its tasks live on, and the next start takes them up again.
@@ -107,7 +112,7 @@ def run(
             _log.info("an embedded cluster is at %s and ends with this process", master)
             if state is None:
                 folder = cluster.state / "framework"  # ends with the cluster, as its tasks do
-        work = _work()
+        work = _work(folder, standalone=standalone, runtimes=runtimes)
         framework = Framework(
             master=master,
             name=name,
@@ -141,9 +146,27 @@ def _driver(
     return pymesos_driver(master, Access(credentials))
 
 
-def _work() -> Work | None:
-    """What the process does besides launches on demand; None for nothing."""
+def _work(folder: Path, *, standalone: bool, runtimes: Path | None) -> Work | None:
+    """What the process does besides launches on demand; None for nothing. Raises InvalidInput."""
+    if standalone:
+        from owmesos.service.standalone import Standalone
+
+        return Standalone(folder, _manifest(runtimes) if runtimes is not None else None)
+    if runtimes is not None:
+        raise InvalidInput("--runtimes is for --standalone")
     return None
+
+
+def _manifest(file: Path) -> Manifest:
+    """Raises InvalidInput."""
+    from owmesos.openwhisk.manifest import parse
+
+    try:
+        return parse(file.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"the runtimes manifest {file} cannot be read: {error.strerror}") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"{file}: {error}") from None
 
 
 async def _serve(framework: Framework, server: AdminServer, work: Work | None) -> None:

@@ -30,11 +30,19 @@ Find = Callable[[str], click.Command | None]
 
 
 def equip(name: str, command: click.Command, find: Find) -> click.Command:
-    """Give the options of `command` their variables, and it the option --config. `find` knows the other commands."""
+    """Give the options of `command` their variables, and it the option --config. `find` knows the other commands.
+
+    Of a group each command gets its own: `action create` is `OWMESOS_ACTION_CREATE_…`, and the table [action.create].
+    """
+    if isinstance(command, click.Group):
+        for key, each in command.commands.items():
+            equip(f"{name} {key}", each, find)
+        return command
+    prefix = name.upper().replace(" ", "_")
     for key, option in _options(command).items():
         if option.envvar is None:
             shared = [f"OWMESOS_{key.upper()}"] if _shared(name, key) else []
-            option.envvar = [f"OWMESOS_{name.upper()}_{key.upper()}", *shared]
+            option.envvar = [f"OWMESOS_{prefix}_{key.upper()}", *shared]
 
     def read(ctx: click.Context, option: click.Parameter, value: Path | None) -> None:
         if value is not None:
@@ -73,7 +81,9 @@ def _settings(file: Path, name: str, command: click.Command, find: Find) -> dict
             _check(file, key, value, known[setting])
         if setting in own and _shared(name, setting):
             found[setting] = value
-    found |= tables.get(name, {})
+    for part in name.split():
+        tables = tables.get(part, {})
+    found |= tables
     return {own[setting].name or setting: value for setting, value in found.items()}
 
 
@@ -81,6 +91,18 @@ def _table(file: Path, name: str, table: Mapping[str, Any], find: Find) -> dict[
     command = find(name)
     if command is None:
         raise InvalidInput(f"{file}: there is no command [{name}]")
+    return _table_of(file, name, table, command)
+
+
+def _table_of(file: Path, name: str, table: Mapping[str, Any], command: click.Command) -> dict[str, Any]:
+    if isinstance(command, click.Group):
+        found = {}
+        for key, value in table.items():
+            each = command.commands.get(key)
+            if each is None or not isinstance(value, dict):
+                raise InvalidInput(f"{file}: there is no command [{name}.{key}]")
+            found[key] = _table_of(file, f"{name}.{key}", value, each)
+        return found
     options = _options(command)
     for key, value in table.items():
         if _normal(key) not in options:

@@ -315,8 +315,9 @@ class Framework:
         shell = self._running()
         if shell.pooled is not None and listings.find(shell.scheduler.books, name) is None:
             found = pool_listings.explanation(shell.pooled.pool, name)
-            if found is not None:
-                return found
+            if found is None:
+                raise NotKnown(name, "launch, task, container or unfinished activation")
+            return found
         record = self.record(name)
         scheduler = shell.scheduler
         return listings.explanation(scheduler.books, record, scheduler.explain(record.id))

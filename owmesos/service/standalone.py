@@ -163,7 +163,7 @@ class Standalone:
         store = self._stored()
         async with self._changing:
             if name in self._known and not overwrite:
-                raise ActionExists("resource already exists")
+                raise ActionExists(f"the action {name} exists already: update it")
             before = await store.action_document(f"{NAMESPACE}/{name}") if name in self._known else None
             document = action_document(NAMESPACE, name, wanted, before, self.manifest, self._rules)
             await store.put_action(document)

@@ -104,7 +104,7 @@ def action_document(
     elif before is not None:
         exec_ = before.exec
     else:
-        raise InvalidInput(f"the new action {name} has no code: give its `exec`")
+        raise InvalidInput(f"there is no action {name}, and a new one needs code")
     parameters, annotations = (before.parameters, before.annotations) if before is not None else ([], [])
     if wanted.parameters is not None:
         parameters = msgspec.to_builtins(wanted.parameters)
