@@ -64,6 +64,7 @@ class ActionContainers:
         self._ciphers = ciphers or {}
         self._known: dict[str, _Known] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def started(self, container_id: str, address: str, logs: Logs | None = None) -> None:
         """The container runs at `address` (`host:port`). Without `logs` its actions have none."""
@@ -86,14 +87,14 @@ class ActionContainers:
         if known is not None:
             known.ended.set_result(reason)
             known.proxy.stopped()
-            self._spawn(known.client.close())
+            self._spawn(known.client.close(), self._closing)
 
     async def close(self) -> None:
         """Runs that are on their way are abandoned: nothing is told of them."""
         known, self._known = list(self._known.values()), {}
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._closing, return_exceptions=True)
         for each in known:
             await each.client.close()
 
@@ -160,9 +161,10 @@ class ActionContainers:
                 effects = known.proxy.unexpected(run_id, self._now())
             self._carry_out(known, effects)
 
-        self._spawn(step())
+        self._spawn(step(), self._tasks)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    @staticmethod
+    def _spawn(work: Coroutine[None, None, None], among: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        among.add(task)
+        task.add_done_callback(among.discard)

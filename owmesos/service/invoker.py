@@ -87,10 +87,13 @@ class Invoker:
         self._telling = False
         self._agents = aiohttp.ClientSession()
         self._tasks: set[asyncio.Task[None]] = set()
-        framework.shell.of_pool.append(self._of_pool)
+        self._of_pools = framework.shell.of_pool
+        self._of_pools.append(self._of_pool)
 
     async def close(self) -> None:
         """Runs that are on their way are abandoned."""
+        if self._of_pool in self._of_pools:
+            self._of_pools.remove(self._of_pool)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,247 @@
+"""The invoker on the simulator, with real action containers: how activations end, well or not, and that the accounts
+are right afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from owmesos.core.pool_settings import PoolSettings
+from owmesos.openwhisk.activation import (
+    ACTION_REMOVED,
+    APPLICATION_ERROR,
+    DEVELOPER_ERROR,
+    NAMESPACE_BLACKLISTED,
+    SUCCESS,
+    WHISK_ERROR,
+    Response,
+)
+from owmesos.openwhisk.embedded import embedded_manifest
+from owmesos.openwhisk.entities import ActionDocument, ActionMissing, ActionUnavailable, to_executable
+from owmesos.openwhisk.manifest import Manifest, Runtime
+from owmesos.openwhisk.messages import Combined, Completion, EntityName, Result
+from owmesos.simulator.cluster import SimulatedCluster
+from tests.openwhisk.documents import action_document
+from tests.openwhisk.runs import action, activation
+from tests.service.invoking import Blocked, invoking
+from tests.waiting import eventually_async
+
+WAITS = "import time\ndef main(args):\n    time.sleep(60)\n    return {}"
+
+
+@pytest.fixture
+def simulator() -> Iterator[SimulatedCluster]:
+    with SimulatedCluster(agents=2, resources="cpus:2;mem:1024;disk:1024;ports:[{ports}]") as cluster:
+        yield cluster
+
+
+def answer(response: Response) -> Any:
+    return json.loads(msgspec.json.encode(response.result))
+
+
+def error(response: Response) -> str:
+    return str(answer(response)["error"])
+
+
+# -- activations that run
+
+
+async def test_a_result_is_told_and_kept(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action()) as scene:
+        message = activation({"n": 1})
+        response = await scene.run(message)
+        assert (response.status_code, answer(response)) == (SUCCESS, {"got": {"n": 1}})
+        (told,) = scene.controller.of(message.activation_id)
+        assert isinstance(told, Combined)
+        assert told.is_system_error is False
+        kept = scene.records.kept[message.activation_id]
+        assert kept.response == response
+        assert kept.annotation("initTime") is not None
+        await scene.accounts_are_right()
+
+
+async def test_a_second_run_is_warm(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action()) as scene:
+        await scene.run(activation())
+        message = activation()
+        await scene.run(message)
+        assert scene.records.kept[message.activation_id].annotation("initTime") is None
+        (container,) = scene.framework.containers()
+        assert (container["state"], container["active"]) == ("warm", 0)
+        assert container["action"] == "guest/tools/hello"
+        await scene.accounts_are_right()
+
+
+async def test_with_logs_the_result_comes_before_the_slot(simulator: SimulatedCluster) -> None:
+    code = "def main(args):\n    print('said')\n    return args"
+    async with invoking(simulator.master, action(code=code, logs=1)) as scene:
+        message = activation({"n": 1})
+        await scene.run(message)
+        assert [type(told) for told in scene.controller.of(message.activation_id)] == [Result, Completion]
+        (line,) = scene.records.kept[message.activation_id].logs
+        assert line.endswith("stdout: said")
+        await scene.accounts_are_right()
+
+
+async def test_who_does_not_wait_is_told_of_the_end_alone(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action()) as scene:
+        run_id = scene.activate(activation(blocking=False))
+        await eventually_async(lambda: scene.controller.ended(run_id))
+        (told,) = scene.controller.of(run_id)
+        assert isinstance(told, Completion)
+        assert scene.records.kept[run_id].response.status_code == SUCCESS
+
+
+async def test_an_activation_that_comes_twice_runs_once(
+    simulator: SimulatedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with invoking(simulator.master, action()) as scene:
+        message = activation()
+        scene.activate(message)
+        scene.activate(message)
+        await eventually_async(lambda: scene.done.get(message.activation_id) == 2)
+        await eventually_async(lambda: scene.controller.ended(message.activation_id))
+        assert len(scene.controller.of(message.activation_id)) == 1
+        assert "came twice" in caplog.text
+        await scene.accounts_are_right()
+
+
+async def test_those_who_count_activations_are_told(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action(), user_events=True) as scene:
+        message = activation()
+        await scene.run(message)
+        (event,) = scene.controller.events
+        assert event.event_type == "Activation"
+        assert event.body.activation_id == message.activation_id  # type: ignore[union-attr]
+
+
+# -- activations that do not
+
+
+async def test_a_blacklisted_namespace_gets_an_answer_and_no_record(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action(), blacklist=Blocked(["guest"])) as scene:
+        response = await scene.run(activation())
+        assert (response.status_code, error(response)) == (APPLICATION_ERROR, NAMESPACE_BLACKLISTED)
+        assert scene.records.kept == {}
+        assert scene.framework.containers() == []
+        await scene.accounts_are_right()
+
+
+async def test_a_missing_action_is_the_users_own_doing(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, ActionMissing("guest/tools/hello")) as scene:
+        message = activation()
+        response = await scene.run(message)
+        assert (response.status_code, error(response)) == (APPLICATION_ERROR, ACTION_REMOVED)
+        assert message.activation_id in scene.records.kept
+        await scene.accounts_are_right()
+
+
+async def test_an_unknown_kind_is_a_fault_of_the_system(simulator: SimulatedCluster) -> None:
+    document = msgspec.convert(action_document(), ActionDocument)
+    document = msgspec.structs.replace(document, exec=msgspec.structs.replace(document.exec, kind="cobol:1"))
+    with pytest.raises(ActionUnavailable, match="use one of python:3") as found:
+        to_executable(EntityName("guest", "hello"), document, "code", embedded_manifest())
+    async with invoking(simulator.master, found.value) as scene:
+        response = await scene.run(activation())
+        assert response.status_code == WHISK_ERROR
+        assert scene.controller.heard[0].is_system_error  # type: ignore[union-attr]
+        await scene.accounts_are_right()
+
+
+async def test_a_fault_of_ours_ends_the_activation_too(
+    simulator: SimulatedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with invoking(simulator.master, RuntimeError("a fault")) as scene:
+        response = await scene.run(activation())
+        assert (response.status_code, error(response)) == (WHISK_ERROR, "The activation could not be prepared.")
+        assert "a fault" in caplog.text
+        await scene.accounts_are_right()
+
+
+async def test_an_action_larger_than_any_agent_ends_with_the_explanation(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action(memory=4096), settings=PoolSettings(max_wait=1.0)) as scene:
+        message = activation()
+        response = await scene.run(message)
+        assert response.status_code == WHISK_ERROR
+        assert error(response).startswith("no container within 1 s: ")
+        assert "of 2 agents, 2 lack memory; nearest: agent " in error(response)
+        assert scene.records.kept[message.activation_id].response == response
+        await scene.accounts_are_right()
+
+
+# -- actions that misbehave
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "says"),
+    [
+        ("def main(args):\n    return {'error': 'no'}", APPLICATION_ERROR, "no"),
+        ("def main(args):\n    raise ValueError('no')", APPLICATION_ERROR, ""),
+        ("def main(:", DEVELOPER_ERROR, ""),
+        ("import nothing_like_this", DEVELOPER_ERROR, ""),
+        ("def main(args):\n    return 'text'", DEVELOPER_ERROR, ""),
+        ("def main(args):\n    return {'a': 'x' * 5_000_000}", APPLICATION_ERROR, "exceeded the allowed length"),
+        ("import os\ndef main(args):\n    os._exit(1)", DEVELOPER_ERROR, ""),
+        (
+            "import os, signal\ndef main(args):\n    os.kill(os.getppid(), signal.SIGKILL)",
+            DEVELOPER_ERROR,
+            "unexpectedly",
+        ),
+    ],
+    ids=["error", "raises", "no python", "import", "text", "5 MB", "exits", "kills its container"],
+)
+async def test_what_the_code_does_is_its_own_end_alone(
+    simulator: SimulatedCluster, code: str, status: int, says: str
+) -> None:
+    async with invoking(simulator.master, action(code=code)) as scene:
+        message = activation()
+        response = await scene.run(message)
+        assert (response.status_code, says in json.dumps(answer(response))) == (status, True), response
+        assert message.activation_id in scene.records.kept
+        scene.actions.action_or_error = action("other")
+        assert (await scene.run(activation())).status_code == SUCCESS
+        await scene.accounts_are_right()
+
+
+async def test_an_action_that_hangs_is_cut_off_at_its_time(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action(code=WAITS, timeout=500)) as scene:
+        response = await scene.run(activation())
+        assert response.status_code == DEVELOPER_ERROR
+        assert error(response) == "The action exceeded its time limits of 500 milliseconds."
+        await eventually_async(lambda: scene.framework.containers() == [])
+        await scene.accounts_are_right()
+
+
+async def test_a_container_that_dies_in_the_middle_of_a_run_ends_it(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action(code=WAITS)) as scene:
+        run_id = scene.activate(activation())
+        await eventually_async(lambda: [each["state"] for each in scene.framework.containers()] == ["busy"])
+        await scene.framework.kill(scene.framework.containers()[0]["container_id"])
+        response = await scene.end_of(run_id)
+        assert response.status_code == DEVELOPER_ERROR
+        assert "exited unexpectedly" in error(response)
+        await scene.accounts_are_right()
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("exec sleep 60", "The action exceeded its time limits of 1000 milliseconds during initialization."),
+        ("exec python3 -m http.server $PORT", "The action failed during initialization"),
+        ("exit 3", "The action did not initialize and exited unexpectedly."),
+    ],
+    ids=["never opens its port", "answers garbage", "ends at once"],
+)
+async def test_a_container_that_does_not_keep_to_the_protocol(
+    simulator: SimulatedCluster, command: str, says: str
+) -> None:
+    manifest = Manifest({"python": (Runtime(kind="python:3", command=command),)})
+    async with invoking(simulator.master, action(timeout=1000), manifest=manifest) as scene:
+        response = await scene.run(activation())
+        assert response.status_code == DEVELOPER_ERROR
+        assert says in error(response)
+        await scene.accounts_are_right()
