@@ -33,7 +33,7 @@ _COMMANDS = {
     "invoke": "owmesos.cli.invoke:invoke",
     "activation": "owmesos.cli.activation:activation",
     "local": "owmesos.cli.local:local",
-    "demo": "owmesos.cli.demo:demo",
+    "demo": "owmesos.cli.demo.command:demo",
 }
 
 

@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from owmesos.cli.demo_framework import DemoFailed, subscribed
-from owmesos.cli.demo_view import LiveView, PlainView, Scene, View
+from owmesos.cli.demo.framework import DemoFailed, subscribed
+from owmesos.cli.demo.launch_view import Lines, Scene, picture
+from owmesos.cli.demo.screen import View, view_for
 from owmesos.cli.documents import Document
 from owmesos.core.launch import Launch
 from owmesos.service.framework import Framework
@@ -30,7 +31,7 @@ _SIZES = (
 
 async def show(master: str) -> str:
     """All of it; the closing line. Raises DemoFailed."""
-    view = LiveView() if sys.stdout.isatty() else PlainView()
+    view = view_for(sys.stdout.isatty(), picture, Lines().say)
     async with Framework(master=master, name="owmesos-demo") as framework:
         await subscribed(framework)
         began = time.monotonic()
@@ -56,8 +57,9 @@ def _failed(rows: Sequence[Document]) -> list[Document]:
     return [row for row in rows if row["ended_at"] is not None and row["state"] != "FINISHED"]
 
 
-async def _watch(framework: Framework, ids: Sequence[str], view: View) -> None:
+async def _watch(framework: Framework, ids: Sequence[str], view: View[Scene]) -> None:
     """Until all have ended, or one has failed."""
+    began = time.monotonic()
     finished = asyncio.ensure_future(framework.finished())
     try:
         while True:
@@ -65,7 +67,8 @@ async def _watch(framework: Framework, ids: Sequence[str], view: View) -> None:
             waiting = [row for row in launches if row["queue_position"] is not None]
             waiting.sort(key=lambda row: row["queue_position"])
             why = framework.explain(waiting[0]["launch_id"])["summary"] if waiting else None
-            view.update(Scene(framework.nodes(), framework.reservations(), launches, waiting, why))
+            seconds = time.monotonic() - began
+            view.update(Scene(seconds, framework.nodes(), framework.reservations(), launches, waiting, why))
             if all(row["ended_at"] is not None for row in launches) or _failed(launches):
                 return
             await asyncio.wait([finished], timeout=_FRAME)

@@ -1,19 +1,17 @@
-"""What the demo shows of a pool: a picture on a terminal, and a line each second where there is none."""
+"""What the demo of actions shows of the pool: which containers are where, or a line each second."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from owmesos.cli.documents import Document, number
-from owmesos.cli.output import console_of_stdout
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.table import Table
 
     from owmesos.service.standalone import Counts
@@ -35,40 +33,22 @@ class PoolScene(NamedTuple):
     why: str | None
 
 
-class PoolView(Protocol):
-    """A context manager that shows until its end."""
+def picture(scene: PoolScene, console: Console) -> Group:
+    """For a terminal."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
 
-    def __enter__(self) -> PoolView: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def update(self, scene: PoolScene) -> None: ...
-
-
-class LivePoolView:
-    """Redraws one picture."""
-
-    def __init__(self) -> None:
-        from rich.live import Live
-
-        self._live = Live(console=console_of_stdout(), refresh_per_second=10)
-
-    def __enter__(self) -> LivePoolView:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def update(self, scene: PoolScene) -> None:
-        self._live.update(_picture(scene))
+    return Group(
+        Text(f"{scene.seconds:4.1f} s  {_runs(scene)}; {scene.cluster}", style="bold"),
+        ProgressBar(total=scene.total, completed=scene.ended, width=60),
+        Text(f"\n{_pool(scene)}\n"),
+        _agents(scene),
+        Text(f"\nthe first waits: {scene.why}" if scene.why else ""),
+    )
 
 
-class PlainPoolView:
+class Lines:
     """A line each second, and one for each change of the cluster."""
 
     def __init__(self) -> None:
@@ -76,15 +56,7 @@ class PlainPoolView:
         self._cluster = ""
         self._why: str | None = None
 
-    def __enter__(self) -> PlainPoolView:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def update(self, scene: PoolScene) -> None:
+    def say(self, scene: PoolScene) -> None:
         if scene.cluster != self._cluster:
             self._cluster = scene.cluster
             click.echo(f"{scene.seconds:4.1f} s  {scene.cluster}")
@@ -109,20 +81,6 @@ def _pool(scene: PoolScene) -> str:
     return (
         f"containers: {kinds}; starts: {counts.warm} warm, {counts.prewarmed} prewarmed, {counts.cold} cold;"
         f" {counts.evicted} evicted"
-    )
-
-
-def _picture(scene: PoolScene) -> Group:
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.text import Text
-
-    return Group(
-        Text(f"{scene.seconds:4.1f} s  {_runs(scene)}; {scene.cluster}", style="bold"),
-        ProgressBar(total=scene.total, completed=scene.ended, width=60),
-        Text(f"\n{_pool(scene)}\n"),
-        _agents(scene),
-        Text(f"\nthe first waits: {scene.why}" if scene.why else ""),
     )
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from owmesos.cli.demo_framework import DemoFailed, subscribed
-from owmesos.cli.demo_pool_view import LivePoolView, PlainPoolView, PoolScene, PoolView
+from owmesos.cli.demo.framework import DemoFailed, subscribed
+from owmesos.cli.demo.pool_view import Lines, PoolScene, picture
+from owmesos.cli.demo.screen import View, view_for
 from owmesos.core.lifecycle import State
 from owmesos.core.pool_events import Dispatch
 from owmesos.mesos.address import parse_master
@@ -93,7 +94,7 @@ async def show(cluster: MesosCluster | SimulatedCluster) -> str:
     """All of it; the closing lines. Raises DemoFailed."""
     manifest = embedded_manifest(stem_cells=(StemCell("128 MB", 1),))
     standalone = Standalone(manifest=manifest)
-    view: PoolView = LivePoolView() if sys.stdout.isatty() else PlainPoolView()
+    view = view_for(sys.stdout.isatty(), picture, Lines().say)
     async with Framework(master=cluster.master, name="owmesos-demo", pool=standalone.pool) as framework:
         await subscribed(framework)
         await standalone.start(framework)
@@ -133,7 +134,7 @@ class Burst:
         self._seconds = 0.0
         framework.shell.of_pool.append(self._note)
 
-    async def run(self, view: PoolView) -> None:
+    async def run(self, view: View[PoolScene]) -> None:
         """Returns when everything has ended. Raises DemoFailed."""
         for action in self._actions:
             wanted = WantedAction(WantedCode(action.kind, action.code), WantedLimits(memory=action.memory, logs=0))
@@ -159,7 +160,7 @@ class Burst:
                 task.cancel()
             await asyncio.gather(*invocations, changes, finished, return_exceptions=True)
 
-    async def _prewarmed(self, view: PoolView) -> None:
+    async def _prewarmed(self, view: View[PoolScene]) -> None:
         """Until what the manifest wants prewarmed is there, or for a moment."""
         wanted = sum(setting.initial_count for setting in self._standalone.manifest.prewarm())
         view.update(self._scene())

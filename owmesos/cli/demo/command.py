@@ -39,8 +39,9 @@ def demo(ctx: click.Context, /, engine: str | None, master: str | None, launches
     """
     if engine is not None and master is not None:
         raise InvalidInput("give --engine or --master, not both")
-    from owmesos.cli import demo_actions, demo_launches
-    from owmesos.cli.demo_framework import DemoFailed
+    from owmesos.cli.demo import actions
+    from owmesos.cli.demo import launches as containers
+    from owmesos.cli.demo.framework import DemoFailed
     from owmesos.mesos.address import parse_master
 
     if master is not None:
@@ -48,13 +49,13 @@ def demo(ctx: click.Context, /, engine: str | None, master: str | None, launches
     logging.basicConfig(level=logging.ERROR)
     with ExitStack() as stack:
         if master is not None:
-            scenario = demo_launches.show(master)
+            scenario = containers.show(master)
         else:
             engine = engine or "simulator"
             what = "Apache Mesos 1.11.0 on this machine" if engine == "mesos" else "a simulated Mesos"
             click.echo(f"starting {what}: a master and {_AGENTS} agents")
             cluster = stack.enter_context(embedded_cluster(engine, agents=_AGENTS))
-            scenario = demo_launches.show(cluster.master) if launches else demo_actions.show(cluster)
+            scenario = containers.show(cluster.master) if launches else actions.show(cluster)
         try:
             click.echo(asyncio.run(_interruptible(scenario)))
         except asyncio.CancelledError:
