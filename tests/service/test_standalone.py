@@ -1,0 +1,335 @@
+"""OpenWhisk in one process: actions that are put, changed and invoked, by the class and over the admin API."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from owmesos.errors import InvalidInput
+from owmesos.openwhisk.embedded import embedded_manifest
+from owmesos.openwhisk.embedded_store import EmbeddedStoreFailed
+from owmesos.openwhisk.manifest import StemCell
+from owmesos.service.admin import AdminServer
+from owmesos.service.framework import Framework, NotKnown
+from owmesos.service.standalone import MAX_PARAMETERS, ActionExists, Standalone
+from owmesos.service.standalone_actions import MAX_CODE, Parameter, WantedAction, WantedCode, WantedLimits
+from owmesos.simulator.cluster import SimulatedCluster
+from tests.waiting import eventually_async
+
+ECHO = "def main(args):\n    print('said')\n    return {'got': args}"
+SLOW = "import time\ndef main(args):\n    time.sleep(60)\n    return {}"
+VARIABLE = "import os\ndef main(args):\n    return {'got': [args, os.environ.get('SECRET')]}"
+
+
+def wanted(code: str = ECHO, **limits: int) -> WantedAction:
+    return WantedAction(WantedCode("python:default", code), WantedLimits(**limits))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[SimulatedCluster]:
+    with SimulatedCluster(agents=2, resources="cpus:4;mem:2048;disk:1024;ports:[{ports}]") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def standalone(cluster: SimulatedCluster) -> AsyncIterator[Standalone]:
+    standalone = Standalone()
+    async with Framework(master=cluster.master, name="standalone", pool=standalone.pool) as framework:
+        await standalone.start(framework)
+        yield standalone
+        await standalone.close()
+
+
+class TestActions:
+    async def test_an_action_is_got_as_it_was_put(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", wanted(memory=128))
+        found = await standalone.action("hello")
+        assert (found.namespace, found.name, found.version) == ("guest", "hello", "0.0.1")
+        assert (found.exec.kind, found.exec.code) == ("python:3", ECHO)
+        assert msgspec.structs.astuple(found.limits) == (60_000, 128, 10, 1)
+        assert found.annotation("exec") == "python:3"
+        assert [each.exec.code for each in standalone.actions()] == [None]
+
+    async def test_an_update_keeps_what_it_does_not_name(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", WantedAction(wanted().exec, parameters=[Parameter("a", 1)]))
+        await standalone.put_action("hello", WantedAction(limits=WantedLimits(timeout=1000)))
+        found = await standalone.action("hello")
+        assert (found.version, found.exec.code, found.limits.timeout) == ("0.0.2", ECHO, 1000)
+        assert found.parameters == [{"key": "a", "value": 1}]
+
+    async def test_what_is_there_is_only_changed_on_purpose(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", wanted(), overwrite=False)
+        with pytest.raises(ActionExists, match="hello exists already"):
+            await standalone.put_action("hello", wanted("other"), overwrite=False)
+        assert (await standalone.action("hello")).exec.code == ECHO
+
+    async def test_a_deleted_action_is_not_known(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", wanted())
+        await standalone.delete_action("hello")
+        assert standalone.actions() == []
+        for attempt in (standalone.action("hello"), standalone.delete_action("hello"), standalone.invoke("hello")):
+            with pytest.raises(NotKnown, match="there is no action hello"):
+                await attempt
+
+    @pytest.mark.parametrize("name", ["a", "a b", "_a-b.c@d", "9", "x" * 256])
+    async def test_names_that_openwhisk_takes(self, standalone: Standalone, name: str) -> None:
+        await standalone.put_action(name, wanted())
+        assert (await standalone.invoke(name)).result == {"got": {}}
+
+    @pytest.mark.parametrize("name", ["", " a", "a ", "-a", "a/b", "a\n", "é", "x" * 257])
+    async def test_names_that_it_does_not(self, standalone: Standalone, name: str) -> None:
+        with pytest.raises(InvalidInput, match="is no name of an action"):
+            await standalone.put_action(name, wanted())
+
+    @pytest.mark.parametrize(
+        ("action", "says"),
+        [
+            (wanted(memory=127), "memory must be 128 to .* MB, not 127"),
+            (wanted(timeout=99), "timeout must be 100 to 600000 ms, not 99"),
+            (wanted(timeout=600_001), "timeout must be"),
+            (wanted(logs=11), "logs must be 0 to 10 MB, not 11"),
+            (wanted(concurrency=0), "concurrency must be 1 to 500, not 0"),
+            (WantedAction(WantedCode("cobol:1", "x")), "kind 'cobol:1' is not known here: use one of python:3"),
+            (WantedAction(WantedCode("blackbox", "x")), "kind 'blackbox' is not known here"),
+            (wanted(" \n"), "the code is empty"),
+            (wanted("x" * (MAX_CODE + 1)), "the code has 48.0 MB, and 48 MB are the most"),
+            (WantedAction(WantedCode("python:3", "é", True)), "binary code must be base64"),
+            (WantedAction(), "there is no action hello, and a new one needs code"),
+        ],
+    )
+    async def test_what_cannot_be_deployed(self, standalone: Standalone, action: WantedAction, says: str) -> None:
+        with pytest.raises(InvalidInput, match=says):
+            await standalone.put_action("hello", action)
+        assert standalone.actions() == []
+
+    async def test_actions_and_records_outlive_the_process(self, cluster: SimulatedCluster, tmp_path: Path) -> None:
+        ids: list[str] = []
+        for _ in range(2):
+            standalone = Standalone(tmp_path)
+            async with Framework(master=cluster.master, name="again", pool=standalone.pool) as framework:
+                await standalone.start(framework)
+                if not standalone.actions():
+                    await standalone.put_action("hello", wanted())
+                ids.append((await standalone.invoke("hello")).activation_id)
+                await standalone.ended(ids[-1])
+                await standalone.close()
+        assert len(ids) == 2
+        standalone = Standalone(tmp_path)
+        async with Framework(master=cluster.master, name="again", pool=standalone.pool) as framework:
+            await standalone.start(framework)
+            assert [each.activation_id for each in await standalone.activations()] == ids[::-1]
+            await standalone.close()
+
+    async def test_a_folder_that_cannot_be_used_is_said(self, cluster: SimulatedCluster, tmp_path: Path) -> None:
+        standalone = Standalone(tmp_path / "none")
+        async with Framework(master=cluster.master, name="none", pool=standalone.pool) as framework:
+            with pytest.raises(EmbeddedStoreFailed, match="cannot be used"):
+                await standalone.start(framework)
+            await standalone.close()
+
+
+class TestInvocations:
+    async def test_parameters_are_laid_over_the_actions_own(self, standalone: Standalone) -> None:
+        own = [Parameter("a", 1), Parameter("b", {"c": 2})]
+        await standalone.put_action("hello", WantedAction(wanted().exec, parameters=own))
+        assert (await standalone.invoke("hello", {"a": "x"})).result == {"got": {"a": "x", "b": {"c": 2}}}
+
+    async def test_a_parameter_for_init_becomes_a_variable(self, standalone: Standalone) -> None:
+        own = [Parameter("SECRET", "s", init=True), Parameter("a", 1)]
+        await standalone.put_action("hello", WantedAction(wanted(VARIABLE).exec, parameters=own))
+        assert (await standalone.invoke("hello")).result == {"got": [{"a": 1}, "s"]}
+
+    async def test_a_zip_file_runs(self, standalone: Standalone, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+            file.writestr("__main__.py", "from other import N\ndef entry(args):\n    return {'n': N}")
+            file.writestr("other.py", "N = 7")
+        code = base64.b64encode((tmp_path / "a.zip").read_bytes()).decode()
+        await standalone.put_action("zip", WantedAction(WantedCode("python:3", code, True, "entry")))
+        assert (await standalone.invoke("zip")).result == {"n": 7}
+
+    async def test_who_does_not_wait_gets_the_id_and_finds_the_record_later(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", wanted())
+        invoked = await standalone.invoke("hello", {"n": 1}, blocking=False)
+        assert (invoked.activation, invoked.result) == (None, None)
+        record = await standalone.ended(invoked.activation_id)
+        assert record.response.result == {"got": {"n": 1}}
+        assert [line[31:] for line in record.logs] == ["stdout: said"]
+
+    async def test_a_record_asked_for_at_once_has_its_log(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", wanted())
+        for _ in range(5):
+            invoked = await standalone.invoke("hello")
+            assert [line[31:] for line in (await standalone.activation(invoked.activation_id)).logs] == ["stdout: said"]
+
+    async def test_a_result_that_does_not_come_in_time_comes_later(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", wanted(SLOW, timeout=1000))
+        invoked = await standalone.invoke("hello", wait=0.1)
+        assert invoked.activation is None
+        with pytest.raises(NotKnown, match="no record yet of the running activation"):
+            await standalone.activation(invoked.activation_id)
+        record = await standalone.ended(invoked.activation_id)
+        assert "exceeded its time limits" in str(record.response.result)
+
+    async def test_an_update_runs_from_then_on(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", wanted())
+        await standalone.invoke("hello")
+        await standalone.put_action("hello", wanted("def main(args):\n    return {'new': 1}"))
+        assert (await standalone.invoke("hello")).result == {"new": 1}
+
+    async def test_parameters_that_are_too_large(self, standalone: Standalone) -> None:
+        await standalone.put_action("hello", wanted())
+        with pytest.raises(InvalidInput, match="are the most"):
+            await standalone.invoke("hello", {"a": "x" * MAX_PARAMETERS})
+
+    async def test_the_last_records_come_first(self, standalone: Standalone) -> None:
+        for name in ("one", "two"):
+            await standalone.put_action(name, wanted(logs=0))
+        ids = [(await standalone.invoke(name)).activation_id for name in ("one", "two", "one", "one")]
+        await standalone.activation(ids[-1])
+        assert [each.activation_id for each in await standalone.activations()] == ids[::-1]
+        found = await standalone.activations(name="one", limit=1, skip=1)
+        assert [each.activation_id for each in found] == [ids[2]]
+
+    async def test_who_waits_at_the_end_is_let_go(self, cluster: SimulatedCluster) -> None:
+        standalone = Standalone()
+        async with Framework(master=cluster.master, name="end", pool=standalone.pool) as framework:
+            await standalone.start(framework)
+            await standalone.put_action("hello", wanted(SLOW))
+            waiting = asyncio.ensure_future(standalone.invoke("hello"))
+            await eventually_async(lambda: standalone.counts().running)
+            await standalone.close()
+            assert (await waiting).activation is None
+
+
+class TestCounts:
+    async def test_each_start_is_counted_by_its_kind(self, cluster: SimulatedCluster) -> None:
+        standalone = Standalone(manifest=embedded_manifest(stem_cells=(StemCell("128 MB", 1),)))
+        async with Framework(master=cluster.master, name="counts", pool=standalone.pool) as framework:
+            await standalone.start(framework)
+            await eventually_async(lambda: {each["state"] for each in framework.containers()} == {"prewarmed"})
+            await standalone.put_action("small", wanted(memory=128, logs=0))
+            await standalone.put_action("large", wanted(memory=300, logs=0))
+            for name in ("small", "small", "large", "large", "large"):
+                await standalone.invoke(name)
+            counts = standalone.counts()
+            assert (counts.prewarmed, counts.cold, counts.warm) == (1, 1, 3)
+            assert (counts.evicted, counts.failed, counts.waiting, counts.running) == (0, 0, 0, 0)
+            await standalone.close()
+
+
+# -- over HTTP
+
+
+class Api:
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self._url, self._session = url, session
+
+    async def __call__(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None) -> tuple[int, Any]:
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        sent = None if data is None else io.BytesIO(data)
+        async with self._session.request(method, f"{self._url}/api/v1/{path}", data=sent, headers=headers) as answer:
+            assert answer.content_type == "application/json"
+            return answer.status, await answer.json()
+
+
+@pytest.fixture
+async def api(cluster: SimulatedCluster) -> AsyncIterator[Api]:
+    standalone = Standalone()
+    async with Framework(master=cluster.master, name="api", pool=standalone.pool) as framework:
+        await standalone.start(framework)
+        server = AdminServer("127.0.0.1", 0)
+        await server.start(framework, standalone)
+        async with aiohttp.ClientSession() as session:
+            yield Api(server.url, session)
+        await server.stop()
+        await standalone.close()
+
+
+PUT = {"exec": {"kind": "python:default", "code": ECHO}}
+
+
+class TestApi:
+    async def test_an_action_from_its_making_to_its_end(self, api: Api) -> None:
+        status, made = await api("PUT", "actions/hello", PUT)
+        assert (status, made["version"]) == (200, "0.0.1")
+        assert made["exec"] == {"kind": "python:3", "code": ECHO, "binary": False}
+        assert await api("PUT", "actions/hello", PUT) == (409, {"error": "the action hello exists already: update it"})
+        assert (await api("PUT", "actions/hello?overwrite=1", {"limits": {"memory": 128}}))[1]["version"] == "0.0.2"
+        status, (listed,) = await api("GET", "actions")
+        assert (listed["name"], "code" in listed["exec"]) == ("hello", False)
+        assert (await api("GET", "actions/hello"))[1]["limits"]["memory"] == 128
+        assert (await api("DELETE", "actions/hello"))[0] == 200
+        assert await api("GET", "actions/hello") == (404, {"error": "there is no action hello"})
+        assert await api("GET", "actions") == (200, [])
+
+    async def test_an_invocation_and_all_that_is_to_be_seen_of_it(self, api: Api) -> None:
+        await api("PUT", "actions/hello", PUT)
+        status, ran = await api("POST", "actions/hello/invoke", {"params": {"n": 1}, "blocking": True})
+        assert (status, ran["response"]["result"]) == (200, {"got": {"n": 1}})
+        assert (ran["response"]["status"], ran["response"]["success"]) == ("success", True)
+        one = f"activations/{ran['activationId']}"
+        record = (await api("GET", one))[1]
+        assert record == {**ran, "logs": record["logs"]}
+        assert await api("GET", f"{one}/logs") == (200, {"logs": record["logs"]})
+        result = {"result": {"got": {"n": 1}}, "status": "success", "success": True}
+        assert await api("GET", f"{one}/result") == (200, result)
+        (listed,) = (await api("GET", "activations?name=hello&limit=5&skip=0"))[1]
+        assert (listed["activationId"], listed["statusCode"]) == (ran["activationId"], 0)
+        assert await api("GET", "activations?name=other") == (200, [])
+
+    async def test_an_invocation_that_is_not_waited_for(self, api: Api) -> None:
+        await api("PUT", "actions/slow", {"exec": {"kind": "python:3", "code": SLOW}, "limits": {"timeout": 1000}})
+        for body in ({}, {"blocking": True, "timeout": 0.1}):
+            status, answer = await api("POST", "actions/slow/invoke", body)
+            assert (status, list(answer)) == (202, ["activationId"])
+        assert (await api("GET", f"explain/{answer['activationId']}"))[0] == 200
+
+    async def test_an_action_that_fails_is_answered_like_others(self, api: Api) -> None:
+        await api("PUT", "actions/bad", {"exec": {"kind": "python:3", "code": "def main(:"}})
+        status, ran = await api("POST", "actions/bad/invoke", {"blocking": True})
+        assert (status, ran["response"]["status"], ran["response"]["success"]) == (200, "action developer error", False)
+
+    async def test_code_may_be_large_and_nothing_else(self, api: Api) -> None:
+        code = ECHO + "\n#" + "x" * (MAX_CODE - len(ECHO) - 2)
+        assert (await api("PUT", "actions/large", {"exec": {"kind": "python:3", "code": code}}))[0] == 200
+        assert (await api("POST", "actions/large/invoke", {"blocking": True}))[1]["response"]["result"] == {"got": {}}
+        status, answer = await api("POST", "actions/large/invoke", {"params": {"a": "x" * 1_100_000}})
+        assert (status, answer) == (413, {"error": "the request is too large"})
+
+    @pytest.mark.parametrize(
+        ("method", "path", "body", "status", "says"),
+        [
+            ("POST", "actions/hello/invoke", b'{"params": [1]}', 400, "Expected `object`, got `array` - at `$.params`"),
+            ("POST", "actions/hello/invoke", b'{"params": 1e', 400, "the request's body cannot be used"),
+            ("POST", "actions/hello/invoke", b'{"parms": {}}', 400, "`parms`"),
+            ("POST", "actions/hello/invoke", b'{"timeout": 61}', 400, "timeout must be more than 0 and at most 60"),
+            ("POST", "actions/none/invoke", b"{}", 404, "there is no action none"),
+            ("PUT", "actions/x", b'{"exec": {"kind": "python:3"}}', 400, "`code`"),
+            ("PUT", "actions/x", b'{"limits": {"memori": 1}}', 400, "`memori`"),
+            ("PUT", "actions/x?overwrite=yes", b"{}", 400, "overwrite must be 0 or 1"),
+            ("GET", "actions?x=1", None, 400, "has no parameter 'x'"),
+            ("GET", "activations/abc", None, 404, "there is no activation abc"),
+            ("GET", "activations/abc/logs", None, 404, "there is no activation abc"),
+            ("GET", "activations?limit=0", None, 400, "limit must be 1 to 200, not '0'"),
+            ("GET", "activations?skip=-1", None, 400, "skip must be"),
+            ("DELETE", "activations/abc", None, 405, "DELETE is not for"),
+            ("GET", "explain/abc", None, 404, "there is no launch, task, container or unfinished activation abc"),
+        ],
+    )
+    async def test_what_it_refuses(
+        self, api: Api, method: str, path: str, body: bytes | None, status: int, says: str
+    ) -> None:
+        await api("PUT", "actions/hello", PUT)
+        found, answer = await api(method, path, raw=body)
+        assert (found, says in answer["error"]) == (status, True), answer
