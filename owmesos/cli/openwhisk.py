@@ -49,7 +49,7 @@ class ActionsClient(AdminClient):
         try:
             found, _ = self._ask(method, target, parameters, body, timeout=_PATIENCE)
         except RequestFailed as error:
-            if str(error) == f"there is no {target}":
+            if str(error).startswith("there is no /api/"):
                 raise RequestFailed("the framework has no actions of its own: start it with --standalone") from None
             raise
         return found
