@@ -33,7 +33,7 @@ class Capacity(Protocol):
         """What is free there for a start now."""
         ...
 
-    def allows(self, slot: Slot, constraints: tuple[Constraint, ...]) -> bool:
+    def allows(self, agent_id: str, constraints: tuple[Constraint, ...]) -> bool:
         """Whether starts may go there at all: not draining, not in back-off, constraints met."""
         ...
 
@@ -74,7 +74,7 @@ class FixedCapacity:
         plenty = 2**40
         return Resources(plenty, self._free(), plenty, plenty, Ports(((0, 65535),)))
 
-    def allows(self, slot: Slot, constraints: tuple[Constraint, ...]) -> bool:
+    def allows(self, agent_id: str, constraints: tuple[Constraint, ...]) -> bool:
         return True
 
     def changed(self) -> Iterable[Slot]:

@@ -65,9 +65,9 @@ class ClusterCapacity:
     def available(self, slot: Slot) -> Resources:
         return self.ledger.available(slot) if slot.agent_id in self.ledger.agents else NOTHING
 
-    def allows(self, slot: Slot, constraints: tuple[Constraint, ...]) -> bool:
-        agent = self.ledger.agents.get(slot.agent_id)
-        if agent is None or agent.gone_at is not None or slot.agent_id in self.closed:
+    def allows(self, agent_id: str, constraints: tuple[Constraint, ...]) -> bool:
+        agent = self.ledger.agents.get(agent_id)
+        if agent is None or agent.gone_at is not None or agent_id in self.closed:
             return False
         return not constraints or all(each.matches(agent.hostname, agent.attributes) for each in constraints)
 

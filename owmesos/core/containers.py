@@ -154,7 +154,7 @@ class Containers:
         self.starting: dict[str, Container] = {}
         self.stopping: dict[str, Container] = {}
         self.on_agent: dict[str, dict[str, Container]] = {}
-        self.idle_on: dict[Slot, dict[str, Container]] = {}
+        self.idle_on: dict[Slot, dict[str, Container]] = {}  # on each slot, in the order of their last use
         self.memory = 0  # MB, of all that are not gone
         self.changed: set[Slot] = set()  # where the idle ones, or all, changed
         self._warm: dict[ActionKey, dict[str, Container]] = {}
@@ -253,6 +253,10 @@ class Containers:
             for ids in index.values():
                 if any(self.by_id.get(i) is not container for i, container in ids.items()):
                     raise InvariantBroken(f"the {name} containers hold one that is gone")
+        for idle in self.idle_on.values():
+            used = [container.last_used for container in idle.values()]
+            if used != sorted(used):
+                raise InvariantBroken("idle containers are not in the order of their last use")
         prewarmed = {container_id for same in self._prewarmed.values() for _, container_id in same}
         if prewarmed != {c.id for c in self.by_id.values() if c.state is ContainerState.PREWARMED}:
             raise InvariantBroken("the prewarmed containers are not those that are listed so")

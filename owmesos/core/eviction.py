@@ -88,7 +88,7 @@ class Eviction:
         books, aside = self._books, self._books.aside
         ask = books.settings.ask(head.shape)
         if aside is not None and aside.victims:
-            if books.capacity.allows(aside.slot, books.settings.constraints_of(head.shape)):
+            if books.capacity.allows(aside.slot.agent_id, books.settings.constraints_of(head.shape)):
                 if aside.slot.agent_id in self._maker.hanging(now):
                     head.rounds -= 1
                 elif not self._round_over(aside, now):

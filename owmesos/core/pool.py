@@ -111,6 +111,7 @@ class Pool:
     def validate(self) -> None:
         """Raises InvariantBroken."""
         self.books.validate()
+        self._eviction.validate()
 
     # -- runs
 

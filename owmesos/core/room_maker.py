@@ -25,7 +25,7 @@ from owmesos.core.pool_settings import PoolSettings
 from owmesos.resources import NO_PORTS, Ask, Ports, Resources
 
 NOBODYS = Ask()
-_CANDIDATES = 12  # agents that are looked at closely
+_CANDIDATES = 8  # agents that are looked at closely
 
 
 class Aside(msgspec.Struct):
@@ -104,8 +104,9 @@ class RoomMaker:
             found = self.round_on(slot, ask, now, waived=waived)
             if found is None or (best is not None and len(found.victims) > len(best.victims)):
                 continue
-            if rank is None or found.rank() < rank:
-                best, rank = found, found.rank()
+            its = found.rank()
+            if rank is None or its < rank:
+                best, rank = found, its
                 if len(best.victims) <= 1:
                     break  # one has to be stopped, wherever
         return best
@@ -122,7 +123,7 @@ class RoomMaker:
 
         `waived`: idle containers count however recently they were used.
         """
-        lacking = ask.minus(_amount(self._capacity.available(slot)))
+        lacking = _lacking(ask, self._capacity.available(slot))
         if _nothing(lacking, ask):
             return None
         if slot in self.claims:
@@ -130,12 +131,9 @@ class RoomMaker:
         stopping = self._stopping_on(slot) if self._containers.stopping else []
         for container in stopping:
             lacking = lacking.minus(container.ask)
-        grace = 0.0 if waived else self._settings.idle_grace
-        idle = [c for c in self._containers.idle_on.get(slot, {}).values() if c.last_used + grace <= now]
-        if len(idle) > 1:
-            idle.sort(key=_oldest_first)
+        used_by = now if waived else now - self._settings.idle_grace
         chosen: list[Container] = []
-        for container in idle:
+        for container in self._oldest_first(slot, used_by):
             if _nothing(lacking, ask):
                 break
             chosen.append(container)
@@ -146,7 +144,7 @@ class RoomMaker:
 
     def could_hold(self, slot: Slot, ask: Ask, constraints: tuple[Constraint, ...], now: float) -> bool:
         """Whether the ask would fit there if all our containers were gone, and may go there."""
-        if slot.agent_id in self.hanging(now) or not self._capacity.allows(slot, constraints):
+        if slot.agent_id in self.hanging(now) or not self._capacity.allows(slot.agent_id, constraints):
             return False
         return ask.fits(self._rooms(slot)[2])
 
@@ -174,6 +172,12 @@ class RoomMaker:
             chosen.append(container)
             freed += container.shape.memory
         return chosen if free + freed >= need else []
+
+    def _oldest_first(self, slot: Slot, used_by: float) -> list[Container]:
+        """The idle ones there that were last used at `used_by` or before: prewarmed before warm, the oldest first."""
+        idle = [each for each in self._containers.idle_on.get(slot, {}).values() if each.last_used <= used_by]
+        prewarmed = [each for each in idle if each.key is None]
+        return prewarmed + [each for each in idle if each.key is not None] if prewarmed else idle
 
     def _stopping_on(self, slot: Slot) -> list[Container]:
         here = self._containers.on_agent.get(slot.agent_id, {}).values()
@@ -213,12 +217,7 @@ class _Unfit:
 
     def __contains__(self, agent_id: object) -> bool:
         assert isinstance(agent_id, str)
-        return agent_id in self._avoid or not self._capacity.allows(Slot(agent_id, ""), self._constraints)
-
-
-def _oldest_first(container: Container) -> tuple[bool, float, str]:
-    """Prewarmed before warm."""
-    return container.state is not ContainerState.PREWARMED, container.last_used, container.id
+        return agent_id in self._avoid or not self._capacity.allows(agent_id, self._constraints)
 
 
 def _without_needless(chosen: list[Container], lacking: Ask, ask: Ask) -> list[Container]:
@@ -237,6 +236,17 @@ def _without_needless(chosen: list[Container], lacking: Ask, ask: Ask) -> list[C
 def _amount(room: Resources) -> Ask:
     """Ports by their number: which ones they are plays no part in whether there will be room."""
     return Ask(room.milli_cpus, room.milli_mem, room.milli_disk, room.milli_gpus, len(room.ports))
+
+
+def _lacking(ask: Ask, room: Resources) -> Ask:
+    """What `room` lacks for it; below zero what it has more."""
+    return Ask(
+        ask.milli_cpus - room.milli_cpus,
+        ask.milli_mem - room.milli_mem,
+        ask.milli_disk - room.milli_disk,
+        ask.milli_gpus - room.milli_gpus,
+        ask.ports - len(room.ports),
+    )
 
 
 def _as_room(amount: Ask) -> Resources:

@@ -118,7 +118,7 @@ class RoundsBehind:
         books, waiting = self._books, each.waiting
         if waiting.run.run_id not in books.buffer.by_id or waiting.covered_by is not None:
             return True
-        if not books.capacity.allows(each.slot, books.settings.constraints_of(waiting.shape)):
+        if not books.capacity.allows(each.slot.agent_id, books.settings.constraints_of(waiting.shape)):
             return True
         if each.slot.agent_id in self._maker.hanging(now):
             waiting.rounds -= 1

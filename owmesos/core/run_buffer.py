@@ -68,8 +68,8 @@ class RunBuffer:
             raise InvariantBroken(f"run {waiting.run.run_id} waits twice")
         self.by_id[waiting.run.run_id] = waiting
         self._all[waiting.place] = waiting
-        self._by_key.setdefault(waiting.key, SortedDict())[waiting.place] = waiting
-        self._by_shape.setdefault(waiting.shape, SortedDict())[waiting.place] = waiting
+        _put(self._by_key, waiting.key, waiting)
+        _put(self._by_shape, waiting.shape, waiting)
         if waiting.covered_by is None:
             self._bear(waiting)
 
@@ -136,7 +136,7 @@ class RunBuffer:
         return best
 
     def _bear(self, waiting: Waiting) -> None:
-        self._bare.setdefault(waiting.shape, SortedDict())[waiting.place] = waiting
+        _put(self._bare, waiting.shape, waiting)
         self._bare_places[waiting.place] = waiting
 
     def _cover(self, waiting: Waiting) -> None:
@@ -156,6 +156,13 @@ class RunBuffer:
 def _first(index, key) -> Waiting | None:  # type: ignore[no-untyped-def]
     places = index.get(key)
     return places.peekitem(0)[1] if places else None
+
+
+def _put(index, key, waiting: Waiting) -> None:  # type: ignore[no-untyped-def]
+    places = index.get(key)
+    if places is None:
+        places = index[key] = SortedDict()
+    places[waiting.place] = waiting
 
 
 def _take(index, key, place: int) -> None:  # type: ignore[no-untyped-def]

@@ -260,7 +260,7 @@ class Checks:
     def _may_follow(self, former: Round) -> None:
         """The round before is over: its agent is lost or does not answer, or its room went elsewhere."""
         world = self._world
-        if not world.cluster.allows(former.slot, ()) or former.slot.agent_id in self._hanging():
+        if not world.cluster.allows(former.slot.agent_id, ()) or former.slot.agent_id in self._hanging():
             return
         assert former.over is not None, "two rounds for one run at once"
         assert world.now >= former.over + world.pool.books.settings.round_wait - 1e-9, "NodeStats had no time"

@@ -14,8 +14,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from owmesos.core.buffer import Buffer
 from owmesos.core.containers import ContainerState, Shape
+from owmesos.core.placement import Slot
+from owmesos.core.pool_events import (
+    ContainerStarted,
+    ContainerStopped,
+    Initialized,
+    Reschedule,
+    RunDone,
+    StartContainer,
+    StartFailed,
+    StartRefused,
+    Tick,
+)
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.core.prewarm import PrewarmSetting, Reactive
+from owmesos.resources import Ask
 from tests.core.pool.agents import agent
 from tests.core.pool.cluster import FakeCluster
 from tests.examples import examples
@@ -129,6 +142,15 @@ class PoolMachine(RuleBasedStateMachine):
                 self.world.done(runs[0], reuse=False)
             self.world.run("shared", 128, concurrency=3, lasts=1.0)
 
+    @rule()
+    def one_comes_back_while_a_container_is_ready(self) -> None:
+        """Of two runs of an action one has ended."""
+        runs = [self.world.run("twice", 128, lasts=30.0) for _ in range(2)]
+        self.world.wait(2.5)
+        if all(run_id in self.world.pool.books.running for run_id in runs):
+            self.world.done(runs[1])
+            self.world.reschedule(runs[0])
+
     # -- time
 
     @rule(seconds=TIMES)
@@ -160,6 +182,28 @@ class PoolMachine(RuleBasedStateMachine):
         )
         if living:
             self.world.crash(living[any_ % len(living)].id)
+
+    @rule(any_=ANY, of=ANY)
+    def late_word(self, any_: int, of: int) -> None:
+        """Of a container that is gone, or that has started long ago: it changes nothing."""
+        world = self.world
+        ids = [effect.container_id for _, effect in world.log if isinstance(effect, StartContainer)]
+        over = [each for each in ids if each not in world.pool.containers.starting]
+        if not over:
+            return
+        container_id = over[-1 - any_ % len(over)]
+        words: list[object] = [
+            ContainerStarted(container_id, Slot("S0", "*"), "late"),
+            StartRefused(container_id, "late"),
+            StartFailed(container_id, "late"),
+            RunDone(container_id, "a run that it never had"),
+            Reschedule(container_id, "a run that it never had"),
+        ]
+        if container_id not in world.pool.containers.by_id:
+            words += [ContainerStopped(container_id, "late"), Initialized(container_id)]
+        world.send(Tick())  # whatever is due by now is not the late word's doing
+        assert world.pool.handle(words[of % len(words)], world.now) == []
+        world.pool.validate()
 
     # -- the cluster
 
@@ -196,6 +240,16 @@ class PoolMachine(RuleBasedStateMachine):
     def agent_joins(self, size: int) -> None:
         self.world.join(agent(f"S{self.joined}", size))
         self.joined += 1
+
+    @precondition(lambda self: self.world.fixed is None)
+    @rule(any_=ANY, mem=st.sampled_from([128, 256, 512]))
+    def agent_shrinks(self, any_: int, mem: int) -> None:
+        """It has less from now on than it had, but what its tasks hold."""
+        agent_id = self._agent(any_)
+        if agent_id is not None:
+            each = self.world.agents[agent_id]
+            less = min(mem * 1000, max(0, each.free().milli_mem))
+            each.total = each.total.minus(Ask(milli_mem=less))
 
     @precondition(lambda self: len(self.world.agents) > 1)
     @rule(any_=ANY)

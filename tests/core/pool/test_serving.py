@@ -157,6 +157,14 @@ class TestIdle:
         world.wait(2.0)
         assert stops(world) == [idle]
 
+    def test_one_that_idles_is_never_listed_as_paused(self) -> None:
+        """Mesos cannot pause: it is warm all the time, and no state says otherwise."""
+        world = FakeCluster({"S1": 512})
+        world.warm("a")
+        world.wait(300.0)
+        assert world.states() == ["warm"]
+        assert "paused" not in {state.value for state in ContainerState}
+
     def test_one_that_is_busy_stays(self) -> None:
         world = FakeCluster({"S1": 512}, settings=PoolSettings(idle_timeout=100.0))
         world.run("a")
