@@ -164,6 +164,8 @@ class Agent:
         self.id = message.agent_id
         self.registered = True
         for framework_id, task_id in message.unknown:
+            if (framework_id, task_id) in self.runs:
+                continue  # it came after we had said what we have
             text = "Reconciliation: Task is unknown to the agent"
             status = TaskStatus(
                 ID(task_id),
