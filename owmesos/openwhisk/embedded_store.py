@@ -134,13 +134,13 @@ class EmbeddedStore:
 
     async def activation(self, activation_id: str) -> ActivationDocument | None:
         """Also one that was stored a moment ago. Raises EmbeddedStoreFailed."""
-        if activation_id in self._unwritten:
-            await self._until_written(activation_id)
+        await self._until_written(self._unwritten & {activation_id})
         rows = await self._query("SELECT document FROM activations WHERE activation_id = ?", activation_id)
         return _activation(rows[0][0]) if rows else None
 
     async def activations(self, *, name: str | None = None, limit: int = 30, skip: int = 0) -> list[ActivationDocument]:
         """The last first; of the action `name` alone, if it is given. Raises EmbeddedStoreFailed."""
+        await self._until_written(self._unwritten.copy())
         where, arguments = ("", ()) if name is None else ("WHERE name = ?", (name,))
         rows = await self._query(
             f"SELECT document FROM activations {where} ORDER BY number DESC LIMIT ? OFFSET ?", *arguments, limit, skip
@@ -158,13 +158,15 @@ class EmbeddedStore:
             self._wrote.notify_all()
         return [None] * len(records)
 
-    async def _until_written(self, activation_id: str) -> None:
+    async def _until_written(self, activation_ids: set[str]) -> None:
+        if not activation_ids:
+            return
         async with self._wrote:
-            written = self._wrote.wait_for(lambda: activation_id not in self._unwritten)
+            written = self._wrote.wait_for(lambda: self._unwritten.isdisjoint(activation_ids))
             try:
                 await asyncio.wait_for(written, WRITE_WAIT)
             except asyncio.TimeoutError:
-                raise EmbeddedStoreFailed(f"the record of {activation_id} could not be written yet") from None
+                raise EmbeddedStoreFailed(f"{len(activation_ids)} records could not be written yet") from None
 
     def _write(self, records: Sequence[bytes]) -> list[str]:
         """The activations' ids."""

@@ -42,6 +42,10 @@ class EmbeddedBus:
         """None for one that has ended, or never came."""
         return self._awaited.get(activation_id)
 
+    def told(self) -> list[Awaited]:
+        """Those whose result is known and whose log is still collected."""
+        return [each for each in self._awaited.values() if each.result.done()]
+
     def close(self) -> None:
         """Nobody waits any longer."""
         for activation_id in list(self._awaited):

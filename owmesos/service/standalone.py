@@ -39,7 +39,7 @@ from owmesos.openwhisk.launching import LaunchSettings
 from owmesos.openwhisk.manifest import Manifest
 from owmesos.openwhisk.messages import ActivationMessage, EntityName, Identity, Namespace
 from owmesos.service.container_pool import container_pool
-from owmesos.service.embedded_bus import Awaited, EmbeddedBus
+from owmesos.service.embedded_bus import EmbeddedBus
 from owmesos.service.framework import Framework, NotKnown
 from owmesos.service.invoker import Invoker
 from owmesos.service.standalone_actions import ActionRules, WantedAction, action_document
@@ -246,17 +246,12 @@ class Standalone:
     async def activation(self, activation_id: str) -> Activation:
         """The record of one that has ended; waits for its log if its result is known. Raises NotKnown."""
         awaited = self._bus.awaited(activation_id)
-        if awaited is not None:
-            await self._wait_for_log(awaited)
+        if awaited is not None and awaited.result.done():
+            await asyncio.wait([awaited.ended], timeout=LOGS_WAIT)
         found = await self._stored().activation(activation_id)
         if found is None:
             raise NotKnown(activation_id, "activation" if awaited is None else "record yet of the running activation")
         return found
-
-    @staticmethod
-    async def _wait_for_log(awaited: Awaited) -> None:
-        if awaited.result.done():
-            await asyncio.wait([awaited.ended], timeout=LOGS_WAIT)
 
     async def ended(self, activation_id: str) -> Activation:
         """The same, when it has ended. Raises NotKnown."""
@@ -266,7 +261,10 @@ class Standalone:
         return await self.activation(activation_id)
 
     async def activations(self, *, name: str | None = None, limit: int = 30, skip: int = 0) -> list[Activation]:
-        """Of those that have ended: the last first."""
+        """Of those that have ended: the last first. Waits for the logs of those whose result is known."""
+        logs = [awaited.ended for awaited in self._bus.told()]
+        if logs:
+            await asyncio.wait(logs, timeout=LOGS_WAIT)
         return list(await self._stored().activations(name=name, limit=limit, skip=skip))
 
     # -- what is to be seen

@@ -169,6 +169,9 @@ class TestInvocations:
         await standalone.put_action("hello", wanted())
         for _ in range(5):
             invoked = await standalone.invoke("hello")
+            (last,) = await standalone.activations(limit=1)
+            assert (last.activation_id, [line[31:] for line in last.logs]) == (invoked.activation_id, ["stdout: said"])
+            invoked = await standalone.invoke("hello")
             assert [line[31:] for line in (await standalone.activation(invoked.activation_id)).logs] == ["stdout: said"]
 
     async def test_a_result_that_does_not_come_in_time_comes_later(self, standalone: Standalone) -> None:
