@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.framework",
     "tests.fixtures.kafka",
     "tests.fixtures.real_mesos",
+    "tests.fixtures.task_ports",
 ]
 
 # The machine is shared by several test processes: how long one example takes says nothing.

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 from aiohttp import web
 
 from owmesos.core.launch import Launch
-from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.errors import InvalidInput
 from owmesos.service.admin_guard import Guard, answer
-from owmesos.service.admin_requests import body, flag, one, only
+from owmesos.service.admin_requests import STOPPING, AdminUnavailable, body, flag, one, only, unless_stopping
 from owmesos.service.framework import Framework, Milestone
 from owmesos.service.work import Work
 
@@ -31,10 +31,6 @@ WAIT_HEADER = "Owmesos-Wait"
 """`reached` or `pending`, on an answer that was waited for."""
 _SHUTDOWN = 2.0
 T = TypeVar("T")
-
-
-class AdminUnavailable(OwmesosError):
-    """It cannot listen where it should, or it is about to end."""
 
 
 class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,7 +64,8 @@ class AdminServer:
 
     async def start(self, framework: Framework, work: Work | None = None) -> None:
         application = web.Application(middlewares=[Guard(self._host).middleware], client_max_size=MAX_BODY)
-        _Routes(framework, self._stopping).add_to(application.router)
+        application[STOPPING] = self._stopping
+        _Routes(framework).add_to(application.router)
         if work is not None:
             work.add_to(application.router)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN, handle_signals=False)
@@ -76,7 +73,7 @@ class AdminServer:
         await web.SockSite(self._runner, self._socket).start()
 
     async def stop(self) -> None:
-        """Whoever waits for a launch is told; other requests get their answers."""
+        """Whoever waits for a launch or a result is told; other requests get their answers."""
         self._stopping.set()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -88,9 +85,8 @@ class AdminServer:
 
 
 class _Routes:
-    def __init__(self, framework: Framework, stopping: asyncio.Event) -> None:
+    def __init__(self, framework: Framework) -> None:
         self._framework = framework
-        self._stopping = stopping
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/healthz", self.health)
@@ -124,21 +120,10 @@ class _Routes:
             raise InvalidInput("wait must be running or ended")
         if not ids:
             raise InvalidInput("wait needs the ids to wait for")
-        reached = await self._unless_stopping(self._framework.wait(ids, cast(Milestone, until), _timeout(request)))
+        reached = await unless_stopping(request, self._framework.wait(ids, cast(Milestone, until), _timeout(request)))
         response = answer(self._framework.launches(ids))
         response.headers[WAIT_HEADER] = "reached" if reached else "pending"
         return response
-
-    async def _unless_stopping(self, work: Coroutine[Any, Any, T]) -> T:
-        tasks = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if not tasks[0].done():
-                raise AdminUnavailable("the framework process stops: ask again once it is back")
-            return tasks[0].result()
-        finally:
-            for task in tasks:
-                task.cancel()
 
     async def explain(self, request: web.Request) -> web.Response:
         only(request)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, OwmesosError
 
 T = TypeVar("T")
+STOPPING = web.AppKey("stopping", asyncio.Event)
+"""Set when the process is about to end."""
+
+
+class AdminUnavailable(OwmesosError):
+    """It cannot listen where it should, or it is about to end."""
 
 
 def only(request: web.Request, *known: str) -> None:
@@ -52,3 +59,16 @@ async def body(request: web.Request, kind: type[T], *, limit: int | None = None)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"the request's body cannot be used: {error}") from None
+
+
+async def unless_stopping(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
+    """For what may take long. Raises AdminUnavailable."""
+    tasks = asyncio.ensure_future(work), asyncio.ensure_future(request.app[STOPPING].wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise AdminUnavailable("the framework process stops: ask again once it is back")
+        return tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -14,6 +14,7 @@ It takes the Controller's place, for one user: what a Controller checks is check
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import tempfile
 from collections import Counter
@@ -57,6 +58,7 @@ MAX_WAITING = 30_000
 _CONTROLLER = ControllerId("0")
 _USER = Identity(NAMESPACE, Namespace(NAMESPACE, NAMESPACE))
 _encode = msgspec.json.Encoder().encode
+_log = logging.getLogger("owmesos.standalone")
 
 
 class ActionExists(OwmesosError):
@@ -140,6 +142,7 @@ class Standalone:
         self._invoker = Invoker(framework, invoker_id(0), actions=self._store, acks=self._bus, activations=self._store)
         framework.shell.of_pool.append(self._count)
         self._known = {document.name: _without_code(document) for document in await self._store.actions()}
+        _log.info("standalone: %d actions, kinds %s", len(self._known), ", ".join(self.manifest.kinds) or "none")
 
     async def close(self) -> None:
         """Whoever waits for an activation is told that it still runs."""

@@ -15,7 +15,7 @@ from owmesos.errors import InvalidInput
 from owmesos.openwhisk.activation import APPLICATION_ERROR, DEVELOPER_ERROR, SUCCESS, WHISK_ERROR, Activation
 from owmesos.openwhisk.entities import ActionDocument
 from owmesos.service.admin_guard import answer, refusal
-from owmesos.service.admin_requests import body, flag, number, one, only
+from owmesos.service.admin_requests import body, flag, number, one, only, unless_stopping
 from owmesos.service.standalone import BLOCKING_WAIT, ActionExists, Standalone
 from owmesos.service.standalone_actions import WantedAction
 
@@ -84,9 +84,10 @@ class StandaloneRoutes:
         wanted = await body(request, _Invocation)
         if not 0 < wanted.timeout <= BLOCKING_WAIT:
             raise InvalidInput(f"timeout must be more than 0 and at most {BLOCKING_WAIT:g} seconds")
-        invoked = await self._standalone.invoke(
+        work = self._standalone.invoke(
             request.match_info["name"], wanted.params, blocking=wanted.blocking, wait=wanted.timeout
         )
+        invoked = await unless_stopping(request, work)
         if invoked.activation is None:
             return answer({"activationId": invoked.activation_id}, 202)
         return answer(_activation(invoked.activation))

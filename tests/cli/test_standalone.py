@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from owmesos.simulator.cluster import SimulatedCluster
 from tests.cli.conftest import Ask
 from tests.cli.running import Ran, Running, owmesos, owmesos_process, running
+from tests.fixtures.task_ports import TaskPorts
 from tests.waiting import eventually_async
 
 HELLO = """\
@@ -26,10 +29,17 @@ TWICE = "function main({ n }) { console.log('called'); return { n: n * 2 } }"
 
 
 @pytest.fixture
-async def process(tmp_path: Path) -> AsyncIterator[Running]:
-    """On a simulated cluster of its own; `hello` is deployed."""
+def cluster(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
+    with SimulatedCluster(agents=2, resources=task_ports.resources(2)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def process(cluster: SimulatedCluster, tmp_path: Path) -> AsyncIterator[Running]:
+    """`hello` is deployed."""
     (tmp_path / "hello.py").write_text(HELLO)
-    async with running("--standalone", "--master", "local") as process:
+    state = str(tmp_path / "state")
+    async with running("--standalone", "--master", cluster.master, "--state", state) as process:
         assert (
             await process.ask("action", "create", "hello", str(tmp_path / "hello.py"))
         ).out == "ok: created action hello\n"
@@ -209,7 +219,7 @@ def test_a_manifest_with_errors(tmp_path: Path, manifest: str | None, says: str)
 
 def test_a_manifest_without_the_mode() -> None:
     ran = owmesos("run", "--master", "127.0.0.1:1", "--admin", "127.0.0.1:0", "--runtimes", "x")
-    assert (ran.code, ran.line) == (2, "owmesos run: --runtimes is for --standalone")
+    assert (ran.code, "--runtimes is for --standalone" in ran.line) == (2, True)
 
 
 async def test_a_manifest_of_ones_own(tmp_path: Path) -> None:
@@ -244,6 +254,20 @@ async def test_settings_of_the_commands_within_a_command(
     monkeypatch.delenv("OWMESOS_CONFIG")
     monkeypatch.setenv("OWMESOS_ACTIVATION_LIST_LIMIT", "x")
     assert "'x' is not a valid integer" in (await ask("activation", "list")).line
+
+
+async def test_who_waits_at_the_end_is_told(process: Running, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\ndef main(args):\n    time.sleep(60)")
+    await process.ask("action", "create", "slow", str(tmp_path / "slow.py"))
+    of_process = {"OWMESOS_ADMIN": process.url}
+    waiting = asyncio.ensure_future(owmesos_process("invoke", "slow", "--blocking", variables=of_process))
+
+    async def runs() -> bool:
+        return [row["state"] for row in (await process.ask("containers", "-o", "json")).json] == ["busy"]
+
+    await eventually_async(runs)
+    assert (await process.end()).code == 0
+    assert (await waiting).line == "owmesos invoke: the framework process stops: ask again once it is back"
 
 
 async def test_as_a_process_of_its_own(process: Running) -> None:

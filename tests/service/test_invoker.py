@@ -25,6 +25,7 @@ from owmesos.openwhisk.entities import ActionDocument, ActionMissing, ActionUnav
 from owmesos.openwhisk.manifest import Manifest, Runtime
 from owmesos.openwhisk.messages import Combined, Completion, EntityName, Result
 from owmesos.simulator.cluster import SimulatedCluster
+from tests.fixtures.task_ports import TaskPorts
 from tests.openwhisk.documents import action_document
 from tests.openwhisk.runs import action, activation
 from tests.service.invoking import Blocked, invoking
@@ -34,8 +35,8 @@ WAITS = "import time\ndef main(args):\n    time.sleep(60)\n    return {}"
 
 
 @pytest.fixture
-def simulator() -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources="cpus:2;mem:1024;disk:1024;ports:[{ports}]") as cluster:
+def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
+    with SimulatedCluster(agents=2, resources=task_ports.resources(2)) as cluster:
         yield cluster
 
 

@@ -24,6 +24,7 @@ from owmesos.service.framework import Framework, NotKnown
 from owmesos.service.standalone import MAX_PARAMETERS, ActionExists, Standalone
 from owmesos.service.standalone_actions import MAX_CODE, Parameter, WantedAction, WantedCode, WantedLimits
 from owmesos.simulator.cluster import SimulatedCluster
+from tests.fixtures.task_ports import TaskPorts
 from tests.waiting import eventually_async
 
 ECHO = "def main(args):\n    print('said')\n    return {'got': args}"
@@ -36,8 +37,8 @@ def wanted(code: str = ECHO, **limits: int) -> WantedAction:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources="cpus:4;mem:2048;disk:1024;ports:[{ports}]") as cluster:
+def cluster(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
+    with SimulatedCluster(agents=2, resources=task_ports.resources(2, "cpus:4;mem:2048;disk:1024")) as cluster:
         yield cluster
 
 

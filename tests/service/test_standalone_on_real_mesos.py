@@ -15,6 +15,7 @@ from owmesos.service.standalone import Invoked, Standalone
 from owmesos.service.standalone_actions import WantedAction, WantedCode, WantedLimits
 from tests.cli.running import running
 from tests.fixtures.real_mesos import ClusterFactory
+from tests.fixtures.task_ports import TaskPorts
 from tests.waiting import eventually_async
 
 pytestmark = pytest.mark.real_mesos
@@ -28,10 +29,12 @@ SLEEPS = "import time\ndef main(args):\n    time.sleep(0.3)\n    return {'n': ar
 
 
 @pytest.mark.parametrize("file", list(FILES))
-async def test_a_function_is_deployed_and_run(mesos_cluster: ClusterFactory, tmp_path: Path, file: str) -> None:
+async def test_a_function_is_deployed_and_run(
+    mesos_cluster: ClusterFactory, task_ports: TaskPorts, tmp_path: Path, file: str
+) -> None:
     if file.endswith(".js") and shutil.which("node") is None:
         pytest.skip("node is not installed")
-    cluster = mesos_cluster(agents=1)
+    cluster = mesos_cluster(agents=1, resources=task_ports.resources(1))
     (tmp_path / file).write_text(FILES[file])
     options = ("--standalone", "--master", cluster.master, "--state", str(tmp_path / "state"))
     async with running(*options) as process:
@@ -54,8 +57,11 @@ async def test_a_function_is_deployed_and_run(mesos_cluster: ClusterFactory, tmp
         assert (await process.ask("invoke", "hello", "--param", "n", "9", "--result")).json == {"n": 9}
 
 
-async def test_the_loss_of_an_agent_in_a_burst_costs_only_what_ran_there(mesos_cluster: ClusterFactory) -> None:
-    cluster = mesos_cluster(agents=3, resources="cpus:4;mem:1024;disk:1024;ports:[{ports}]", master_flags=PING)
+async def test_the_loss_of_an_agent_in_a_burst_costs_only_what_ran_there(
+    mesos_cluster: ClusterFactory, task_ports: TaskPorts
+) -> None:
+    resources = task_ports.resources(3, "cpus:4;mem:1024;disk:1024")
+    cluster = mesos_cluster(agents=3, resources=resources, master_flags=PING)
     standalone = Standalone()
     places: dict[str, set[str]] = {}
     async with Framework(master=cluster.master, name="burst", pool=standalone.pool) as framework:
@@ -79,7 +85,7 @@ async def test_the_loss_of_an_agent_in_a_burst_costs_only_what_ran_there(mesos_c
         for n, end in enumerate(ends):
             assert end.activation is not None
             assert end.result == {"n": n} or host in places[end.activation_id], (n, end, places[end.activation_id])
-        await eventually_async(lambda: all(host not in each["address"] for each in framework.containers()))
+        await eventually_async(lambda: all(host not in (each["address"] or "") for each in framework.containers()))
         await eventually_async(lambda: not framework.reservations() and not standalone.counts().running)
         assert framework.shell.pooled is not None
         framework.shell.pooled.validate()
