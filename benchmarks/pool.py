@@ -3,7 +3,8 @@
 Warm: a run comes whose action has an idle container, with 100 to 10,000 containers known; the answer is the container
 that it is given to. "Ended" is the word that the run is over. The other is what today's invoker does: it looks at every
 container for one of the same action and namespace with room, and here it is given its loop in Python, which is all
-that is measured of it.
+that is measured of it. Ours looks into the same few dictionaries however many containers there are; with 10,000 of them
+what it needs is no longer in the processor's cache.
 
 Cold: a run comes for which there is neither. With room, the answer is the start, its room reserved on one of 10,000
 agents. With none, it is the agent that is set aside and whom to stop there (one container, or four small ones), and

@@ -64,6 +64,7 @@ class RoomMaker:
         self._with_one = Placement(Strategy.SPREAD)  # available, what stops, and the largest that is idle
         self._with_idle = Placement(Strategy.SPREAD)  # the same, and all that is idle
         self._with_all = Placement(Strategy.SPREAD)  # the same, and what is busy
+        self._free: dict[Slot, Ask] = {}  # what is available
         self.claims: dict[Slot, Ask] = {}  # of what is free or stops there, what is meant for one run already
 
     def follow(self) -> set[Slot]:
@@ -71,11 +72,19 @@ class RoomMaker:
         changed = set(self._capacity.changed()) | self._containers.changed
         self._containers.changed.clear()
         for slot in changed:
+            self._free[slot] = _amount(self._capacity.available(slot))
             one, idle, everything = self._rooms(slot)
             self._with_one.set(slot, one)
             self._with_idle.set(slot, idle)
             self._with_all.set(slot, everything)
+            if everything.milli_mem <= 0:  # nothing could ever go there: its agent may be gone for good
+                self._drop(slot)
         return changed
+
+    def _drop(self, slot: Slot) -> None:
+        del self._free[slot]
+        for index in (self._with_one, self._with_idle, self._with_all):
+            index.remove(slot)
 
     def cheapest(
         self,
@@ -121,9 +130,12 @@ class RoomMaker:
     def round_on(self, slot: Slot, ask: Ask, now: float, *, waived: bool) -> Round | None:
         """The stops that would make room on `slot`, or None when they would not, or none are needed.
 
-        `waived`: idle containers count however recently they were used.
+        Call `follow` before. `waived`: idle containers count however recently they were used.
         """
-        lacking = _lacking(ask, self._capacity.available(slot))
+        free = self._free.get(slot)
+        if free is None:
+            return None
+        lacking = ask.minus(free)
         if _nothing(lacking, ask):
             return None
         if slot in self.claims:
@@ -236,17 +248,6 @@ def _without_needless(chosen: list[Container], lacking: Ask, ask: Ask) -> list[C
 def _amount(room: Resources) -> Ask:
     """Ports by their number: which ones they are plays no part in whether there will be room."""
     return Ask(room.milli_cpus, room.milli_mem, room.milli_disk, room.milli_gpus, len(room.ports))
-
-
-def _lacking(ask: Ask, room: Resources) -> Ask:
-    """What `room` lacks for it; below zero what it has more."""
-    return Ask(
-        ask.milli_cpus - room.milli_cpus,
-        ask.milli_mem - room.milli_mem,
-        ask.milli_disk - room.milli_disk,
-        ask.milli_gpus - room.milli_gpus,
-        ask.ports - len(room.ports),
-    )
 
 
 def _as_room(amount: Ask) -> Resources:

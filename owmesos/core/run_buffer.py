@@ -7,8 +7,10 @@ fitting container is ready first takes the oldest run. So coverage moves; it nev
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterator
 from heapq import merge
+from typing import TypeVar
 
 import msgspec
 from sortedcontainers import SortedDict
@@ -18,6 +20,7 @@ from owmesos.core.pool_events import Run
 from owmesos.errors import InvariantBroken
 
 BEFORE_ALL = -(2**62)
+_Key = TypeVar("_Key")
 
 
 class Waiting(msgspec.Struct, eq=False):
@@ -47,13 +50,16 @@ class Waiting(msgspec.Struct, eq=False):
 
 
 class RunBuffer:
-    """Indexed by everything that is asked: by action, by shape, and those that nothing covers."""
+    """Indexed by everything that is asked: by action, by shape, and those that nothing covers.
+
+    The indices hold places in order: mostly few to a key, for which a list is the cheapest.
+    """
 
     def __init__(self) -> None:
         self.by_id: dict[str, Waiting] = {}
-        self._by_key: dict[ActionKey, SortedDict[int, Waiting]] = {}
-        self._by_shape: dict[Shape, SortedDict[int, Waiting]] = {}
-        self._bare: dict[Shape, SortedDict[int, Waiting]] = {}
+        self._by_key: dict[ActionKey, list[int]] = {}
+        self._by_shape: dict[Shape, list[int]] = {}
+        self._bare: dict[Shape, list[int]] = {}
         self._bare_places: SortedDict[int, Waiting] = SortedDict()
         self._all: SortedDict[int, Waiting] = SortedDict()
 
@@ -68,8 +74,8 @@ class RunBuffer:
             raise InvariantBroken(f"run {waiting.run.run_id} waits twice")
         self.by_id[waiting.run.run_id] = waiting
         self._all[waiting.place] = waiting
-        _put(self._by_key, waiting.key, waiting)
-        _put(self._by_shape, waiting.shape, waiting)
+        _put(self._by_key, waiting.key, waiting.place)
+        _put(self._by_shape, waiting.shape, waiting.place)
         if waiting.covered_by is None:
             self._bear(waiting)
 
@@ -105,38 +111,40 @@ class RunBuffer:
         return len(self._bare_places)
 
     def oldest_of_key(self, key: ActionKey) -> Waiting | None:
-        return _first(self._by_key, key)
+        return self._first(self._by_key.get(key))
 
     def oldest_of_shape(self, shape: Shape) -> Waiting | None:
-        return _first(self._by_shape, shape)
+        return self._first(self._by_shape.get(shape))
 
     def bare_of_shape(self, shape: Shape) -> Waiting | None:
-        return _first(self._bare, shape)
+        return self._first(self._bare.get(shape))
 
     def bare_of_key(self, key: ActionKey) -> Iterator[Waiting]:
         """Those of the action that nothing covers, oldest first."""
-        return (waiting for waiting in self._by_key.get(key, SortedDict()).values() if waiting.covered_by is None)
+        of_key = (self._all[place] for place in self._by_key.get(key, ()))
+        return (waiting for waiting in of_key if waiting.covered_by is None)
 
     def bare_of_shapes(self, shapes: Collection[Shape]) -> Iterator[Waiting]:
         """Those of the shapes that nothing covers, oldest first. The buffer may be changed meanwhile."""
-        found = [list(self._bare[shape].values()) for shape in shapes if shape in self._bare]
+        found = [[self._all[place] for place in self._bare[shape]] for shape in shapes if shape in self._bare]
         return merge(*found, key=lambda waiting: waiting.place)
 
     def bare_after(self, place: int, skipped: set[Shape]) -> Waiting | None:
         """The oldest that nothing covers, after `place`, whose shape is not in `skipped`."""
-        best: Waiting | None = None
+        best: int | None = None
         for shape, places in self._bare.items():
             if shape in skipped:
                 continue
-            index = places.bisect_right(place)
-            if index < len(places):
-                waiting = places.peekitem(index)[1]
-                if best is None or waiting.place < best.place:
-                    best = waiting
-        return best
+            index = bisect_right(places, place)
+            if index < len(places) and (best is None or places[index] < best):
+                best = places[index]
+        return self._all[best] if best is not None else None
+
+    def _first(self, places: list[int] | None) -> Waiting | None:
+        return self._all[places[0]] if places else None
 
     def _bear(self, waiting: Waiting) -> None:
-        _put(self._bare, waiting.shape, waiting)
+        _put(self._bare, waiting.shape, waiting.place)
         self._bare_places[waiting.place] = waiting
 
     def _cover(self, waiting: Waiting) -> None:
@@ -149,24 +157,18 @@ class RunBuffer:
         if bare != set(self._bare_places):
             raise InvariantBroken("the runs that nothing covers are not those that are listed so")
         for index in (self._by_key, self._by_shape):
-            if sorted(place for places in index.values() for place in places) != sorted(self._all):
+            if sorted(place for places in index.values() for place in places) != list(self._all):
                 raise InvariantBroken("an index of the run buffer lacks a run")
+            if any(places != sorted(places) for places in index.values()):
+                raise InvariantBroken("an index of the run buffer is out of order")
 
 
-def _first(index, key) -> Waiting | None:  # type: ignore[no-untyped-def]
-    places = index.get(key)
-    return places.peekitem(0)[1] if places else None
+def _put(index: dict[_Key, list[int]], key: _Key, place: int) -> None:
+    insort(index.setdefault(key, []), place)
 
 
-def _put(index, key, waiting: Waiting) -> None:  # type: ignore[no-untyped-def]
-    places = index.get(key)
-    if places is None:
-        places = index[key] = SortedDict()
-    places[waiting.place] = waiting
-
-
-def _take(index, key, place: int) -> None:  # type: ignore[no-untyped-def]
+def _take(index: dict[_Key, list[int]], key: _Key, place: int) -> None:
     places = index[key]
-    del places[place]
+    del places[bisect_left(places, place)]
     if not places:
         del index[key]

@@ -212,7 +212,7 @@ def rounds_behind_the_head_use_its_agent(patch: pytest.MonkeyPatch) -> None:
 def a_container_takes_the_youngest_run(patch: pytest.MonkeyPatch) -> None:
     def youngest(self: RunBuffer, shape: Any) -> Waiting | None:
         places = self._by_shape.get(shape)
-        return places.peekitem(-1)[1] if places else None
+        return self._all[places[-1]] if places else None
 
     patch.setattr(RunBuffer, "oldest_of_shape", youngest)
 
