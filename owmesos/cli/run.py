@@ -17,12 +17,13 @@ import click
 from owmesos.cli.client import DEFAULT_ADMIN, Endpoint
 from owmesos.cli.connection import FILE, MASTER_FORMS, MasterAccess, credentials_allowed, master_access_options
 from owmesos.cli.embedded import embedded_cluster
+from owmesos.cli.kafka import KafkaOptions, kafka_options
+from owmesos.cli.tables import read_manifest
 from owmesos.errors import InvalidInput, OwmesosError
 
 if TYPE_CHECKING:
     from owmesos.mesos.driver import Driver, Subscription
     from owmesos.mesos.settings import Settings
-    from owmesos.openwhisk.manifest import Manifest
     from owmesos.service.admin import AdminServer
     from owmesos.service.framework import Framework
     from owmesos.service.work import Work
@@ -68,7 +69,8 @@ class RunFailed(OwmesosError):
     help="The wire to the master; pymesos is to be installed for it.",
 )
 @click.option("--standalone", is_flag=True, help="Be an invoker with its own actions: see `owmesos action`.")
-@click.option("--runtimes", type=FILE, metavar="F", help="With --standalone: a runtimes manifest of OpenWhisk's.")
+@click.option("--runtimes", type=FILE, metavar="F", help="With --standalone or --kafka: OpenWhisk's runtimes manifest.")
+@kafka_options
 @click.option("--user", metavar="U", help="Whom tasks run as, unless they say so; default: you.")
 @master_access_options
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="Logs are on stderr.")
@@ -88,6 +90,7 @@ def run(
     driver: str,
     standalone: bool,
     runtimes: Path | None,
+    kafka: KafkaOptions,
     **numbers: Any,
 ) -> None:
     """Run the framework, until SIGTERM or Ctrl-C: then its tasks live on, and the next start takes them up again.
@@ -112,7 +115,7 @@ def run(
             _log.info("an embedded cluster is at %s and ends with this process", master)
             if state is None:
                 folder = cluster.state / "framework"  # ends with the cluster, as its tasks do
-        work = _work(folder, standalone=standalone, runtimes=runtimes)
+        work = _work(folder, standalone=standalone, runtimes=runtimes, kafka=kafka)
         framework = Framework(
             master=master,
             name=name,
@@ -146,27 +149,19 @@ def _driver(
     return pymesos_driver(master, Access(credentials))
 
 
-def _work(folder: Path, *, standalone: bool, runtimes: Path | None) -> Work | None:
+def _work(folder: Path, *, standalone: bool, runtimes: Path | None, kafka: KafkaOptions) -> Work | None:
     """What the process does besides launches on demand; None for nothing. Raises InvalidInput."""
+    if kafka.wanted:
+        if standalone:
+            raise InvalidInput("--standalone is an invoker without Kafka: give one of --standalone and --kafka")
+        return kafka.invoker(runtimes)
     if standalone:
         from owmesos.service.standalone import Standalone
 
-        return Standalone(folder, _manifest(runtimes) if runtimes is not None else None)
+        return Standalone(folder, read_manifest(runtimes) if runtimes is not None else None)
     if runtimes is not None:
-        raise InvalidInput("--runtimes is for --standalone")
+        raise InvalidInput("--runtimes is for --standalone and --kafka")
     return None
-
-
-def _manifest(file: Path) -> Manifest:
-    """Raises InvalidInput."""
-    from owmesos.openwhisk.manifest import parse
-
-    try:
-        return parse(file.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"the runtimes manifest {file} cannot be read: {error.strerror}") from None
-    except InvalidInput as error:
-        raise InvalidInput(f"{file}: {error}") from None
 
 
 async def _serve(framework: Framework, server: AdminServer, work: Work | None) -> None:
@@ -187,7 +182,7 @@ async def _serve(framework: Framework, server: AdminServer, work: Work | None) -
         waiting.cancel()
         if not finished.done():
             finished.cancel()
-            _log.info("stopping: tasks live on, and the next start takes them up again")
+            _log.info("stopping: launches live on, and the next start takes them up again")
     finally:
         await server.stop()
         if work is not None:

@@ -133,14 +133,15 @@ def _read(file: Path) -> dict[str, Any]:
         raise InvalidInput(f"the configuration {file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the configuration {file} is no TOML: {error}") from None
-    if mode & 0o077 and any("@" in master for master in _masters(content)):
+    if mode & 0o077 and any("@" in url for url in _urls(content)):
         raise InvalidInput(f"{file} holds credentials and can be read by others: chmod 600 {file}")
     return content
 
 
-def _masters(content: Mapping[str, Any]) -> list[str]:
+def _urls(content: Mapping[str, Any]) -> list[str]:
+    """Those that may hold a password."""
     tables = [content, *(value for value in content.values() if isinstance(value, dict))]
-    return [table["master"] for table in tables if isinstance(table.get("master"), str)]
+    return [table[key] for table in tables for key in ("master", "couchdb") if isinstance(table.get(key), str)]
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:

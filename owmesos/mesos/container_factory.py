@@ -42,12 +42,15 @@ class PooledScheduler:
         self._started: set[str] = set()
         self._waits = False
         self._hold: str | None = None
+        self._retired = False
 
     def handle(self, event: Event | PoolInput, now: float) -> list[Effect]:
         """What is to be done, in order. Effects between pool and scheduler are carried out already.
 
         Containers that started or stopped are told among the effects.
         """
+        if self._retired:
+            return list(self.scheduler.handle(event, now)) if isinstance(event, Event) else []
         done: list[Effect] = []
         to_do: deque[Event | PoolInput] = deque([event])
         if isinstance(event, Tick):
@@ -70,16 +73,31 @@ class PooledScheduler:
         return done
 
     def next_wake(self) -> float | None:
+        if self._retired:
+            return self.scheduler.next_wake()
         times = [when for when in (self.scheduler.next_wake(), self.pool.next_wake()) if when is not None]
         return min(times, default=None)
 
     def orphans(self, now: float) -> list[Effect]:
         """After a restart: the containers of an earlier life are stopped, for nobody knows what is in them."""
-        done: list[Effect] = []
-        for record in list(self.scheduler.books.launches.values()):
-            if record.managed and not record.state.ended and record.id not in self.pool.containers.by_id:
-                done += self.handle(KillLaunch(record.id), now)
-        return done
+        known = self.pool.containers.by_id
+        return [
+            effect
+            for record in self.living()
+            if record.id not in known
+            for effect in self.handle(KillLaunch(record.id), now)
+        ]
+
+    def retire(self, now: float) -> list[Effect]:
+        """Before the end: the pool decides nothing more, and all containers are stopped, whatever is in them."""
+        self._retired = True
+        kills = [KillLaunch(record.id) for record in self.living()]
+        return [effect for event in (PoolWaits(False, None), *kills) for effect in self.handle(event, now)]
+
+    def living(self) -> list[LaunchRecord]:
+        """The containers' launches that have not ended."""
+        records = self.scheduler.books.launches.values()
+        return [record for record in records if record.managed and not record.state.ended]
 
     def validate(self) -> None:
         """Raises InvariantBroken."""

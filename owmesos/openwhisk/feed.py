@@ -111,6 +111,7 @@ class Feed:
         self._change = threading.Condition()  # guards what follows
         self._offsets = Offsets()
         self._stopping = False
+        self._draining = False
         self._moved = False
         # The reader's own.
         self._backlog: deque[Any] = deque()
@@ -121,6 +122,12 @@ class Feed:
     def start(self) -> None:
         """Reading begins as soon as a broker answers."""
         self._thread.start()
+
+    def drain(self) -> None:
+        """Take no more; what is under way is still committed when it is done. At once, and until `stop`."""
+        with self._change:
+            self._draining = True
+            self._change.notify_all()
 
     def stop(self) -> None:
         """Blocks until the last commit is made; nothing is handed over after it returns."""
@@ -240,6 +247,8 @@ class Feed:
 
     def _has_room(self, count: int) -> bool:
         settings, held = self._settings, len(self._offsets)
+        if self._draining:
+            return False
         return held + count <= settings.max_count and (held == 0 or self._offsets.weight < settings.max_weight)
 
     def _take(self) -> list[Any]:

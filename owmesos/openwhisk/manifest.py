@@ -145,6 +145,22 @@ class Manifest:
         """Whether the manifest lists the image: it is on the agents, and is not pulled anew each time."""
         return any(str(known) == image or (not known.tag and f"{known}:latest" == image) for known in self.blackboxes)
 
+    def with_defaults(self, *, prefix: str | None, tag: str | None) -> Manifest:
+        """The same with these in images that have none themselves, as OpenWhisk had it before 1.0."""
+        if prefix is None and tag is None:
+            return self
+
+        def filled(runtime: Runtime) -> Runtime:
+            if runtime.image is None:
+                return runtime
+            image = msgspec.structs.replace(
+                runtime.image, prefix=runtime.image.prefix or prefix, tag=runtime.image.tag or tag
+            )
+            return msgspec.structs.replace(runtime, image=image)
+
+        families = {name: tuple(map(filled, runtimes)) for name, runtimes in self.families.items()}
+        return Manifest(families, self.blackboxes)
+
     def prewarm(self) -> tuple[PrewarmSetting, ...]:
         """For the pool: every stem cell of the kinds that are not deprecated."""
         return self._prewarm

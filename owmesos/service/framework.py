@@ -46,6 +46,7 @@ from owmesos.storage import ForgetFramework, MemoryStore, SQLiteStore, Store
 
 Document = dict[str, Any]
 Milestone = Literal["running", "ended"]
+_LOOK = 0.05  # seconds
 
 
 class NotKnown(OwmesosError):
@@ -204,6 +205,21 @@ class Framework:
             shell.stop("stopped", 0)
             await shell.close()
             await asyncio.to_thread(self._store.close)
+
+    async def stop_containers(self, timeout: float) -> bool:
+        """Before `stop`: the pool decides nothing more, and all its containers are stopped, whatever is in them.
+
+        False when not all were seen to end within `timeout` seconds; the next start sees to the others.
+        """
+        shell = self._running()
+        shell.retire()
+        await shell.flushed()
+        until = asyncio.get_running_loop().time() + timeout
+        while shell.pooled is not None and shell.pooled.living():
+            if not self.subscribed or asyncio.get_running_loop().time() > until:
+                return False
+            await asyncio.sleep(_LOOK)
+        return True
 
     async def teardown(self) -> str:
         """TEARDOWN: all tasks are killed, the id is forgotten, `finished` returns. The framework id.

@@ -49,10 +49,12 @@ class Acks(Protocol):
 
 
 class Held(NamedTuple):
-    """An activation that came and has not ended. `done` is called when its answer is given."""
+    """An activation that came and has not ended. `done` is called when its answer is given. `result` is there while
+    only its log is missing."""
 
     order: Order
     done: Callable[[], None]
+    result: Activation | None = None
 
 
 class Invoker:
@@ -82,6 +84,7 @@ class Invoker:
         self._now = framework.shell.clock.now
         self._reporter = Reporter(identity, self._now)
         self._containers = ActionContainers(self, self._now, ciphers=ciphers)
+        self._coming: dict[str, tuple[ActivationMessage, Callable[[], None]]] = {}  # whose action is being fetched
         self._held: dict[str, Held] = {}
         self._told: deque[pool_of.PoolEvent] = deque()
         self._telling = False
@@ -100,6 +103,18 @@ class Invoker:
         await self._containers.close()
         await self._agents.close()
 
+    def end_rest(self, why: str) -> None:
+        """After `close`: tell the Controllers that what had not ended by then never will, but for its log."""
+        for message, done in list(self._coming.values()):
+            self._refuse(message, whisk_error(why), done)
+        for order, done, result in self._held.values():
+            if result is None:
+                self._refuse(order.message, whisk_error(why), done)
+            else:
+                self._answer(AckKind.COMPLETION, order.message, result, done)
+                self.record(order.message, result)
+        self._coming, self._held = {}, {}
+
     @property
     def held(self) -> int:
         """Activations that came and have not ended."""
@@ -115,14 +130,16 @@ class Invoker:
     ) -> None:
         """Run it. `done` is called once, from any thread, when nothing more is to be said of it. `weigh` is told how
         many bytes are held for its action."""
+        run_id = message.activation_id
+        if run_id in self._held or run_id in self._coming:
+            _log.warning("activation %s came twice: it runs once", run_id)
+            done()
+            return
+        self._coming[run_id] = message, done
         self._spawn(self._admit(message, done, weigh))
 
     async def _admit(self, message: ActivationMessage, done: Callable[[], None], weigh: Callable[[int], None]) -> None:
         run_id = message.activation_id
-        if run_id in self._held:
-            _log.warning("activation %s came twice: it runs once", run_id)
-            done()
-            return
         try:
             if self._blacklist is not None and self._blacklist.blocks(message.user.namespace.name):
                 self._refuse(message, application_error(NAMESPACE_BLACKLISTED), done, recorded=False)
@@ -137,6 +154,7 @@ class Invoker:
             self._refuse(message, whisk_error("The activation could not be prepared."), done)
             return
         weigh(executable.weight)
+        del self._coming[run_id]
         self._held[run_id] = Held(Order(message, executable), done)
         namespace = message.user.namespace.name
         self.tell(pool_of.Run(run_id, executable.for_pool(), namespace, message.health))
@@ -145,6 +163,7 @@ class Invoker:
         self, message: ActivationMessage, response: Response, done: Callable[[], None], *, recorded: bool = True
     ) -> None:
         """It ends without having run."""
+        self._coming.pop(message.activation_id, None)
         activation = not_run(message, response, self._now())
         self._answer(AckKind.COMBINED if message.blocking else AckKind.COMPLETION, message, activation, done)
         if recorded:
@@ -166,13 +185,14 @@ class Invoker:
 
     def acknowledge(self, kind: AckKind, message: ActivationMessage, activation: Activation) -> None:
         if kind is AckKind.RESULT:
+            held = self._held[message.activation_id]
+            self._held[message.activation_id] = held._replace(result=activation)
             self._acks.send(message.root_controller_index, self._reporter.result(message, activation))
             return
-        held = self._held.pop(message.activation_id, None)
-        self._answer(kind, message, activation, held.done if held is not None else None)
+        self._answer(kind, message, activation, self._held.pop(message.activation_id).done)
 
     def _answer(
-        self, kind: AckKind, message: ActivationMessage, activation: Activation, done: Callable[[], None] | None
+        self, kind: AckKind, message: ActivationMessage, activation: Activation, done: Callable[[], None]
     ) -> None:
         """The last that its Controller hears of it."""
         report = self._reporter.combined if kind is AckKind.COMBINED else self._reporter.completion

@@ -111,6 +111,12 @@ class Shell:
             self._carry_out(self.scheduler.handle(event, now))
         self._set_timer()
 
+    def retire(self) -> None:
+        """The pool decides nothing more, and its containers are stopped."""
+        if self.pooled is not None:
+            self._carry_out(self.pooled.retire(self.clock.now()))
+            self._set_timer()
+
     async def call(self, call: Call) -> None:
         """One call beside the scheduler's own. Raises CallFailed."""
         await self._driver.call(call)
