@@ -54,6 +54,8 @@ def number(request: web.Request, name: str, default: int, low: int, high: int) -
 
 async def body(request: web.Request, kind: type[T], *, limit: int | None = None) -> T:
     """As `kind`; `limit` in bytes where it may be larger than others. Raises InvalidInput."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(reason="the Content-Type must be application/json")
     data = await (request if limit is None else request.clone(client_max_size=limit)).read()
     try:
         return msgspec.json.decode(data, type=kind)

@@ -238,9 +238,11 @@ class Api:
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self._url, self._session = url, session
 
-    async def __call__(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None) -> tuple[int, Any]:
+    async def __call__(
+        self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, kind: str = "application/json"
+    ) -> tuple[int, Any]:
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        headers = {} if data is None else {"Content-Type": "application/json"}
+        headers = {} if data is None else {"Content-Type": kind}
         sent = None if data is None else io.BytesIO(data)
         async with self._session.request(method, f"{self._url}/api/v1/{path}", data=sent, headers=headers) as answer:
             assert answer.content_type == "application/json"
@@ -310,6 +312,11 @@ class TestApi:
         assert (await api("POST", "actions/large/invoke", {"blocking": True}))[1]["response"]["result"] == {"got": {}}
         status, answer = await api("POST", "actions/large/invoke", {"params": {"a": "x" * 1_100_000}})
         assert (status, answer) == (413, {"error": "the request is too large"})
+
+    @pytest.mark.parametrize(("method", "path"), [("PUT", "actions/x"), ("POST", "actions/x/invoke")])
+    async def test_only_json_is_taken(self, api: Api, method: str, path: str) -> None:
+        refused = (415, {"error": "the Content-Type must be application/json"})
+        assert await api(method, path, raw=b"{}", kind="text/plain") == refused
 
     @pytest.mark.parametrize(
         ("method", "path", "body", "status", "says"),
