@@ -14,21 +14,30 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from owmesos.errors import OwmesosError
+from owmesos.local.task_ports import resources_with, task_ports
 
 if TYPE_CHECKING:
     from owmesos.local.cluster import MesosCluster
     from owmesos.simulator.cluster import SimulatedCluster
 
+_RESOURCES = "cpus:2;mem:1024;disk:1024"
 _PORTS = range(20000, 30000, 2)  # below the ports of tasks, and below what the kernel gives out by itself
 
 
 @contextmanager
-def embedded_cluster(engine: str = "simulator", **settings: Any) -> Iterator[MesosCluster | SimulatedCluster]:
-    """Up within the block, and gone with its folder after it, also on SIGTERM. `settings` are those of the clusters.
+def embedded_cluster(engine: str = "simulator", *, agents: int = 3) -> Iterator[MesosCluster | SimulatedCluster]:
+    """Up within the block, and gone with its folder after it, also on SIGTERM.
 
     `engine` is `simulator` or `mesos`. Raises BuildError, ClusterError, SimulatorError.
     """
-    with _terminated_in_order(), tempfile.TemporaryDirectory(prefix="owmesos-") as folder:
+    with (
+        _terminated_in_order(),
+        task_ports() as ports,
+        tempfile.TemporaryDirectory(prefix="owmesos-") as folder,
+    ):
+        settings: dict[str, Any] = {"agents": agents}
+        if ports is not None:
+            settings["resources"] = resources_with(ports, agents, _RESOURCES)
         cluster = _cluster(engine, Path(folder), settings)
         try:
             cluster.up()
