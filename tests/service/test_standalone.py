@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from owmesos.core.pool_settings import PoolSettings
 from owmesos.errors import InvalidInput
 from owmesos.openwhisk.embedded import embedded_manifest
 from owmesos.openwhisk.embedded_store import EmbeddedStoreFailed
@@ -228,6 +229,21 @@ class TestCounts:
             counts = standalone.counts()
             assert (counts.prewarmed, counts.cold, counts.warm) == (1, 1, 3)
             assert (counts.evicted, counts.failed, counts.waiting, counts.running) == (0, 0, 0, 0)
+            await standalone.close()
+
+
+    async def test_containers_that_made_room_are_counted(self, cluster: SimulatedCluster) -> None:
+        standalone = Standalone(settings=PoolSettings(idle_grace=0.0))
+        async with Framework(master=cluster.master, name="room", pool=standalone.pool) as framework:
+            await standalone.start(framework)
+            for name in ("one", "two", "three"):
+                await standalone.put_action(name, wanted(memory=1500, logs=0))
+            for name in ("one", "two"):  # each has an agent to itself
+                await standalone.invoke(name)
+            assert standalone.counts().evicted == 0
+            assert (await standalone.invoke("three", {"n": 1})).result == {"got": {"n": 1}}
+            counts = standalone.counts()
+            assert (counts.cold, counts.evicted) == (3, 1)
             await standalone.close()
 
 
