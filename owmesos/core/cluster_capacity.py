@@ -59,6 +59,8 @@ class ClusterCapacity:
 
     def forget(self, agent_id: str) -> None:
         """The agent is in the ledger no more."""
+        if self._unseen is not None:
+            self._unseen.update(self._room.slots_of(agent_id))
         self._room.forget(agent_id)
         self.closed.pop(agent_id, None)
 

@@ -135,10 +135,15 @@ class Placement:
         """Drops the agent with all its slots; unknown ones are ignored."""
         agent = self._agents.get(agent_id)
         if agent is not None:
-            for role in agent.roles:
-                self.remove(Slot(agent_id, role))
+            for slot in self.slots_of(agent_id):
+                self.remove(slot)
             self._leave_host(agent_id, agent)
             self._agents.pop(agent_id, None)
+
+    def slots_of(self, agent_id: str) -> list[Slot]:
+        """None for an unknown agent."""
+        agent = self._agents.get(agent_id)
+        return [Slot(agent_id, role) for role in agent.roles] if agent is not None else []
 
     def set(self, slot: Slot, room: Resources) -> None:
         """What `slot` has available now, which may be a debt."""

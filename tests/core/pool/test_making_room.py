@@ -8,6 +8,7 @@ from owmesos.core.containers import ContainerState
 from owmesos.core.pool_events import SetAside, StartContainer, StopContainer
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.core.prewarm import PrewarmSetting
+from owmesos.resources import Ask
 from tests.core.pool.agents import agent
 from tests.core.pool.cluster import OFFER_TAKES, OFFER_WAIT, FakeCluster
 from tests.core.pool.test_container_pool import SHAPE
@@ -138,6 +139,17 @@ class TestVictims:
         world.wait(10.0)
         assert stops(world) == []
         assert "1 lacks memory" in world.why(run_id)
+
+    def test_an_agent_that_is_forgotten_leaves_nothing_where_room_is_looked_for(self) -> None:
+        world = FakeCluster({"S1": 512, "S2": 512}, settings=PoolSettings(max_wait=5.0))
+        world.run("large", 1024)
+        world.wait(6.0)
+        world.leave("S2")
+        world.ledger.forget_agent("S2")
+        world.cluster.forget("S2")
+        maker = world.pool._eviction._maker
+        maker.follow()
+        assert [slot.agent_id for slot in maker._with_all.candidates(Ask.of(mem=1), limit=10)] == ["S1"]
 
 
 class TestNoCredit:
