@@ -148,6 +148,7 @@ async def invoking(
     """`named` is for the Invoker."""
     pool = container_pool(manifest if manifest is not None else embedded_manifest(), settings=settings)
     async with Framework(master=master, name="invoker", pool=pool) as framework:
+        await eventually_async(lambda: framework.subscribed and framework.nodes())
         scene = Scene(framework, action, **named)
         try:
             yield scene
