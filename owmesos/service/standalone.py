@@ -55,6 +55,7 @@ MAX_PARAMETERS = 2**20
 MAX_WAITING = 30_000
 """Activations that have not ended."""
 
+_STOPPED = "The invoker was stopped before the activation ended."
 _CONTROLLER = ControllerId("0")
 _USER = Identity(NAMESPACE, Namespace(NAMESPACE, NAMESPACE))
 _encode = msgspec.json.Encoder().encode
@@ -145,10 +146,11 @@ class Standalone:
         _log.info("standalone: %d actions, kinds %s", len(self._known), ", ".join(self.manifest.kinds) or "none")
 
     async def close(self) -> None:
-        """Whoever waits for an activation is told that it still runs."""
-        self._bus.close()
+        """What has not ended ends with an internal error, and so is kept."""
         if self._invoker is not None:
             await self._invoker.close()
+            self._invoker.end_rest(_STOPPED)
+        self._bus.close()
         if self._store is not None:
             await self._store.close()
         if self._temporary is not None:

@@ -17,8 +17,9 @@ import pytest
 
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.errors import InvalidInput
+from owmesos.openwhisk.activation import WHISK_ERROR
 from owmesos.openwhisk.embedded import embedded_manifest
-from owmesos.openwhisk.embedded_store import EmbeddedStoreFailed
+from owmesos.openwhisk.embedded_store import EmbeddedStore, EmbeddedStoreFailed
 from owmesos.openwhisk.manifest import StemCell
 from owmesos.service.admin import AdminServer
 from owmesos.service.framework import Framework, NotKnown
@@ -205,15 +206,27 @@ class TestInvocations:
         found = await standalone.activations(name="one", limit=1, skip=1)
         assert [each.activation_id for each in found] == [ids[2]]
 
-    async def test_who_waits_at_the_end_is_let_go(self, cluster: SimulatedCluster) -> None:
-        standalone = Standalone()
+    async def test_what_has_not_ended_at_the_end_is_told_and_kept(
+        self, cluster: SimulatedCluster, tmp_path: Path
+    ) -> None:
+        standalone = Standalone(tmp_path)
         async with Framework(master=cluster.master, name="end", pool=standalone.pool) as framework:
             await standalone.start(framework)
             await standalone.put_action("hello", wanted(SLOW))
             waiting = asyncio.ensure_future(standalone.invoke("hello"))
             await eventually_async(lambda: standalone.counts().running)
             await standalone.close()
-            assert (await waiting).activation is None
+            invoked = await waiting
+        store = EmbeddedStore(tmp_path, standalone.manifest)
+        record = await store.activation(invoked.activation_id)
+        await store.close()
+        assert record is not None
+        assert (
+            invoked.result
+            == record.response.result
+            == {"error": "The invoker was stopped before the activation ended."}
+        )
+        assert record.response.status_code == WHISK_ERROR
 
 
 class TestCounts:
@@ -230,7 +243,6 @@ class TestCounts:
             assert (counts.prewarmed, counts.cold, counts.warm) == (1, 1, 3)
             assert (counts.evicted, counts.failed, counts.waiting, counts.running) == (0, 0, 0, 0)
             await standalone.close()
-
 
     async def test_containers_that_made_room_are_counted(self, cluster: SimulatedCluster) -> None:
         standalone = Standalone(settings=PoolSettings(idle_grace=0.0))
