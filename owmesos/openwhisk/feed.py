@@ -36,6 +36,7 @@ POLL = 0.25  # seconds; how late a stop or a commit may be
 KEEP_ALIVE = 5.0  # seconds; between looks at Kafka while there is no room
 GATHER = 0.005  # seconds; for more room to come together, so that not each activation is a commit of its own
 UNASSIGNED = 10.0  # seconds
+PLACE_EVERY = 10.0  # seconds
 RETRY = (1.0, 10.0)  # seconds; first and longest wait after Kafka failed
 
 
@@ -118,6 +119,7 @@ class Feed:
         self._committed: int | None = None
         self._next_commit = 0.0
         self._assigned_at = 0.0
+        self._next_look = 0.0
 
     def start(self) -> None:
         """Reading begins as soon as a broker answers."""
@@ -196,6 +198,7 @@ class Feed:
             self._moved = False
             consumer.subscribe([topic], listener=_Listener(self))
             self._assigned_at = time.monotonic()
+            self._next_look = self._assigned_at + PLACE_EVERY
             while self._until_room(consumer):
                 self._turn(consumer)
             if self._settings.delivery is Delivery.AT_LEAST_ONCE:
@@ -211,6 +214,7 @@ class Feed:
             self._hand_over(consumer, batch)
         elif not self._backlog:
             self._check_assignment(consumer)
+            self._check_place(consumer)
         if self._settings.delivery is Delivery.AT_LEAST_ONCE and time.monotonic() >= self._next_commit:
             self._next_commit = time.monotonic() + self._settings.commit_every
             self._commit_low_water(consumer)
@@ -223,6 +227,25 @@ class Feed:
         elif now - self._assigned_at > UNASSIGNED:
             _log.warning("%s is given to no consumer of ours: does another invoker read it?", self._partition.topic)
             self.moved()
+
+    def _check_place(self, consumer: KafkaConsumer) -> None:
+        """While nothing comes, what is committed is committed again: a consumer whose place another one has taken is
+        told so by nothing else. Raises FencedInstanceIdError."""
+        if not consumer.assignment() or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + PLACE_EVERY
+        try:
+            offset = self._committed
+            if offset is None:
+                offset = consumer.position(self._partition, timeout_ms=2000)
+            if offset is not None:
+                consumer.commit({self._partition: OffsetAndMetadata(offset, "", -1)}, timeout_ms=2000)
+        except FencedInstanceIdError:
+            raise
+        except CommitFailedError:
+            self.moved()
+        except KafkaError as error:
+            _log.debug("whether %s is still ours is not known: %s", self._partition.topic, said(error))
 
     def _poll(self, consumer: KafkaConsumer, timeout: float) -> None:
         for records in consumer.poll(timeout_ms=int(timeout * 1000)).values():
@@ -318,6 +341,8 @@ class Feed:
             return
         try:
             self._commit(consumer, offset)
+        except FencedInstanceIdError:
+            raise
         except KafkaError as error:
             # The next one covers it, and a repeat does no harm here.
             _log.warning("%s could not be committed up to %d: %s", self._partition.topic, offset, said(error))

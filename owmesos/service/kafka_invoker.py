@@ -88,11 +88,12 @@ class KafkaInvoker:
         self._recipe = container_pool(settings.manifest, settings.launches, settings.pool)
         self._couch = CouchDB(couch.url, user=couch.user, password=couch.password)
         self._records = ActivationWriter(CouchRecords(self._couch, couch.databases.activations))
-        self._blacklist = CouchBlacklist(self._couch, couch.databases.subjects)
+        self.blacklist = CouchBlacklist(self._couch, couch.databases.subjects)
         self._acks = AckSender(settings.broker)
         self._pinger = Pinger(settings.broker, settings.invoker)
         http = settings.http
         self._http = InvokerHttp(settings.invoker, self._pinger, http.user, http.password) if http is not None else None
+        self.http_port: int | None = None
         self._framework: Framework | None = None
         self._invoker: Invoker | None = None
         self._feed: Feed | None = None
@@ -119,15 +120,15 @@ class KafkaInvoker:
             actions=CouchActions(self._couch, databases.actions, settings.manifest),
             acks=self._acks,
             activations=self._records,
-            blacklist=self._blacklist,
+            blacklist=self.blacklist,
             user_events=settings.user_events,
             pressed=self._press,
         )
         self._feed = Feed(broker, topic.name, self, asyncio.get_running_loop(), settings.feed)
-        self._blacklisting = asyncio.create_task(self._blacklist.keep_up(), name="the blacklist")
+        self._blacklisting = asyncio.create_task(self.blacklist.keep_up(), name="the blacklist")
         if self._http is not None and settings.http is not None:
-            port = await self._http.start(settings.http.host, settings.http.port)
-            _log.info("the invoker's HTTP interface is at http://%s:%d", settings.http.host, port)
+            self.http_port = await self._http.start(settings.http.host, settings.http.port)
+            _log.info("the invoker's HTTP interface is at http://%s:%d", settings.http.host, self.http_port)
         self._acks.start()
         self._feed.start()
         self._pinger.start()

@@ -59,6 +59,9 @@ class FakeConsumer:
             self._position = found[-1].offset + 1
             return {self._partition: found}
 
+    def position(self, partition: TopicPartition, timeout_ms: int) -> int:
+        return self._position
+
     def commit(self, offsets: dict[TopicPartition, Any], timeout_ms: int) -> None:
         self._broker.fail("commit")
         self._broker.committed = offsets[self._partition].offset

@@ -86,7 +86,7 @@ class Controller:
     ) -> None:
         self.id = ControllerId(name, "controller")
         self.broker = broker
-        self.supervision = Supervision(self._test)
+        self.supervision = Supervision(self.test)
         self.slots: list[Slots] = []
         self.under_way: dict[str, Invocation] = {}
         self.answers: dict[str, Invocation] = {}  # blocking ones that have none yet
@@ -189,7 +189,7 @@ class Controller:
         assert self._producer is not None
         self._producer.send(self.broker.invoker_topic(number).name, encode(message))
 
-    def _test(self, number: int) -> None:
+    def test(self, number: int) -> None:
         """The test action must be in the database: see `health_action`."""
         action = Invokable(entity=EntityName(SYSTEM, f"invokerHealthTestAction{self.id.as_string}", "0.0.1"))
         transid = [HEALTH_TRANSACTION, int(time.time() * 1000)]

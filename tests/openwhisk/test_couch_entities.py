@@ -8,17 +8,16 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import quote
 
-import aiohttp
 import pytest
 
 from owmesos.openwhisk.activation import Activation, not_run, success
 from owmesos.openwhisk.activation_writer import ActivationWriter
-from owmesos.openwhisk.couch_entities import CouchActions, CouchBlacklist, CouchRecords, databases
+from owmesos.openwhisk.couch_entities import CouchActions, CouchBlacklist, CouchRecords
 from owmesos.openwhisk.couchdb import CouchDB
 from owmesos.openwhisk.entities import ActionMissing, ActionUnavailable, ActionUnreadable
 from owmesos.openwhisk.messages import EntityName
+from tests.openwhisk.couch import Couch, databases_of
 from tests.openwhisk.documents import MANIFEST, action_document
 from tests.openwhisk.topics import activation
 from tests.waiting import eventually_async
@@ -28,46 +27,10 @@ HELLO = EntityName("guest", "hello")
 NOW = 1573724401.0
 
 
-class Couch:
-    """The test's own databases, written to beside the code under test."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, prefix: str) -> None:
-        self.session = session
-        self.url = url
-        self.names = databases(prefix)
-
-    async def put(self, path: str, document: Any = None, **query: str) -> str:
-        """The new revision."""
-        async with self.session.put(f"{self.url}/{path}", json=document, params=query) as response:
-            answer = await response.json(content_type=None)
-            assert response.status in (201, 202), answer
-            return str(answer.get("rev", ""))
-
-    async def put_action(self, document: dict[str, Any], **query: str) -> str:
-        return await self.put(f"{self.names.actions}/{quote(document['_id'], safe='')}", document, **query)
-
-    async def delete(self, database: str, document_id: str, revision: str) -> None:
-        path = f"{self.url}/{database}/{quote(document_id, safe='')}"
-        async with self.session.delete(path, params={"rev": revision}) as response:
-            assert response.status == 200
-
-    async def all(self, database: str) -> dict[str, Any]:
-        async with self.session.get(f"{self.url}/{database}/_all_docs", params={"include_docs": "true"}) as response:
-            rows = (await response.json(content_type=None))["rows"]
-        return {row["id"]: row["doc"] for row in rows}
-
-
 @pytest.fixture
 async def couch(couchdb_url: str, couchdb_prefix: str) -> AsyncIterator[Couch]:
-    async with aiohttp.ClientSession() as session:
-        couch = Couch(session, couchdb_url, couchdb_prefix)
-        names = (couch.names.actions, couch.names.activations, couch.names.subjects)
-        for name in names:
-            await couch.put(name)
+    async with databases_of(couchdb_url, couchdb_prefix) as couch:
         yield couch
-        for name in names:
-            async with session.delete(f"{couchdb_url}/{name}"):
-                pass
 
 
 @pytest.fixture
@@ -161,14 +124,7 @@ class TestActions:
 class TestBlacklist:
     async def test_is_the_view_s_keys(self, couch: Couch, client: CouchDB) -> None:
         blacklist = CouchBlacklist(client, couch.names.subjects)
-        await couch.put(
-            f"{couch.names.subjects}/_design/namespaceThrottlings",
-            {
-                "language": "javascript",
-                "views": {"blockedNamespaces": {"map": "function (doc) { if (doc.blocked) emit(doc.subject, 1); }"}},
-            },
-        )
-        await couch.put(f"{couch.names.subjects}/bad", {"subject": "bad", "blocked": True})
+        await couch.block("bad")
         await couch.put(f"{couch.names.subjects}/good", {"subject": "good"})
         # The view may be brought up to date after its answer only.
         await eventually_async(lambda: _blocks(blacklist, "bad"))

@@ -161,6 +161,21 @@ async def test_what_cannot_be_mended_is_told(
     assert len(invokers.broker.consumers) == 1
 
 
+@pytest.mark.parametrize("delivery", [MOST, LEAST])
+async def test_one_whose_place_is_taken_learns_of_it_while_nothing_comes(
+    invokers: Invokers, monkeypatch: pytest.MonkeyPatch, delivery: Delivery
+) -> None:
+    monkeypatch.setattr(feed_module, "PLACE_EVERY", 0.01)
+    invokers.broker.append(ONE)
+    invoker = invokers.start(delivery=delivery)
+    await invoker.has(0)
+    invoker.feed.done(0)
+    await eventually_async(lambda: invokers.broker.commits[-3:] == [1, 1, 1], 5)
+    invokers.broker.plan("commit", KafkaTimeoutError("slow"), FencedInstanceIdError())
+    await eventually_async(lambda: invoker.broken is not None, 5)
+    assert "another process" in str(invoker.broken)
+
+
 async def test_it_stops_while_it_is_full_and_while_nobody_answers(invokers: Invokers) -> None:
     invokers.broker.append(*[ONE] * 3)
     full = invokers.start(max_count=1)

@@ -1,0 +1,357 @@
+"""The invoker on Kafka as its Controller sees it: a real broker, a database, real containers, simulated Mesos."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from owmesos.core.pool_settings import PoolSettings
+from owmesos.openwhisk.activation import ACTION_NOT_FETCHED, ACTION_REMOVED, NAMESPACE_BLACKLISTED
+from owmesos.openwhisk.broker import Broker
+from owmesos.openwhisk.feed import Delivery, FeedSettings
+from owmesos.openwhisk.messages import EntityName, encode
+from owmesos.service.kafka_invoker import HttpSettings
+from owmesos.simulator.cluster import SimulatedCluster
+from tests.fakes.couch_gate import CouchGate
+from tests.openwhisk.controller import Invokable
+from tests.openwhisk.couch import Couch, databases_of
+from tests.openwhisk.supervision import Outcome, State
+from tests.openwhisk.topics import activation, reader, write
+from tests.servers.kafka import Kafka
+from tests.service.kafka_scene import PATIENCE, Running, Scene, error_of, result, scene
+from tests.waiting import eventually_async
+
+pytestmark = [pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.cluster]
+AT_LEAST_ONCE = FeedSettings(delivery=Delivery.AT_LEAST_ONCE, commit_every=0.1)
+SLOW = "import time\ndef main(args):\n    time.sleep(args.get('s', 60))\n    return args"
+TOO_LARGE = 8192  # MB; no agent has as much
+
+
+@pytest.fixture
+def simulator() -> Iterator[SimulatedCluster]:
+    with SimulatedCluster(agents=2, resources="cpus:4;mem:2048;disk:1024;ports:[{ports}]") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def couch(couchdb_url: str, couchdb_prefix: str) -> AsyncIterator[Couch]:
+    async with databases_of(couchdb_url, couchdb_prefix) as couch:
+        yield couch
+
+
+@pytest.fixture
+async def world(broker: Broker, couch: Couch, simulator: SimulatedCluster) -> AsyncIterator[Scene]:
+    async with scene(broker, couch, simulator.master) as world:
+        yield world
+
+
+# -- what runs
+
+
+async def test_every_kind_of_end_is_acknowledged_once_and_recorded(world: Scene) -> None:
+    echo = await world.deploy()
+    prints = await world.deploy("prints", "def main(args):\n    print('said')\n    return {}", logs=1)
+    fails = await world.deploy("fails", "def main(args):\n    return {'error': 'no'}")
+    broken = await world.deploy("broken", "def main(:")
+    hangs = await world.deploy("hangs", SLOW, timeout=300)
+    shared = await world.deploy("shared", concurrency=5)
+    async with world.invoker() as running:
+        assert result(await world.response(echo, {"n": 1})) == {"got": {"n": 1}}
+        assert result(await world.response(prints)) == {}
+        assert error_of(await world.response(fails)) == "no"
+        assert (await world.response(broken))["statusCode"] == 2
+        assert error_of(await world.response(hangs)) == "The action exceeded its time limits of 300 milliseconds."
+        for number in range(20):
+            world.invoke(shared, {"n": number}, blocking=number % 2 == 0)
+        outcomes = await world.all_ended()
+        records = await world.recorded()
+        await eventually_async(lambda: running.active() == 0)
+    assert set(outcomes.values()) == {Outcome.SUCCESS}
+    world.accounts_are_right()
+    assert sorted(record["response"]["statusCode"] for record in records.values()) == [0] * 22 + [1, 2, 2]
+    (said,) = [record for record in records.values() if record["name"] == "prints"]
+    assert [line.partition("Z")[2].strip() for line in said["logs"]] == ["stdout: said"]
+
+
+async def test_what_a_message_carries_reaches_action_and_record(world: Scene) -> None:
+    code = "import os\ndef main(args):\n    return {'env': os.environ.get('secret'), 'args': args}"
+    action = await world.deploy("part", code)
+    cause = "d3c2c0e5f2b34f2f82c0e5f2b3df2fca"
+    async with world.invoker(user_events=True):
+        response = await world.response(
+            action, {"secret": [1], "open": "x"}, init_args=("secret",), cause=cause, trace_context={"a": "b"}
+        )
+        records = await world.recorded()
+
+        def told() -> Any:
+            with reader(world.broker, world.broker.events_topic().name) as events:
+                events.until(lambda records: any(b'"guest/part"' in record for record in records), PATIENCE)
+                return next(event for event in events.json() if event["body"]["name"] == "guest/part")
+
+        event = await asyncio.to_thread(told)
+    assert result(response) == {"env": "[1]", "args": {"open": "x"}}
+    (record,) = records.values()
+    assert record["cause"] == cause
+    annotations = {each["key"]: each["value"] for each in record["annotations"]}
+    assert annotations["causedBy"] == "sequence"
+    assert (event["source"], event["body"]["causedBy"], event["body"]["conductor"]) == ("invoker0", "sequence", False)
+
+
+async def test_an_argument_that_cannot_be_unlocked_ends_the_activation(world: Scene) -> None:
+    action = await world.deploy()
+    async with world.invoker():
+        response = await world.response(action, {"key": "x"}, locked_args={"key": "aes-128"})
+    assert response["statusCode"] != 0
+    world.accounts_are_right()
+
+
+# -- what does not run
+
+
+async def test_garbage_is_logged_once_with_its_offset_and_nothing_is_stuck(
+    world: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    action = await world.deploy()
+    whole = json.loads(encode(activation()))
+    half = {key: value for key, value in whole.items() if key != "user"} | {"activationId": "f" * 32}
+    async with world.invoker():
+        topic = world.broker.invoker_topic(0).name
+        bad = [b"\x00\xff garbage", b"", b"[" * 5000, json.dumps(half).encode()]
+        await asyncio.to_thread(write, world.broker, topic, bad)
+        assert result(await world.response(action, {"n": 1})) == {"got": {"n": 1}}
+        logged = [record.getMessage() for record in caplog.records if "offset" in record.getMessage()]
+        assert len(logged) == len(bad)
+        # Whom it was for was still to be read: its Controller need not wait.
+        await eventually_async(lambda: world.controller.completions["f" * 32] == 1, PATIENCE)
+    assert world.controller.late == ["f" * 32]
+    assert world.controller.all_free
+
+
+async def test_actions_that_are_missing_changed_or_without_code(world: Scene) -> None:
+    changed = msgspec.structs.replace(await world.deploy("changed"), revision="7-0123456789abcdef0123456789abcdef")
+    nothing = await world.deploy("nothing", None)
+    cobol = await world.deploy("cobol", kind="cobol:60")
+    gone = Invokable(entity=EntityName("guest", "gone", "0.0.1"), revision="1-a", memory=128)
+    async with world.invoker():
+        response = await world.response(gone)
+        assert (response["statusCode"], error_of(response)) == (1, ACTION_REMOVED)
+        assert result(await world.response(changed, {"n": 1})) == {"got": {"n": 1}}
+        for action in (nothing, cobol):
+            assert (await world.response(action))["statusCode"] == 3
+        records = await world.recorded()
+    assert sorted(record["response"]["statusCode"] for record in records.values()) == [0, 1, 3, 3]
+    world.accounts_are_right()
+
+
+async def test_a_blocked_namespace_is_answered_and_not_recorded(world: Scene) -> None:
+    action = await world.deploy()
+    await world.couch.block("bad")
+    async with world.invoker() as running:
+
+        async def blocked() -> bool:
+            await running.work.blacklist.refresh()
+            return running.work.blacklist.blocks("bad")
+
+        await eventually_async(blocked, PATIENCE)
+        response = await world.response(action, user="bad")
+        assert (response["statusCode"], error_of(response)) == (1, NAMESPACE_BLACKLISTED)
+        refused = world.asked.pop()
+        assert result(await world.response(action))
+        assert refused.id not in await world.recorded()
+
+
+async def test_a_message_that_is_given_twice_runs_once(world: Scene) -> None:
+    action = await world.deploy("once", SLOW)
+    async with world.invoker():
+        invocation = world.invoke(action, {"s": 0.5})
+        await asyncio.to_thread(write, world.broker, world.broker.invoker_topic(0).name, [invocation.message])
+        await world.all_ended()
+        assert result(await world.response(action, {"s": 0}))
+    world.accounts_are_right()
+
+
+async def test_an_action_larger_than_any_agent_ends_with_the_explanation(world: Scene) -> None:
+    large = await world.deploy("large", memory=TOO_LARGE)
+    async with world.invoker(pool=PoolSettings(max_wait=0.5)):
+        response = await world.response(large)
+    assert response["statusCode"] == 3
+    assert "of 2 agents, 2 lack memory" in error_of(response)
+    world.accounts_are_right()
+
+
+# -- a sick database
+
+
+@pytest.mark.parametrize("status", [500, 409])
+async def test_a_database_that_is_down_delays_records_and_fails_what_it_alone_knows(
+    world: Scene, couch: Couch, status: int
+) -> None:
+    known, unknown = await world.deploy("known"), await world.deploy("unknown")
+    async with CouchGate(couch.url) as gate:
+        world.couch_url = gate.url
+        async with world.invoker():
+            assert result(await world.response(known))
+            gate.status = status
+            assert result(await world.response(known))
+            response = await world.response(unknown)
+            assert (response["statusCode"], error_of(response)) == (3, ACTION_NOT_FETCHED)
+            await eventually_async(lambda: gate.refused >= 3, PATIENCE)
+            gate.status = None
+            records = await world.recorded()
+            assert result(await world.response(unknown))
+    assert len(records) == 3
+    world.accounts_are_right()
+
+
+async def test_a_slow_database_delays_only_who_asks_it(world: Scene, couch: Couch) -> None:
+    known, unknown = await world.deploy("known"), await world.deploy("unknown")
+    async with CouchGate(couch.url) as gate:
+        world.couch_url = gate.url
+        async with world.invoker():
+            assert result(await world.response(known))
+            gate.delay = 3.0
+            waiting = world.invoke(unknown)
+            assert result(await world.response(known))
+            assert not waiting.slot.done()
+            gate.delay = 0.0
+            await world.all_ended()
+            await world.recorded()
+    world.accounts_are_right()
+
+
+# -- health and back-pressure
+
+
+async def test_the_health_test_runs_at_once_while_others_wait_for_room(world: Scene) -> None:
+    large = await world.deploy("large", memory=TOO_LARGE)
+    async with world.invoker(pool=PoolSettings(max_wait=300.0), drain=0.0) as running:
+        for _ in range(50):
+            world.invoke(large, blocking=False)
+        await eventually_async(lambda: len(_waiting(running)) == 50, PATIENCE)
+        before = set(world.controller.tests)
+        world.controller.test(0)
+        (test,) = set(world.controller.tests) - before
+        await eventually_async(lambda: world.controller.tests[test] is Outcome.SUCCESS, PATIENCE)
+        assert len(_waiting(running)) == 50
+
+
+async def test_back_pressure_turns_the_controller_away_until_there_is_room(world: Scene) -> None:
+    large = await world.deploy("large", memory=TOO_LARGE)
+    async with world.invoker(pool=PoolSettings(max_wait=8.0, pressure_after=0.2)):
+        world.invoke(large, blocking=False)
+        await world.becomes(State.OFFLINE, 6)
+        await world.all_ended()
+        await world.becomes(State.HEALTHY)
+
+
+async def test_its_own_http_interface_takes_it_out_and_back(world: Scene) -> None:
+    http = HttpSettings(host="127.0.0.1", port=0, user="u", password="p")
+    async with world.invoker(http=http) as running, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{running.work.http_port}"
+        async with session.get(f"{url}/ping") as response:
+            assert (response.status, await response.text()) == (200, "pong")
+        async with session.post(f"{url}/disable") as response:
+            assert response.status == 401
+        own = {"Authorization": f"Basic {base64.b64encode(b'u:p').decode()}"}
+        async with session.post(f"{url}/disable", headers=own) as response:
+            assert response.status == 200
+        await world.becomes(State.OFFLINE, 5)
+        async with session.post(f"{url}/enable", headers=own):
+            pass
+        await world.becomes(State.HEALTHY)
+
+
+# -- ends and beginnings
+
+
+async def test_at_a_stop_what_runs_may_end_and_what_waits_is_answered(world: Scene) -> None:
+    slow, large = await world.deploy("slow", SLOW), await world.deploy("large", memory=TOO_LARGE)
+    async with world.invoker(pool=PoolSettings(max_wait=300.0), drain=3.0) as running:
+        runs, waits = world.invoke(slow, {"s": 1}), world.invoke(large)
+        await eventually_async(lambda: running.active() == 1 and len(_waiting(running)) == 1, PATIENCE)
+        await running.close()
+        assert world.controller.state(0) is State.OFFLINE
+        answered = await asyncio.wait_for(runs.answer, PATIENCE)
+        assert answered["response"]["statusCode"] == 0
+        refused = (await asyncio.wait_for(waits.answer, PATIENCE))["response"]
+        assert (refused["statusCode"], error_of(refused)) == (
+            3,
+            "The invoker was stopped before the activation ended.",
+        )
+        await world.all_ended()
+        assert running.framework.launches()
+        assert {row["state"] for row in running.framework.launches()} == {"KILLED"}
+    records = await world.recorded()
+    assert sorted(record["response"]["statusCode"] for record in records.values()) == [0, 3]
+    world.accounts_are_right()
+
+
+async def test_at_least_once_the_next_start_repeats_what_had_not_ended(world: Scene) -> None:
+    slow, echo = await world.deploy("slow", SLOW), await world.deploy()
+    async with world.invoker(feed=AT_LEAST_ONCE, drain=0.2) as running:
+        assert result(await world.response(echo))
+        interrupted = world.invoke(slow, {"s": 4})
+        await eventually_async(lambda: running.active() == 1, PATIENCE)
+    assert not interrupted.slot.done()
+    async with world.invoker(feed=AT_LEAST_ONCE):
+        assert (await world.all_ended())[interrupted.id] is Outcome.SUCCESS
+        await world.recorded()
+    world.accounts_are_right()
+
+
+async def test_a_graceful_stop_repeats_nothing(world: Scene) -> None:
+    slow = await world.deploy("slow", SLOW)
+    async with world.invoker(feed=AT_LEAST_ONCE) as running:
+        for _ in range(3):
+            world.invoke(slow, {"s": 1})
+        await eventually_async(lambda: running.active() == 3, PATIENCE)
+    await world.all_ended()
+    async with world.invoker(feed=AT_LEAST_ONCE):
+        assert result(await world.response(slow, {"s": 0})) == {"s": 0}
+    world.accounts_are_right()
+
+
+@pytest.mark.parametrize("delivery", list(Delivery))
+async def test_a_broker_that_goes_away_loses_nothing_that_was_taken(
+    world: Scene, kafka: Kafka, delivery: Delivery
+) -> None:
+    slow = await world.deploy("slow", SLOW)
+    async with world.invoker(feed=FeedSettings(delivery=delivery)) as running:
+        for _ in range(4):
+            world.invoke(slow, {"s": 1})
+        await eventually_async(lambda: running.active() == 4, PATIENCE)
+        await asyncio.to_thread(kafka.stop)
+        await eventually_async(lambda: running.active() == 0, PATIENCE)
+        await asyncio.to_thread(kafka.start)
+        assert set((await world.all_ended(120)).values()) == {Outcome.SUCCESS}
+        await world.becomes(State.HEALTHY)
+        assert result(await world.response(slow, {"s": 0})) == {"s": 0}
+    assert all(world.controller.completions[each.id] >= 1 for each in world.asked)
+    assert world.controller.all_free
+
+
+async def test_two_processes_of_the_same_id_are_one_too_many(world: Scene) -> None:
+    async with world.invoker() as first, world.invoker(healthy=False) as second:
+        ends = [asyncio.ensure_future(each.framework.finished()) for each in (first, second)]
+        done, _ = await asyncio.wait(ends, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+    (stopped,) = [end.result() for end in done]
+    assert stopped.exit_code == 1
+    assert "another process reads" in stopped.reason
+
+
+# -- within
+
+
+def _waiting(running: Running) -> list[object]:
+    pooled = running.framework.shell.pooled
+    assert pooled is not None
+    return list(pooled.pool.books.buffer)
