@@ -1,18 +1,15 @@
 """Ports for the tasks of a cluster that comes and goes with a command, of which several may run on one machine.
 
 Mesos gives each port to one task, but knows nothing of another cluster on the same machine: a container that finds its
-port taken ends, and whoever speaks to the port reaches a stranger. So each cluster has a block of ports of its own.
+port taken ends, and whoever speaks to the port reaches a stranger. So each cluster has a block of ports of its own, and
+holds it by the block's first port, which the kernel gives to one process and takes back when that ends.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-from owmesos.local.lock import FileLock
 
 _BLOCK = 500
 _BLOCKS = range(10000, 20000, _BLOCK)  # below those of masters here, and below what the kernel gives out by itself
@@ -20,16 +17,14 @@ _BLOCKS = range(10000, 20000, _BLOCK)  # below those of masters here, and below 
 
 @contextmanager
 def task_ports() -> Iterator[range | None]:
-    """A block that no other process has that asks here; None where all are taken."""
-    folder = Path(tempfile.gettempdir()) / f"owmesos-ports-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """Ports that no other process has that asks here; None where all are taken."""
     for begin in _BLOCKS:
-        lock = FileLock(folder / str(begin))
-        if lock.acquire(timeout=0):
+        with socket.socket() as held:
             try:
-                yield range(begin, begin + _BLOCK)
-            finally:
-                lock.release()
+                held.bind(("127.0.0.1", begin))
+            except OSError:
+                continue
+            yield range(begin + 1, begin + _BLOCK)
             return
     yield None
 
