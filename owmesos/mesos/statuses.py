@@ -85,7 +85,7 @@ class Statuses:
         if record.state not in (State.SUBMITTED, State.UNREACHABLE):
             record.tell(now, text)
         elif record.observe(Trigger.RAN if record.ran else Trigger.STAGED, now, text):
-            self._back(record)
+            self._back(record, now)
             books.store(record)
         if not record.ran:
             books.timers.set(("confirm", record.id), now + books.settings.confirm_most)
@@ -96,7 +96,7 @@ class Statuses:
             record.tell(now, text)
             return
         record.observe(Trigger.RAN, now, text)
-        self._back(record)
+        self._back(record, now)
         if record.started_at is None:
             record.started_at = now
             assert record.agent_id is not None
@@ -123,11 +123,13 @@ class Statuses:
             books.timers.set(("deadline", record.id), record.deadline_at)
         books.store(record)
 
-    def _back(self, record: LaunchRecord) -> None:
+    def _back(self, record: LaunchRecord, now: float) -> None:
         if record.unreachable_at is not None:
             record.unreachable_at = None
             self._questions.back(record)
             self._books.timers.cancel(("unreachable", record.id))
+            if record.kill_requested_at is not None:
+                self._kills.again(record.id, now)  # those that were sent meanwhile reached nobody
 
     def _lost(self, record: LaunchRecord, status: TaskStatus, now: float, text: str) -> None:
         """DROPPED, GONE, LOST or UNKNOWN: another attempt if it never ran, else the end."""

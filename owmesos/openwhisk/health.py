@@ -38,6 +38,7 @@ class Pinger:
         self._pressure = False
         self._stopping = False
         self._said: bool | None = None  # the last `isEnabled`
+        self._losing = False
         self._thread = threading.Thread(target=self._run, name="pings", daemon=True)
 
     def start(self) -> None:
@@ -131,10 +132,15 @@ class Pinger:
 
     def _ping(self, producer: KafkaProducer, ping: Ping) -> None:
         try:
-            producer.send(self._topic, encode(ping)).add_errback(self._lost)
+            producer.send(self._topic, encode(ping)).add_callback(self._sent).add_errback(self._lost)
         except (KafkaError, OSError) as error:
             self._lost(error)
 
-    @staticmethod
-    def _lost(error: BaseException) -> None:
-        _log.warning("a ping was not sent: %s", said(error))
+    def _sent(self, _: object) -> None:
+        self._losing = False
+
+    def _lost(self, error: BaseException) -> None:
+        """Said once, until one is sent again."""
+        if not self._losing:
+            _log.warning("no ping is sent: %s", said(error))
+        self._losing = True

@@ -46,6 +46,17 @@ class TestKills:
         world.wait(60)
         assert len(world.calls(Kill)) == kills
 
+    def test_it_is_sent_again_when_the_agent_is_back_that_was_cut_off(self) -> None:
+        world = at_rest()
+        launch_id = running(world)
+        cut_off(world)
+        world.kill(launch_id)
+        world.wait(1)
+        assert world.record(launch_id).state is State.UNREACHABLE
+        world.master.tasks.register(world.master.agents["S1"])
+        world.wait(1)
+        assert world.record(launch_id).state is State.KILLED
+
     def test_it_is_sent_again_after_a_subscription(self) -> None:
         world = at_rest()
         launch_id = running(world)

@@ -117,7 +117,8 @@ class Kafka(Server):
         return ["java", *JVM, "-cp", self._classpath, "kafka.Kafka", str(properties)]
 
     def _format(self, properties: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Its first letter is never a dash, which the tool would take for an option.
+        cluster = base64.urlsafe_b64encode(b"A" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         tool = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
         done = subprocess.run(
             ["java", *JVM, "-cp", self._classpath, *tool], capture_output=True, text=True, timeout=60, check=False

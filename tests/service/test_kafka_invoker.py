@@ -20,6 +20,7 @@ from owmesos.openwhisk.messages import EntityName, encode
 from owmesos.service.kafka_invoker import HttpSettings
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.fakes.couch_gate import CouchGate
+from tests.fixtures.task_ports import TaskPorts
 from tests.openwhisk.controller import Invokable
 from tests.openwhisk.couch import Couch, databases_of
 from tests.openwhisk.supervision import Outcome, State
@@ -35,8 +36,8 @@ TOO_LARGE = 8192  # MB; no agent has as much
 
 
 @pytest.fixture
-def simulator() -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources="cpus:4;mem:2048;disk:1024;ports:[{ports}]") as cluster:
+def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
+    with SimulatedCluster(agents=2, resources=task_ports.resources(2, "cpus:4;mem:2048;disk:1024")) as cluster:
         yield cluster
 
 
