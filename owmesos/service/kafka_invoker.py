@@ -109,11 +109,9 @@ class KafkaInvoker:
         """Raises KafkaFailed and HttpFailed."""
         settings, broker = self._settings, self._settings.broker
         KafkaLog().install()
-        topic = broker.invoker_topic(settings.invoker.instance)
-        topics = [topic, broker.health_topic()] + ([broker.events_topic()] if settings.user_events else [])
-        await asyncio.to_thread(broker.ensure, topics)
         databases = settings.couch.databases
         self._framework = framework
+        # Before anything is waited for: containers may be prewarmed already while Kafka is slow to answer.
         self._invoker = Invoker(
             framework,
             settings.invoker,
@@ -124,6 +122,9 @@ class KafkaInvoker:
             user_events=settings.user_events,
             pressed=self._press,
         )
+        topic = broker.invoker_topic(settings.invoker.instance)
+        topics = [topic, broker.health_topic()] + ([broker.events_topic()] if settings.user_events else [])
+        await asyncio.to_thread(broker.ensure, topics)
         self._feed = Feed(broker, topic.name, self, asyncio.get_running_loop(), settings.feed)
         self._blacklisting = asyncio.create_task(self.blacklist.keep_up(), name="the blacklist")
         if self._http is not None and settings.http is not None:
@@ -157,8 +158,8 @@ class KafkaInvoker:
             stack.push_async_callback(asyncio.to_thread, self._pinger.stop)
             if self._blacklisting is not None:
                 self._blacklisting.cancel()
-            if self._feed is not None and self._invoker is not None and self._framework is not None:
-                await self._end(self._feed, self._invoker, self._framework)
+            if self._invoker is not None:
+                await self._end(self._invoker)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/api/v1/invoker", self._show)
@@ -195,7 +196,20 @@ class KafkaInvoker:
         _log.warning("nothing is launchable: Controllers are turned away" if on else "there is room again")
         self._pinger.press(on)
 
-    async def _end(self, feed: Feed, invoker: Invoker, framework: Framework) -> None:
+    async def _end(self, invoker: Invoker) -> None:
+        assert self._framework is not None
+        left = await self._drained(self._feed) if self._feed is not None else 0
+        await invoker.close()
+        if left and self._settings.feed.delivery is Delivery.AT_LEAST_ONCE:
+            _log.warning("%d activations have not ended; the next start repeats them", left)
+        elif left:
+            _log.warning("%d activations have not ended; they are answered with an error", left)
+            invoker.end_rest(_STOPPED)
+        if not await self._framework.stop_containers(CONTAINERS_STOP):
+            _log.warning("not all containers have ended yet; the next start sees to them")
+
+    async def _drained(self, feed: Feed) -> int:
+        """Nothing more comes; how many activations have not ended in their time."""
         feed.drain()
         _log.info("no more activations are taken; %d have %g s to end", feed.held, self._settings.drain)
         await asyncio.to_thread(self._pinger.stop)
@@ -204,14 +218,7 @@ class KafkaInvoker:
             if asyncio.get_running_loop().time() > until:
                 break
             await asyncio.sleep(_LOOK)
-        await invoker.close()
-        if left and self._settings.feed.delivery is Delivery.AT_LEAST_ONCE:
-            _log.warning("%d activations have not ended; the next start repeats them", left)
-        elif left:
-            _log.warning("%d activations have not ended; they are answered with an error", left)
-            invoker.end_rest(_STOPPED)
-        if not await framework.stop_containers(CONTAINERS_STOP):
-            _log.warning("not all containers have ended yet; the next start sees to them")
+        return left
 
     async def _show(self, request: web.Request) -> web.Response:
         only(request)

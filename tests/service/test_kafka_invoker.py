@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -14,10 +16,13 @@ import pytest
 
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.openwhisk.activation import ACTION_NOT_FETCHED, ACTION_REMOVED, NAMESPACE_BLACKLISTED
-from owmesos.openwhisk.broker import Broker
+from owmesos.openwhisk.broker import Broker, KafkaFailed, Topic
+from owmesos.openwhisk.embedded import embedded_manifest
 from owmesos.openwhisk.feed import Delivery, FeedSettings
+from owmesos.openwhisk.manifest import StemCell
 from owmesos.openwhisk.messages import EntityName, encode
-from owmesos.service.kafka_invoker import HttpSettings
+from owmesos.service.framework import Framework
+from owmesos.service.kafka_invoker import HttpSettings, KafkaInvoker
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.fakes.couch_gate import CouchGate
 from tests.fixtures.task_ports import TaskPorts
@@ -270,6 +275,61 @@ async def test_its_own_http_interface_takes_it_out_and_back(world: Scene) -> Non
 
 
 # -- ends and beginnings
+
+
+class LateBroker(Broker, frozen=True, kw_only=True):
+    """Its topics are there only once `opened` is set; with `fails` they never are."""
+
+    opened: threading.Event = msgspec.field(default_factory=threading.Event)
+    fails: bool = False
+
+    def ensure(self, topics: Iterable[Topic], *, attempts: int = 5) -> None:
+        self.opened.wait(PATIENCE)
+        if self.fails:
+            raise KafkaFailed("no topic is to be had")
+        super().ensure(topics, attempts=attempts)
+
+
+def late(broker: Broker, **more: Any) -> LateBroker:
+    return LateBroker(**msgspec.structs.asdict(broker), **more)
+
+
+def prewarmed(running: Running) -> list[str]:
+    return [row["container_id"] for row in running.framework.containers() if row["state"] == "prewarmed"]
+
+
+@asynccontextmanager
+async def prewarmed_early(world: Scene, broker: LateBroker) -> AsyncIterator[tuple[Running, asyncio.Task[None]]]:
+    """Containers are prewarmed while Kafka does not answer yet; the task is the invoker's start."""
+    work = KafkaInvoker(world.settings(broker=broker, manifest=embedded_manifest(stem_cells=(StemCell("128 MB", 2),))))
+    async with Framework(master=world.master, name="kafka", pool=work.pool) as framework:
+        running = Running(work, framework)
+        starting = asyncio.create_task(work.start(framework))
+        try:
+            await eventually_async(lambda: len(prewarmed(running)) >= 2, PATIENCE, what="containers are prewarmed")
+            broker.opened.set()
+            yield running, starting
+        finally:
+            await asyncio.gather(starting, return_exceptions=True)
+            await running.close()
+
+
+async def test_containers_that_were_prewarmed_before_kafka_answered_serve(world: Scene) -> None:
+    echo = await world.deploy()
+    async with prewarmed_early(world, late(world.broker)) as (running, starting):
+        early = prewarmed(running)
+        await starting
+        await world.becomes(State.HEALTHY)
+        assert result(await world.response(echo)) == {"got": {}}
+        assert set(early) <= {row["container_id"] for row in running.framework.containers()}
+
+
+async def test_nothing_is_left_of_a_start_that_failed(world: Scene) -> None:
+    async with prewarmed_early(world, late(world.broker, fails=True)) as (running, starting):
+        with pytest.raises(KafkaFailed):
+            await starting
+        await running.close()
+        assert {row["state"] for row in running.framework.launches()} == {"KILLED"}
 
 
 async def test_at_a_stop_what_runs_may_end_and_what_waits_is_answered(world: Scene) -> None:
