@@ -58,7 +58,10 @@ class ContainerClient:
         )
         data = body[0] if len(body) == 1 else _parts(body)
         try:
-            async with self._session.post(url, data=data, headers=headers, timeout=limits) as response:
+            # An action that answers with a redirection does not send the invoker to other hosts.
+            async with self._session.post(
+                url, data=data, headers=headers, timeout=limits, allow_redirects=False
+            ) as response:
                 return await self._answer(response)
         except aiohttp.ConnectionTimeoutError:
             return Silence.UNREACHABLE if timeout > _CONNECT_TIMEOUT else Silence.TIMED_OUT

@@ -61,6 +61,14 @@ async def test_an_error_is_an_answer(start: Start) -> None:
     assert await asked(start, answer({"error": "x"}, 502)) == Answer(502, b'{"error": "x"}', 14)
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirection_is_an_answer_and_is_not_followed(status: int, start: Start) -> None:
+    other, _ = await start(lambda path, body: OK)
+    moved = f"HTTP/1.1 {status} X\r\nLocation: http://{other.address}/\r\nContent-Length: 2\r\n\r\n{{}}"
+    assert await asked(start, moved.encode()) == Answer(status, b"{}", 2)
+    assert other.connections == 0
+
+
 async def test_what_is_over_the_limit_is_cut_and_not_waited_for(start: Start) -> None:
     outcome = await asked(start, http(200, b"x" * 2_000_000, length=5_000_000))
     assert isinstance(outcome, Answer)
