@@ -49,6 +49,8 @@ class ContainerClient:
             await self._session.close()
 
     async def _post_once(self, url: URL, body: Sequence[bytes], timeout: float) -> Outcome:
+        if timeout <= 0:  # to aiohttp that would be none at all
+            return Silence.TIMED_OUT
         if self._session is None:
             self._session = _session()
         length = sum(map(len, body))

@@ -134,6 +134,29 @@ async def test_with_retry_a_port_that_never_opens_is_a_time_out() -> None:
     await client.close()
 
 
+async def test_with_retry_it_is_not_asked_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    container = FakeContainer(lambda path, body: HANG)
+    port = free_port()
+    client = ContainerClient(f"127.0.0.1:{port}")
+    call = asyncio.create_task(client.post("/init", [b"{}"], 60.0, retry=True))
+    assert not (await asyncio.wait([call], timeout=0.02))[0]
+    await container.start(port)
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + 100.0)
+    assert await asyncio.wait_for(call, 10.0) is Silence.TIMED_OUT
+    assert container.asked == []
+    await client.close()
+    await container.stop()
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0])
+async def test_without_any_time_it_is_not_asked(timeout: float, start: Start) -> None:
+    container, client = await start(lambda path, body: HANG)
+    assert await asyncio.wait_for(client.post("/run", [b"{}"], timeout), 10.0) is Silence.TIMED_OUT
+    assert container.connections == 0
+
+
 async def test_a_container_that_was_reused_and_is_gone_is_unreachable(start: Start) -> None:
     container, client = await start(lambda path, body: OK)
     await client.post("/run", [b"{}"], 10.0)
