@@ -136,7 +136,7 @@ def response_of(outcome: Outcome, executable: Executable) -> Response:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return developer_error(_invalid_run(outcome))
     if error:
-        return Response(APPLICATION_ERROR, {ERROR: msgspec.json.decode(error)}, size)
+        return Response(APPLICATION_ERROR, msgspec.Raw(b'{"error":' + bytes(error) + b"}"), size)
     return success(msgspec.Raw(body), size)
 
 

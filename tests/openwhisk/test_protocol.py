@@ -98,6 +98,12 @@ class TestRuns:
         answer = said(json.dumps({"error": error, "more": 1}).encode())
         assert judged(answer) == (APPLICATION_ERROR, {"error": error})
 
+    @pytest.mark.parametrize("error", [b"1e999", b'{"of": -1e400}'])
+    def test_an_error_with_a_number_beyond_every_float_is_passed_on_as_it_is(self, error: bytes) -> None:
+        response = response_of(said(b'{"error": ' + error + b"}"), ACTION)
+        assert response.status_code == APPLICATION_ERROR
+        assert bytes(response.result) == b'{"error":' + error + b"}"
+
     @pytest.mark.parametrize(
         "body",
         [b"", b"garbage", b'"text"', b"3", b"null", b'{"a":NaN}', b'{"a":', b'{"a":"\xff"}', b"[1,", b"[" * 9999],
