@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.openwhisk.results import decode_result
 
 DEFAULT_ADMIN = "127.0.0.1:8686"
 _TIMEOUT = 60.0
@@ -128,7 +129,7 @@ class AdminClient:
 
     def _document(self, status: int, kind: str, text: bytes) -> Any:
         try:
-            document = json.loads(text) if kind == "application/json" else None
+            document = decode_result(text) if kind == "application/json" else None
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, (list, dict)):

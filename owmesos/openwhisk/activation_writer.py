@@ -1,7 +1,8 @@
 """Records of activations on their way to where they are kept: in batches, again after a failure, and within a bound.
 
 While the database is away nothing waits for it: acknowledgements go on, and records gather here. Past the bound new
-ones are dropped, which is said and counted; the result was told to whoever waited for it.
+ones are dropped, which is said and counted; the result was told to whoever waited for it. A batch that is refused for
+what is in it is halved until the one record is found that must be dropped: it may not hold up the others.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -22,6 +23,8 @@ from owmesos.openwhisk.messages import encode
 _log = logging.getLogger("owmesos.records")
 
 TOO_LARGE = 413  # HTTP: the batch is, or its only record
+REFUSALS = (400, TOO_LARGE, 422)
+"""HTTP: the batch is refused for what is in it, and will be again. After all else it is tried again."""
 SAY_EVERY = 60.0  # seconds
 
 
@@ -45,6 +48,11 @@ class Records(Protocol):
         ...
 
 
+class _Waiting(NamedTuple):
+    document_id: str
+    data: bytes
+
+
 class ActivationWriter:
     """An ActivationStore. Within one event loop; `store` begins the writing."""
 
@@ -54,11 +62,14 @@ class ActivationWriter:
         settings: WriterSettings | None = None,
         *,
         now: Callable[[], float] = time.time,
+        refused: Callable[[str], None] = lambda document_id: None,
     ) -> None:
+        """`refused` is told of each record that was taken here and will never be written."""
         self._records = records
         self._settings = settings or WriterSettings()
         self._now = now
-        self._waiting: deque[bytes] = deque()
+        self._refused = refused
+        self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._said_at = -SAY_EVERY
@@ -74,7 +85,7 @@ class ActivationWriter:
         if len(self._waiting) >= self._settings.max_count or self._bytes + len(record) > self._settings.max_bytes:
             self._drop(activation.document_id)
             return
-        self._waiting.append(record)
+        self._waiting.append(_Waiting(activation.document_id, record))
         self._bytes += len(record)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._write_all())
@@ -99,38 +110,52 @@ class ActivationWriter:
         while self._waiting:
             batch = self._batch(limit)
             try:
-                faults = await self._records.write(batch)
+                faults = await self._written(batch)
             except CouchFailed as error:
-                if error.status == TOO_LARGE and len(batch) > 1:
-                    limit = len(batch) // 2
-                    continue
-                if error.status == TOO_LARGE:
-                    self._taken([f"it is too large: {len(batch[0])} bytes"], batch)
-                    continue
                 _log.warning("%d records cannot be kept, next try in %g s: %s", len(self._waiting), wait, error)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, self._settings.longest_wait)
                 continue
+            if faults is None:
+                limit = len(batch) // 2
+                continue
             self._taken(faults, batch)
             wait, limit = self._settings.first_wait, self._settings.batch_count
 
-    def _batch(self, limit: int) -> list[bytes]:
+    async def _written(self, batch: Sequence[_Waiting]) -> Sequence[str | None] | None:
+        """Why each was not; None when the batch was refused as a whole, and fewer should be tried. Raises CouchFailed
+        when all should be tried again."""
+        try:
+            return await self._records.write([each.data for each in batch])
+        except CouchFailed as error:
+            if error.status not in REFUSALS:
+                raise
+            too_large = f"it is too large: {len(batch[0].data)} bytes"
+            fault = too_large if error.status == TOO_LARGE else str(error)
+        except Exception as error:  # noqa: BLE001  (a fault of ours: it is logged, and the other records are kept)
+            if len(batch) == 1:
+                _log.exception("the record of activation %s cannot be written", batch[0].document_id)
+            fault = f"{type(error).__name__}: {error}"
+        return [fault] if len(batch) == 1 else None
+
+    def _batch(self, limit: int) -> list[_Waiting]:
         """The first that wait; at least one."""
-        batch: list[bytes] = []
+        batch: list[_Waiting] = []
         size = 0
         for record in self._waiting:
-            size += len(record)
+            size += len(record.data)
             if batch and (len(batch) >= limit or size > self._settings.batch_bytes):
                 break
             batch.append(record)
         return batch
 
-    def _taken(self, faults: Sequence[str | None], batch: Sequence[bytes]) -> None:
-        for record, fault in zip(batch, faults, strict=True):
+    def _taken(self, faults: Sequence[str | None], batch: Sequence[_Waiting]) -> None:
+        for (document_id, data), fault in zip(batch, faults, strict=True):
             self._waiting.popleft()
-            self._bytes -= len(record)
+            self._bytes -= len(data)
             if fault is None:
                 self.written += 1
-            else:
-                self.dropped += 1
-                _log.error("a record is refused, %s: %.200s", fault, record.decode("utf-8", "replace"))
+                continue
+            self.dropped += 1
+            _log.error("a record is refused, %s: %.200s", fault, data.decode("utf-8", "replace"))
+            self._refused(document_id)

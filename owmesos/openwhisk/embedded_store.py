@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ import msgspec
 
 from owmesos.errors import OwmesosError
 from owmesos.openwhisk.action_cache import ActionCache
-from owmesos.openwhisk.activation import Activation, ActivationDocument
+from owmesos.openwhisk.activation import Activation, ActivationDocument, Response
 from owmesos.openwhisk.activation_writer import ActivationWriter
 from owmesos.openwhisk.couchdb import CouchFailed
 from owmesos.openwhisk.entities import (
@@ -33,7 +33,7 @@ from owmesos.openwhisk.entities import (
 )
 from owmesos.openwhisk.executable import Executable
 from owmesos.openwhisk.manifest import Manifest
-from owmesos.openwhisk.messages import EntityName, encode
+from owmesos.openwhisk.messages import ABSENT, EntityName, encode
 
 T = TypeVar("T")
 
@@ -48,7 +48,25 @@ _SCHEMA = """
     );
     CREATE INDEX IF NOT EXISTS by_name ON activations (name);
 """
-_activation = msgspec.json.Decoder(ActivationDocument).decode
+
+
+class _Key(msgspec.Struct, rename="camel"):
+    """What a record is found by. Its result may be JSON that nothing here can decode: `1e999`."""
+
+    activation_id: str
+    name: str
+
+
+class _KeptResponse(Response, frozen=True, rename="camel", omit_defaults=True):
+    result: msgspec.Raw = ABSENT
+
+
+class _Kept(ActivationDocument, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    response: _KeptResponse
+
+
+_key = msgspec.json.Decoder(_Key).decode
+_activation = msgspec.json.Decoder(_Kept).decode
 
 
 class EmbeddedStoreFailed(OwmesosError):
@@ -69,9 +87,9 @@ class EmbeddedStore:
         self._now = now
         self._worker = ThreadPoolExecutor(1, "embedded-store")
         self.cache = ActionCache()
-        self._writer = ActivationWriter(self, now=now)
+        self._writer = ActivationWriter(self, now=now, refused=self._refused)
         self._unwritten: set[str] = set()
-        self._wrote = asyncio.Condition()
+        self._wrote = asyncio.Event()  # the next time
         try:
             self._db = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -133,13 +151,13 @@ class EmbeddedStore:
             self._unwritten.add(activation.activation_id)
 
     async def activation(self, activation_id: str) -> ActivationDocument | None:
-        """Also one that was stored a moment ago. Raises EmbeddedStoreFailed."""
+        """Also one that was stored a moment ago; its result is msgspec.Raw. Raises EmbeddedStoreFailed."""
         await self._until_written(self._unwritten & {activation_id})
         rows = await self._query("SELECT document FROM activations WHERE activation_id = ?", activation_id)
         return _activation(rows[0][0]) if rows else None
 
     async def activations(self, *, name: str | None = None, limit: int = 30, skip: int = 0) -> list[ActivationDocument]:
-        """The last first; of the action `name` alone, if it is given. Raises EmbeddedStoreFailed."""
+        """The last first; of the action `name` alone, if it is given. As `activation` gives them."""
         await self._until_written(self._unwritten.copy())
         where, arguments = ("", ()) if name is None else ("WHERE name = ?", (name,))
         rows = await self._query(
@@ -153,25 +171,32 @@ class EmbeddedStore:
             written = await self._in_worker(lambda: self._write(records))
         except EmbeddedStoreFailed as error:
             raise CouchFailed(str(error)) from None
-        async with self._wrote:
-            self._unwritten.difference_update(written)
-            self._wrote.notify_all()
+        self._settled(written)
         return [None] * len(records)
 
+    def _refused(self, document_id: str) -> None:
+        self._settled([document_id.rpartition("/")[2]])
+
+    def _settled(self, activation_ids: Iterable[str]) -> None:
+        """Nobody need wait for them."""
+        self._unwritten.difference_update(activation_ids)
+        wrote, self._wrote = self._wrote, asyncio.Event()
+        wrote.set()
+
     async def _until_written(self, activation_ids: set[str]) -> None:
-        if not activation_ids:
-            return
-        async with self._wrote:
-            written = self._wrote.wait_for(lambda: self._unwritten.isdisjoint(activation_ids))
-            try:
-                await asyncio.wait_for(written, WRITE_WAIT)
-            except asyncio.TimeoutError:
-                raise EmbeddedStoreFailed(f"{len(activation_ids)} records could not be written yet") from None
+        async def written() -> None:
+            while not self._unwritten.isdisjoint(activation_ids):
+                await self._wrote.wait()
+
+        try:
+            await asyncio.wait_for(written(), WRITE_WAIT)
+        except asyncio.TimeoutError:
+            raise EmbeddedStoreFailed(f"{len(activation_ids)} records could not be written yet") from None
 
     def _write(self, records: Sequence[bytes]) -> list[str]:
         """The activations' ids."""
-        documents = [(each, _activation(each)) for each in records]
-        rows = [(activation.activation_id, activation.name, data) for data, activation in documents]
+        keys = map(_key, records)
+        rows = [(key.activation_id, key.name, data) for key, data in zip(keys, records, strict=True)]
         self._db.execute("BEGIN IMMEDIATE")
         try:
             # A record that is there already stays, as in CouchDB.

@@ -39,6 +39,7 @@ from owmesos.openwhisk.ids import ControllerId, invoker_id
 from owmesos.openwhisk.launching import LaunchSettings
 from owmesos.openwhisk.manifest import Manifest
 from owmesos.openwhisk.messages import ActivationMessage, EntityName, Identity, Namespace
+from owmesos.openwhisk.results import decode_result
 from owmesos.service.container_pool import container_pool
 from owmesos.service.embedded_bus import EmbeddedBus
 from owmesos.service.framework import Framework, NotKnown
@@ -78,11 +79,11 @@ class Invoked(NamedTuple):
 
     @property
     def result(self) -> Any:
-        """What the action returned, or `{"error": …}`; None where there is no activation."""
+        """What the action returned, or `{"error": …}`; None where there is no activation. See `decode_result`."""
         if self.activation is None:
             return None
         result = self.activation.response.result
-        return msgspec.json.decode(result) if isinstance(result, msgspec.Raw) else result
+        return decode_result(result) if isinstance(result, msgspec.Raw) else result
 
 
 class Counts(NamedTuple):

@@ -25,6 +25,7 @@ def main(args):
         return {"error": "as asked"}
     return {"got": args}
 """
+HUGE = "import sys\ndef main(args):\n    sys.set_int_max_str_digits(0)\n    return {'n': 10 ** 5000}"
 TWICE = "function main({ n }) { console.log('called'); return { n: n * 2 } }"
 
 
@@ -130,6 +131,14 @@ async def test_an_action_that_fails_exits_1_and_shows_why(process: Running) -> N
     assert '"error": "as asked"' in ran.out
     ran = await process.ask("invoke", "hello", "-p", "fail", "1", "--result")
     assert (ran.code, json.loads(ran.out)) == (1, {"error": "as asked"})
+
+
+async def test_a_result_with_a_number_beyond_all_floats_is_shown(process: Running, tmp_path: Path) -> None:
+    (tmp_path / "huge.py").write_text(HUGE)
+    await process.ask("action", "create", "huge", str(tmp_path / "huge.py"))
+    assert (await process.ask("invoke", "huge", "--result")).json == {"n": "1" + "0" * 5000}
+    assert (await process.ask("activation", "result", "--last")).json == {"n": "1" + "0" * 5000}
+    assert columns(await process.ask("activation", "list")) != []
 
 
 async def test_a_zip_file_and_another_entry_point(process: Running, tmp_path: Path) -> None:

@@ -125,16 +125,19 @@ class TestDocuments:
 
 
 class Database:
-    """Keeps records, fails as it is told, and says what it was asked."""
+    """Keeps records, fails as it is told, and says what it was asked. A batch with `bad` in it fails each time."""
 
-    def __init__(self, *faults: CouchFailed | str) -> None:
+    def __init__(self, *faults: CouchFailed | str, bad: Exception | None = None) -> None:
         self.faults = list(faults)
+        self.bad = bad
         self.batches: list[list[bytes]] = []
         self.kept: list[Any] = []
 
     async def write(self, records: Sequence[bytes]) -> list[str | None]:
         self.batches.append(list(records))
         await asyncio.sleep(0)
+        if self.bad is not None and any(b'"bad"' in record for record in records):
+            raise self.bad
         fault = self.faults.pop(0) if self.faults else None
         if isinstance(fault, CouchFailed):
             raise fault
@@ -211,6 +214,33 @@ class TestWriter:
         records.store(ran())
         await records.close()
         assert (records.written, records.dropped) == (4, 1)
+
+    @pytest.mark.parametrize("fault", [CouchFailed("bad", 400), CouchFailed("bad", 422), ValueError("bad")])
+    async def test_one_record_that_spoils_each_batch_is_found_and_dropped(
+        self, fault: Exception, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        database, refused = Database(bad=fault), list[str]()
+        records = ActivationWriter(database, refused=refused.append)
+        wanted = [ran() for _ in range(10)]
+        wanted[6] = not_run(activation(), success("bad"), 1573724401.0)
+        for each in wanted:
+            records.store(each)
+        await records.close()
+        assert (records.written, records.dropped, len(records)) == (9, 1, 0)
+        assert refused == [wanted[6].document_id]
+        assert len(database.batches) < 20
+        assert caplog.text.count("a record is refused, ") == 1
+        records.store(ran())
+        await records.close()
+        assert records.written == 10
+
+    @pytest.mark.parametrize("status", [None, 401, 403, 404, 429, 500, 503])
+    async def test_what_is_no_fault_of_the_records_is_tried_again(self, status: int | None) -> None:
+        database = Database(*[CouchFailed("not now", status)] * 3)
+        records = writer(database)
+        records.store(ran())
+        await records.close()
+        assert (len(database.batches), records.written, records.dropped) == (4, 1, 0)
 
     async def test_what_is_refused_does_not_stand_in_the_way(self, caplog: pytest.LogCaptureFixture) -> None:
         database = Database("forbidden: not yours")
@@ -289,6 +319,28 @@ class TestEmbeddedStore:
             each.activation_id for each in reversed(some[15:])
         ]
 
+    @pytest.mark.parametrize("number", ["1e999", "9" * 5000])
+    async def test_a_result_that_nothing_here_can_decode_is_kept_as_it_came(
+        self, store: EmbeddedStore, number: str
+    ) -> None:
+        result = f'{{"a":{number}}}'.encode()
+        strange = not_run(activation(), success(msgspec.Raw(result)), 1573724401.0)
+        for each in (strange, ran()):
+            store.store(each)
+        found = await store.activation(strange.activation_id)
+        assert found is not None
+        assert bytes(found.response.result) == result
+        assert await _count(store, 2)
+
+    async def test_a_record_that_cannot_be_written_is_waited_for_by_nobody(self, tmp_path: Path) -> None:
+        store = _Strict(tmp_path, MANIFEST)
+        bad, good = not_run(activation(), success("bad"), 1573724401.0), ran()
+        for each in (bad, good):
+            store.store(each)
+        assert await store.activation(bad.activation_id) is None
+        assert await _has(store, good)
+        await store.close()
+
     async def test_what_was_put_outlives_the_process(self, tmp_path: Path) -> None:
         before = EmbeddedStore(tmp_path, MANIFEST)
         await before.put_action(stored())
@@ -299,6 +351,15 @@ class TestEmbeddedStore:
         assert await after.action(HELLO, None)
         assert await _has(after, ended)
         await after.close()
+
+
+class _Strict(EmbeddedStore):
+    """Has a fault: it stumbles over some records."""
+
+    async def write(self, records: Sequence[bytes]) -> list[str | None]:
+        if any(b'"bad"' in record for record in records):
+            raise ValueError("bad")
+        return await super().write(records)
 
 
 async def _count(store: EmbeddedStore, count: int) -> bool:

@@ -21,6 +21,7 @@ from owmesos.openwhisk.activation import WHISK_ERROR
 from owmesos.openwhisk.embedded import embedded_manifest
 from owmesos.openwhisk.embedded_store import EmbeddedStore, EmbeddedStoreFailed
 from owmesos.openwhisk.manifest import StemCell
+from owmesos.openwhisk.results import decode_result
 from owmesos.service.admin import AdminServer
 from owmesos.service.framework import Framework, NotKnown
 from owmesos.service.standalone import MAX_PARAMETERS, ActionExists, Standalone
@@ -31,6 +32,7 @@ from tests.waiting import eventually_async
 
 ECHO = "def main(args):\n    print('said')\n    return {'got': args}"
 SLOW = "import time\ndef main(args):\n    time.sleep(60)\n    return {}"
+HUGE = "import sys\ndef main(args):\n    sys.set_int_max_str_digits(0)\n    return {'n': 10 ** 5000}"
 VARIABLE = "import os\ndef main(args):\n    return {'got': [args, os.environ.get('SECRET')]}"
 
 
@@ -152,6 +154,13 @@ class TestInvocations:
         await standalone.put_action("hello", WantedAction(wanted(VARIABLE).exec, parameters=own))
         assert (await standalone.invoke("hello")).result == {"got": [{"a": 1}, "s"]}
 
+    async def test_a_number_that_python_does_not_read_is_text(self, standalone: Standalone) -> None:
+        await standalone.put_action("huge", wanted(HUGE))
+        invoked = await standalone.invoke("huge")
+        assert invoked.result == {"n": "1" + "0" * 5000}
+        record = await standalone.activation(invoked.activation_id)
+        assert decode_result(record.response.result) == invoked.result
+
     async def test_a_zip_file_runs(self, standalone: Standalone, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
             file.writestr("__main__.py", "from other import N\ndef entry(args):\n    return {'n': N}")
@@ -165,7 +174,7 @@ class TestInvocations:
         invoked = await standalone.invoke("hello", {"n": 1}, blocking=False)
         assert (invoked.activation, invoked.result) == (None, None)
         record = await standalone.ended(invoked.activation_id)
-        assert record.response.result == {"got": {"n": 1}}
+        assert decode_result(record.response.result) == {"got": {"n": 1}}
         assert [line[31:] for line in record.logs] == ["stdout: said"]
 
     async def test_a_record_asked_for_at_once_has_its_log(self, standalone: Standalone) -> None:
@@ -184,7 +193,7 @@ class TestInvocations:
         with pytest.raises(NotKnown, match="no record yet of the running activation"):
             await standalone.activation(invoked.activation_id)
         record = await standalone.ended(invoked.activation_id)
-        assert "exceeded its time limits" in str(record.response.result)
+        assert "exceeded its time limits" in str(decode_result(record.response.result))
 
     async def test_an_update_runs_from_then_on(self, standalone: Standalone) -> None:
         await standalone.put_action("hello", wanted())
@@ -221,11 +230,8 @@ class TestInvocations:
         record = await store.activation(invoked.activation_id)
         await store.close()
         assert record is not None
-        assert (
-            invoked.result
-            == record.response.result
-            == {"error": "The invoker was stopped before the activation ended."}
-        )
+        assert invoked.result == decode_result(record.response.result)
+        assert invoked.result == {"error": "The invoker was stopped before the activation ended."}
         assert record.response.status_code == WHISK_ERROR
 
 

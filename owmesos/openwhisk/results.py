@@ -1,0 +1,30 @@
+"""What actions return, as Python has it. JSON knows numbers that Python does not: `1e999`, or one of 5,000 digits.
+
+To OpenWhisk such a result is as good as any, so it is kept and shown; only whoever decodes it must not stumble.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import msgspec  # which the commands are quicker without
+
+
+def decode_result(data: bytes | msgspec.Raw) -> Any:
+    """JSON, decoded; a number that Python cannot read is the text that stands there. Raises ValueError."""
+    return json.loads(bytes(data), parse_float=_float, parse_int=_int)
+
+
+def _float(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text
+
+
+def _int(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:  # more digits than sys.get_int_max_str_digits()
+        return text
