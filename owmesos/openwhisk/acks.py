@@ -22,7 +22,13 @@ from typing import Any
 
 import msgspec
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 
 from owmesos.openwhisk.activation import Activation
 from owmesos.openwhisk.broker import MAX_MESSAGE, Broker, said
@@ -107,7 +113,7 @@ class AckSender:
         self._until: float | None = None  # when a stop gives up
         # The sender's own: what waits for topics that are not there.
         self._seen: set[str] = set()
-        self._waiting: dict[str, deque[_Outgoing]] = {}
+        self._waiting: dict[str, list[_Outgoing]] = {}
         self._look_again: dict[str, float] = {}
 
     def start(self) -> None:
@@ -192,7 +198,10 @@ class AckSender:
             if self._until is not None and not self._under_way and not self._waiting:
                 return False
         for outgoing in batch:
-            self._post(producer, outgoing)
+            if self._late:
+                self._failed(outgoing, KafkaTimeoutError("the end came first"))
+            else:
+                self._post(producer, outgoing)
         if self._waiting:
             self._look_at_waiting(producer)
         return True
@@ -202,14 +211,16 @@ class AckSender:
         return self._spoiled or ending or bool(self._asked or self._again)
 
     def _post(self, producer: KafkaProducer, outgoing: _Outgoing) -> None:
-        waiting = self._waiting.get(outgoing.topic)
-        if waiting is not None:
-            waiting.append(outgoing)
-        elif outgoing.topic in self._seen or self._is_there(producer, outgoing.topic):
+        topic = outgoing.topic
+        if topic not in self._waiting and (topic in self._seen or self._is_there(producer, topic)):
             self._give_to(producer, outgoing)
-            return
         else:
-            self._waiting[outgoing.topic] = deque([outgoing])
+            self._park(outgoing)
+
+    def _park(self, outgoing: _Outgoing) -> None:
+        """Until its topic is there."""
+        self._waiting.setdefault(outgoing.topic, []).append(outgoing)
+        self._look_again.setdefault(outgoing.topic, time.monotonic() + LOOK_AGAIN)
         with self._change:
             self._under_way -= 1
 
@@ -228,21 +239,31 @@ class AckSender:
 
     def _look_at_waiting(self, producer: KafkaProducer) -> None:
         for topic in [topic for topic, when in self._look_again.items() if when <= time.monotonic()]:
-            waiting = self._waiting[topic]
+            waiting = sorted(self._waiting.pop(topic), key=lambda outgoing: outgoing.number)
             if self._is_there(producer, topic):
                 with self._change:
                     self._under_way += len(waiting)
-                for outgoing in self._waiting.pop(topic):
-                    self._give_to(producer, outgoing)
+                for outgoing in waiting:
+                    self._post(producer, outgoing)
                 continue
-            while waiting and waiting[0].overdue:
-                waiting.popleft().give_up(f"there is no topic {topic}")
-            if not waiting:
-                del self._waiting[topic], self._look_again[topic]
+            for outgoing in waiting:
+                if outgoing.overdue:
+                    outgoing.give_up(f"there is no topic {topic}")
+            left = [outgoing for outgoing in waiting if not outgoing.overdue]
+            if left:
+                self._waiting[topic] = left
+            else:
+                del self._look_again[topic]
 
     def _give_to(self, producer: KafkaProducer, outgoing: _Outgoing) -> None:
         try:
             future = producer.send(outgoing.topic, outgoing.data())
+        except (KafkaTimeoutError, UnknownTopicOrPartitionError) as error:
+            # The producer does not have it, and nothing else that it has is in danger: its topic has gone.
+            _log.warning("%s is not there any more: %s", outgoing.topic, said(error))
+            self._seen.discard(outgoing.topic)
+            self._park(outgoing)
+            return
         except (KafkaError, OSError) as error:
             self._failed(outgoing, error)
             return

@@ -235,8 +235,9 @@ class Feed:
             return
         self._next_look = time.monotonic() + PLACE_EVERY
         try:
-            offset = self._committed
-            if offset is None:
+            # What the group has now, which another consumer may have moved on since ours committed.
+            offset = consumer.committed(self._partition, timeout_ms=2000)
+            if offset is None and not self.held:
                 offset = consumer.position(self._partition, timeout_ms=2000)
             if offset is not None:
                 consumer.commit({self._partition: OffsetAndMetadata(offset, "", -1)}, timeout_ms=2000)

@@ -1,4 +1,4 @@
-"""A broker's consumers as a feed sees them, without Kafka: for what a real broker does too rarely for a test."""
+"""A broker's consumers and producers without Kafka: for what a real broker does too rarely for a test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from kafka import TopicPartition
+from kafka.errors import KafkaTimeoutError
+from kafka.future import Future
+
+from owmesos.openwhisk.broker import Topic
 
 
 class Record(NamedTuple):
@@ -62,6 +66,9 @@ class FakeConsumer:
     def position(self, partition: TopicPartition, timeout_ms: int) -> int:
         return self._position
 
+    def committed(self, partition: TopicPartition, timeout_ms: int) -> int:
+        return self._broker.committed
+
     def commit(self, offsets: dict[TopicPartition, Any], timeout_ms: int) -> None:
         self._broker.fail("commit")
         self._broker.committed = offsets[self._partition].offset
@@ -69,6 +76,27 @@ class FakeConsumer:
 
     def close(self, autocommit: bool) -> None:
         self.closed = True
+
+
+class FakeProducer:
+    """Takes what its broker has a topic for."""
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker = broker
+
+    def partitions_for(self, topic: str) -> set[int]:
+        return {0} if topic in self._broker.topics else set()
+
+    def send(self, topic: str, value: bytes) -> Future:
+        self._broker.fail("send")
+        if topic not in self._broker.topics:
+            self._broker.refused.append(topic)
+            raise KafkaTimeoutError(f"no metadata of {topic}")
+        self._broker.taken.append((topic, value))
+        return Future().success(None)
+
+    def close(self, timeout: float) -> None:
+        pass
 
 
 class FakeBroker:
@@ -84,12 +112,23 @@ class FakeBroker:
         self.rebalances = 0
         self.rewind: int | None = None
         self.consumers: list[FakeConsumer] = []
+        self.producers: list[FakeProducer] = []
+        self.topics: set[str] = set()
+        self.taken: list[tuple[str, bytes]] = []
+        self.refused: list[str] = []
         self.planned: dict[str, list[Exception]] = {}
 
     def consumer(self, **settings: Any) -> Any:
         self.fail("connect")
         self.consumers.append(FakeConsumer(self))
         return self.consumers[-1]
+
+    def producer(self, **settings: Any) -> Any:
+        self.producers.append(FakeProducer(self))
+        return self.producers[-1]
+
+    def completed_topic(self, controller: str) -> Topic:
+        return Topic(f"completed{controller}", "completed")
 
     def append(self, *values: bytes, first: int | None = None) -> None:
         with self.change:

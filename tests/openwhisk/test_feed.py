@@ -216,16 +216,17 @@ class TestGarbage:
 
 class TestOneReader:
     async def test_a_process_that_comes_back_need_not_wait(self, invokers: Invokers) -> None:
-        """The one before it never said good-bye, and Kafka would keep its place for 30 s."""
+        """The one before it never said good-bye, and Kafka would keep its place for 30 s. It is full, as one that has
+        ended takes nothing more."""
         await invokers.send([activation()])
-        before = invokers.start()
+        before = invokers.start(max_count=1)
         await before.has(1)
         after = invokers.start()
         await invokers.send([activation()])
         await after.has(1, timeout=20)
 
     async def test_two_of_one_id_are_found_out(self, invokers: Invokers) -> None:
-        before = invokers.start()
+        before = invokers.start(max_count=1)
         await invokers.send([activation()])
         await before.has(1)
         after = invokers.start()

@@ -176,6 +176,17 @@ async def test_one_whose_place_is_taken_learns_of_it_while_nothing_comes(
     assert "another process" in str(invoker.broken)
 
 
+async def test_what_another_consumer_has_committed_stays(invokers: Invokers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when OpenWhisk's own invoker had the partition meanwhile."""
+    monkeypatch.setattr(feed_module, "PLACE_EVERY", 0.01)
+    invokers.broker.append(ONE)
+    await invokers.start(delivery=MOST).has(0)
+    invokers.broker.committed = 5
+    before = len(invokers.broker.commits)
+    await eventually_async(lambda: len(invokers.broker.commits) > before + 3, 5)
+    assert set(invokers.broker.commits[before + 1 :]) == {5}
+
+
 async def test_it_stops_while_it_is_full_and_while_nobody_answers(invokers: Invokers) -> None:
     invokers.broker.append(*[ONE] * 3)
     full = invokers.start(max_count=1)
