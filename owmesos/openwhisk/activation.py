@@ -26,6 +26,7 @@ DEFAULT_VERSION = "0.0.1"
 ACTION_REMOVED = "Action could not be found or may have been deleted."
 ACTION_MISMATCH = "Action version is not compatible and cannot be invoked."
 ACTION_NOT_FETCHED = "Action could not be fetched."
+NOT_PREPARED = "The activation could not be prepared."
 NAMESPACE_BLACKLISTED = "The action was not invoked due to a blacklisted namespace."
 
 

@@ -17,6 +17,7 @@ from owmesos.core.pool_events import Initialized, PoolEvent, Reschedule, RunDone
 from owmesos.openwhisk.activation import (
     APPLICATION_ERROR,
     DEVELOPER_ERROR,
+    NOT_PREPARED,
     SUCCESS,
     Activation,
     Annotation,
@@ -204,6 +205,11 @@ class ContainerProxy:
             Record(run.order.message, activation),
             self._done(run.order, reuse=reuse),
         ]
+
+    def unprepared(self, order: Order, now: float, *, initialize: bool) -> list[Effect]:
+        """`run` broke over it: it ends without the container having been asked."""
+        self._runs.pop(order.run_id, None)
+        return self._refuse(order, whisk_error(NOT_PREPARED), now, reuse=not initialize)
 
     def unexpected(self, run_id: str, now: float) -> list[Effect]:
         """A fault of owmesos itself kept the run from ending: it ends all the same, and so do those behind it."""

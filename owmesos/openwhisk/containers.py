@@ -79,7 +79,13 @@ class ActionContainers:
         if known is None:
             self._outcomes.tell(Reschedule(container_id, order.run_id))
             return
-        self._carry_out(known, known.proxy.run(order, self._now(), initialize=initialize))
+        now = self._now()
+        try:
+            effects = known.proxy.run(order, now, initialize=initialize)
+        except Exception:  # noqa: BLE001  (a fault of ours, or of who decrypts: it is logged, and the run ends)
+            _log.exception("run %s could not be prepared for container %s", order.run_id, container_id)
+            effects = known.proxy.unprepared(order, now, initialize=initialize)
+        self._carry_out(known, effects)
 
     def stopped(self, container_id: str, reason: str) -> None:
         """The container is gone; `reason` is the cluster's. Runs that it was asked for end, or go back."""

@@ -13,12 +13,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import NamedTuple, Protocol
 
-import aiohttp
-
 from owmesos.core import pool_events as pool_of
 from owmesos.mesos.container_factory import Effect
 from owmesos.openwhisk.activation import (
     NAMESPACE_BLACKLISTED,
+    NOT_PREPARED,
     Activation,
     Reporter,
     Response,
@@ -36,6 +35,7 @@ from owmesos.openwhisk.messages import Acknowledgement, ActivationMessage, Event
 from owmesos.service.framework import Framework
 
 _log = logging.getLogger("owmesos.invoker")
+AGENT_CONNECTIONS = 100  # to all agents together, for logs
 
 
 class Acks(Protocol):
@@ -73,7 +73,8 @@ class Invoker:
         pressed: Callable[[bool], None] = lambda on: None,
         ciphers: Mapping[str, Decrypt] | None = None,
     ) -> None:
-        """`pressed` is told when nothing is launchable for long, and when that is over."""
+        """`pressed` is told when nothing is launchable for long, and when that is over. Raises InvalidInput, see
+        `Tls.context`."""
         self._framework = framework
         self._actions = actions
         self._acks = acks
@@ -88,7 +89,8 @@ class Invoker:
         self._held: dict[str, Held] = {}
         self._told: deque[pool_of.PoolEvent] = deque()
         self._telling = False
-        self._agents = aiohttp.ClientSession()
+        self._agents = framework.access.session(secure=framework.secure, connections=AGENT_CONNECTIONS)
+        self._refusing: set[str] = set()  # agents that give no logs
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_pools = framework.shell.of_pool
         self._of_pools.append(self._of_pool)
@@ -151,7 +153,7 @@ class Invoker:
             return
         except Exception:  # noqa: BLE001  (a fault of ours: it is logged, and the activation ends)
             _log.exception("activation %s could not be prepared", run_id)
-            self._refuse(message, whisk_error("The activation could not be prepared."), done)
+            self._refuse(message, whisk_error(NOT_PREPARED), done)
             return
         weigh(executable.weight)
         del self._coming[run_id]
@@ -221,15 +223,17 @@ class Invoker:
             self._pressed(effect.on)
 
     def _logs_of(self, container_id: str) -> TaskLogs | None:
-        """The container's streams, at its agent."""
+        """The container's streams, at its agent; by TLS under the name that its certificate has."""
         books = self._framework.shell.scheduler.books
         record = books.launches[container_id]
         if record.agent_id is None or record.task_id is None or books.info.id is None:
             return None
-        address = books.ledger.agent(record.agent_id).address
-        if not address:
+        agent = books.ledger.agent(record.agent_id)
+        if not agent.address:
             return None
-        return TaskLogs(self._agents, f"http://{address}", books.info.id.value, record.task_id)
+        port = agent.address.rpartition(":")[2]
+        url = f"https://{agent.hostname}:{port}" if self._framework.secure else f"http://{agent.address}"
+        return TaskLogs(self._agents, url, books.info.id.value, record.task_id, refusing=self._refusing)
 
     # -- within
 

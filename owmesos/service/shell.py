@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from owmesos.core.launches import LaunchRecord
 from owmesos.core.node_stats import NodeStatsUpdate
@@ -23,6 +23,8 @@ from owmesos.mesos.scheduler import Scheduler
 from owmesos.service.clock import Clock
 from owmesos.service.outbox import Outbox
 from owmesos.storage import ForgetLaunch, SaveFramework, SaveLaunch, Store
+
+T = TypeVar("T")
 
 _log = logging.getLogger("owmesos.service")
 _CLOSING = 2.0
@@ -162,11 +164,9 @@ class Shell:
                 self._store_launch(effect.record)
             elif isinstance(effect, effects.Changed):
                 self._log_change(effect.launch_id)
-                for told in self.changed:
-                    told(effect.launch_id)
+                _tell(self.changed, effect.launch_id)
             elif isinstance(effect, effects.StatsChanged):
-                for heard in self.stats:
-                    heard(effect.update)
+                _tell(self.stats, effect.update)
             else:
                 self._carry_out_rare(effect)
 
@@ -199,8 +199,7 @@ class Shell:
         elif isinstance(effect, effects.Stop):
             self.stop(effect.reason, effect.exit_code)
         else:
-            for heard in self.of_pool:
-                heard(effect)
+            _tell(self.of_pool, effect)
 
     async def _ask_agents(self) -> None:
         """GET_AGENTS, once at a time."""
@@ -240,3 +239,16 @@ class Shell:
         task = asyncio.get_running_loop().create_task(guarded(), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _tell(listeners: Sequence[Callable[[T], None]], what: T) -> None:
+    for listener in listeners:
+        _tell_one(listener, what)
+
+
+def _tell_one(listener: Callable[[T], None], what: T) -> None:
+    """If it breaks, that takes nothing from the others, nor from the effects that follow."""
+    try:
+        listener(what)
+    except Exception:  # noqa: BLE001  (a fault of ours: it is logged, and the process lives on)
+        _log.exception("a listener broke when it was told %s", type(what).__name__)

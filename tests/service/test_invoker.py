@@ -163,6 +163,45 @@ async def test_a_fault_of_ours_ends_the_activation_too(
         await scene.accounts_are_right()
 
 
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+async def test_arguments_that_cannot_be_decrypted_end_the_activation_alone(
+    simulator: SimulatedCluster, caplog: pytest.LogCaptureFixture, warm: bool
+) -> None:
+    def broken(value: Any) -> Any:
+        raise ValueError("no such key")
+
+    async with invoking(simulator.master, action(), ciphers={"broken": broken}) as scene:
+        if warm:
+            await scene.run(activation())
+        message = activation({"secret": "x"}, locked_args={"secret": "broken"})
+        response = await scene.run(message)
+        assert (response.status_code, error(response)) == (WHISK_ERROR, "The activation could not be prepared.")
+        assert scene.records.kept[message.activation_id].response == response
+        assert "no such key" in caplog.text
+        await scene.accounts_are_right()
+        message = activation()
+        assert (await scene.run(message)).status_code == SUCCESS
+        assert (scene.records.kept[message.activation_id].annotation("initTime") is None) is warm
+        await scene.accounts_are_right()
+
+
+async def test_a_listener_that_breaks_takes_nothing_from_the_others(
+    simulator: SimulatedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(what: Any) -> None:
+        raise RuntimeError(f"no {type(what).__name__}")
+
+    async with invoking(simulator.master, action()) as scene:
+        shell = scene.framework.shell
+        for listeners in (shell.of_pool, shell.changed, shell.stats):
+            listeners.insert(0, broken)
+        assert (await scene.run(activation())).status_code == SUCCESS
+        for what in ("Dispatch", "str", "NodeStatsUpdate"):
+            assert f"RuntimeError: no {what}" in caplog.text
+        assert "subscribing anew" not in caplog.text
+        await scene.accounts_are_right()
+
+
 async def test_an_action_larger_than_any_agent_ends_with_the_explanation(simulator: SimulatedCluster) -> None:
     async with invoking(simulator.master, action(memory=4096), settings=PoolSettings(max_wait=1.0)) as scene:
         message = activation()
