@@ -1,0 +1,234 @@
+"""Activations from a Controller's producer to its consumer: Kafka, the whole invoker, containers, on simulated Mesos.
+
+All of `owmesos run --kafka` takes part: the feed, the pool, warm containers of owmesos's own for python:3, the
+acknowledgements, and records that are written in batches. Kafka is a real broker of one node. The caller, a process of
+its own, is the Controller's side: it sends blocking activations of one action that returns its arguments, and takes the
+time until the acknowledgement is read. The database keeps nothing: on the cores that all of this shares (broker,
+invoker, caller, database, 32 containers) a real one would be measured instead.
+
+At once: so many are always open, and the next is sent when one is answered. Offered: so many are sent each second,
+whatever comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import statistics
+import tempfile
+import threading
+import time
+import uuid
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from aiohttp import web
+from kafka import KafkaConsumer, TopicPartition
+
+from benchmarks.memory import resident
+from benchmarks.row import Row
+from owmesos.core.pool_settings import PoolSettings
+from owmesos.local.task_ports import resources_with, task_ports
+from owmesos.openwhisk.broker import Broker
+from owmesos.openwhisk.embedded import embedded_manifest
+from owmesos.openwhisk.ids import ControllerId, invoker_id
+from owmesos.openwhisk.messages import ActivationMessage, EntityName, Identity, Namespace, encode
+from owmesos.service.framework import Framework
+from owmesos.service.kafka_invoker import CouchSettings, InvokerSettings, KafkaInvoker
+from owmesos.simulator.cluster import SimulatedCluster
+from tests.openwhisk.documents import action_document
+from tests.servers.kafka import Kafka
+
+TOTAL, OFFERED = 20_000, 800
+RATE, MEDIAN_MS = 800.0, 25.0
+CONTAINERS = 32
+AGENTS, RESOURCES = 3, "cpus:32;mem:1536;disk:1024"  # room for 33 containers
+ECHO = "def main(args):\n    return args\n"
+
+
+class Took(NamedTuple):
+    """How many a second, and the times of each in ms."""
+
+    rate: float
+    times: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.times)
+
+    @property
+    def p99(self) -> float:
+        return statistics.quantiles(self.times, n=100)[98]
+
+
+# -- in the caller's process
+
+
+class Caller:
+    """The Controller's side of Kafka."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._topic = broker.invoker_topic(0).name
+        self._producer = broker.producer(client_id="caller", acks=1, enable_idempotence=False)
+        self._consumer = KafkaConsumer(bootstrap_servers=list(broker.hosts), auto_offset_reset="earliest")
+        self._consumer.assign([TopicPartition(broker.completed_topic("0").name, 0)])
+        self._sent: dict[str, float] = {}
+        self._times: list[float] = []
+        self._open = threading.Semaphore()
+        self._all = threading.Event()
+        self._left = 0
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def call(self, total: int, at_once: int, a_second: float | None) -> Took:
+        self._times, self._left = [], total
+        self._open = threading.Semaphore(at_once)
+        self._all.clear()
+        begun = time.perf_counter()
+        for number in range(total):
+            if a_second is not None:
+                time.sleep(max(0.0, begun + number / a_second - time.perf_counter()))
+            self._open.acquire()
+            message = _activation()
+            self._sent[message.activation_id] = time.perf_counter()
+            self._producer.send(self._topic, encode(message))
+        if not self._all.wait(120):
+            raise RuntimeError(f"{self._left} of {total} activations were not acknowledged")
+        return Took(total / (time.perf_counter() - begun), self._times)
+
+    def _read(self) -> None:
+        while True:
+            for records in self._consumer.poll(timeout_ms=1000).values():
+                for record in records:
+                    self._answered(json.loads(record.value)["response"])
+
+    def _answered(self, activation: dict[str, Any]) -> None:
+        assert activation["response"]["statusCode"] == 0, activation
+        self._times.append((time.perf_counter() - self._sent.pop(activation["activationId"])) * 1000)
+        self._open.release()
+        self._left -= 1
+        if not self._left:
+            self._all.set()
+
+
+_callers: list[Caller] = []  # one, once there was a call
+
+
+def _call(broker: Broker, total: int, at_once: int, a_second: float | None = None) -> Took:
+    if not _callers:
+        _callers.append(Caller(broker))
+    return _callers[0].call(total, at_once, a_second)
+
+
+def _activation() -> ActivationMessage:
+    return ActivationMessage(
+        transid=[uuid.uuid4().hex, int(time.time() * 1000)],
+        action=EntityName("guest", "echo", "0.0.1"),
+        revision="1-a",
+        user=Identity("guest", Namespace("guest", "guest"), {}),
+        activation_id=uuid.uuid4().hex,
+        root_controller_index=ControllerId("0"),
+        blocking=True,
+        content=msgspec.Raw(b'{"name":"owmesos"}'),
+    )
+
+
+def _database(ready: Any) -> None:
+    """One action, and records that go nowhere."""
+    document = action_document(name="echo", code=ECHO) | {"_rev": "1-a", "parameters": []}
+    document["limits"] = document["limits"] | {"logs": 0}
+
+    async def give(request: web.Request) -> web.Response:
+        return web.json_response({"rows": []} if "/_view/" in request.path else document)
+
+    async def take(request: web.Request) -> web.Response:
+        records = msgspec.json.decode(await request.read(), type=dict[str, list[msgspec.Raw]])["docs"]
+        return web.Response(body=b"[" + b",".join([b"{}"] * len(records)) + b"]", status=201)
+
+    async def serve() -> None:
+        application = web.Application(client_max_size=2**24)
+        application.router.add_get("/{path:.*}", give)
+        application.router.add_post("/{path:.*}", take)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ready.put(runner.addresses[0][1])
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+# -- in the invoker's
+
+
+async def _measure(broker: Broker, database: str, total: int) -> tuple[Took, Took, Took]:
+    settings = InvokerSettings(
+        invoker=invoker_id(0),
+        broker=broker,
+        couch=CouchSettings(url=database),
+        manifest=embedded_manifest(),
+        pool=PoolSettings(max_starts=50, max_starts_on_agent=50),
+    )
+    loop, work = asyncio.get_running_loop(), KafkaInvoker(settings)
+    with (
+        task_ports() as ports,
+        SimulatedCluster(agents=AGENTS, resources=_resources(ports)) as cluster,
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as caller,
+    ):
+        async with Framework(master=cluster.master, name="invoker", pool=work.pool) as framework:
+            await work.start(framework)
+            try:
+                while sum(row["state"] == "warm" for row in framework.containers()) < CONTAINERS:
+                    await loop.run_in_executor(caller, _call, broker, CONTAINERS * 2, CONTAINERS * 2)
+                    await asyncio.sleep(0.2)
+                return (
+                    await loop.run_in_executor(caller, _call, broker, total, CONTAINERS),
+                    await loop.run_in_executor(caller, _call, broker, total, CONTAINERS // 2),
+                    await loop.run_in_executor(caller, _call, broker, total // 2, 10_000, OFFERED),
+                )
+            finally:
+                await work.close()
+
+
+def _resources(ports: range | None) -> list[str]:
+    """With ports that no other cluster here has, if there are any."""
+    if ports is None:
+        return [f"{RESOURCES};ports:[{{ports}}]"] * AGENTS
+    return resources_with(ports, AGENTS, RESOURCES)
+
+
+def run(quick: bool = False) -> list[Row]:
+    total = 1_000 if quick else TOTAL
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Queue()
+    database = spawn.Process(target=_database, args=(ready,), daemon=True)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        database.start()
+        stack.callback(database.kill)
+        server = Kafka(Path(folder))
+        server.start()
+        stack.callback(server.stop, force=True)
+        broker = Broker(hosts=(server.address,))
+        broker.ensure([broker.invoker_topic(0), broker.completed_topic("0")])
+        many, fewer, offered = asyncio.run(_measure(broker, f"http://127.0.0.1:{ready.get(timeout=30)}", total))
+    met = None if quick else many.rate >= RATE
+    soon = None if quick else offered.median <= MEDIAN_MS
+    half = CONTAINERS // 2
+    return [
+        Row(name=f"warm, {CONTAINERS} at once", ours=many.rate, unit="/s", target=f"{RATE:,.0f}/s", met=met),
+        Row(name=f"warm, {CONTAINERS} at once, median", ours=many.median, unit="ms"),
+        Row(name=f"warm, {half} at once", ours=fewer.rate, unit="/s"),
+        Row(name=f"warm, {half} at once, median", ours=fewer.median, unit="ms"),
+        Row(
+            name=f"warm, {OFFERED} a second offered, median",
+            ours=offered.median,
+            unit="ms",
+            target=f"{MEDIAN_MS:g} ms",
+            met=soon,
+        ),
+        Row(name=f"warm, {OFFERED} a second offered, 99 of 100 within", ours=offered.p99, unit="ms"),
+        Row(name="memory of the invoker and the simulator at most", ours=resident("VmHWM"), unit="MB"),
+    ]
