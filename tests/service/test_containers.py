@@ -15,6 +15,7 @@ from owmesos.service.framework import Framework
 from owmesos.service.standalone import Invoked, Standalone
 from owmesos.service.standalone_actions import WantedAction, WantedCode, WantedLimits
 from owmesos.simulator.cluster import SimulatedCluster
+from tests.fixtures.task_ports import TaskPorts
 from tests.waiting import eventually_async
 
 ECHO = "import time\ndef main(args):\n    time.sleep(0.05)\n    return args"
@@ -50,9 +51,9 @@ def check(framework: Framework, standalone: Standalone) -> None:
     assert sum(row["active"] for row in rows) == standalone.counts().running
 
 
-async def test_the_listing_is_true_at_every_moment() -> None:
+async def test_the_listing_is_true_at_every_moment(task_ports: TaskPorts) -> None:
     standalone = Standalone()
-    with SimulatedCluster(agents=2, resources="cpus:2;mem:1024;disk:1024;ports:[{ports}]") as cluster:
+    with SimulatedCluster(agents=2, resources=task_ports.resources(2, "cpus:2;mem:1024;disk:1024")) as cluster:
         async with Framework(master=cluster.master, pool=standalone.pool) as framework:
             await standalone.start(framework)
             for name, memory in SIZES.items():
