@@ -21,6 +21,8 @@ Decrypt = Callable[[Any], Any]
 
 EMPTY = msgspec.Raw(b"{}")
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class CannotUnlock(OwmesosError):
@@ -28,14 +30,22 @@ class CannotUnlock(OwmesosError):
 
 
 def arguments_of(message: ActivationMessage, ciphers: Mapping[str, Decrypt]) -> tuple[dict[str, str], msgspec.Raw]:
-    """The environment and the arguments. Raises CannotUnlock."""
+    """The environment and the arguments. Raises CannotUnlock, and what a cipher raises.
+
+    Only what is encrypted is decoded: JSON may hold numbers that no float can.
+    """
     content = message.content
     if not content or bytes(content) == b"null":
         return {}, EMPTY
     if not message.init_args and not message.locked_args:
         return {}, content
-    value = unlocked(msgspec.json.decode(content), message.locked_args or {}, ciphers)
-    env, arguments = partitioned(value, message.init_args or ())
+    if not bytes(content).lstrip().startswith(b"{"):
+        return {}, content
+    values: dict[str, Any] = dict(_members(content))
+    locked = message.locked_args or {}
+    for name in locked.keys() & values.keys():
+        values[name] = _decode(values[name])
+    env, arguments = partitioned(unlocked(values, locked, ciphers), message.init_args or ())
     return env, msgspec.Raw(_encode(arguments))
 
 
@@ -61,5 +71,10 @@ def unlocked(content: Any, locked: Mapping[str, str], ciphers: Mapping[str, Decr
 
 
 def as_variable(value: Any) -> str:
-    """As it stands in a process's environment."""
+    """As it stands in a process's environment. A msgspec.Raw is JSON that was checked already."""
+    if isinstance(value, msgspec.Raw):
+        data = bytes(value)
+        if not data.startswith(b'"'):
+            return msgspec.json.format(data, indent=-1).decode()
+        value = _decode(data)
     return value if isinstance(value, str) else _encode(value).decode()

@@ -6,6 +6,7 @@ idle time-out is asked again without more ado.
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from owmesos.core.pool_events import Initialized, Tick
@@ -46,6 +47,19 @@ class TestArguments:
         message = activation({"a": 1})
         assert arguments_of(message, {})[1] is message.content
         assert bytes(arguments_of(activation(), {})[1]) == b"{}"
+
+    def test_arguments_are_told_apart_as_they_came_whatever_number_is_in_them(self) -> None:
+        content = msgspec.Raw(b' {"big": 1e999, "word": "\\u00e9", "d": {"x": [-1e400]}, "list": [1, 2.50]}')
+        message = msgspec.structs.replace(activation(init_args=("big", "word", "list")), content=content)
+        env, arguments = arguments_of(message, {})
+        assert env == {"big": "1e999", "word": "é", "list": "[1,2.50]"}
+        assert bytes(arguments) == b'{"d":{"x": [-1e400]}}'
+        invoker = FakeInvoker()
+        run_id = invoker.run(content=[1, 2], init_args=("big",))
+        invoker.init(run_id)
+        asked = invoker.asked[run_id]
+        assert isinstance(asked, Execute)
+        assert decoded(asked.body)["value"] == [1, 2]
 
     def test_omit_api_key_from_activations(self) -> None:
         for provides in (True, False):
