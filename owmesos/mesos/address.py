@@ -46,6 +46,10 @@ class Masters:
     addresses: tuple[Address, ...]
     credentials: Credentials | None = None
 
+    @property
+    def scheme(self) -> str:
+        return self.addresses[0].scheme
+
 
 @dataclass(frozen=True)
 class ZooKeeperMasters:

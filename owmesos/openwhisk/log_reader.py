@@ -22,11 +22,16 @@ from owmesos.openwhisk.log_lines import DEVELOPER_WARNING, IDLE_LIMIT, STREAMS, 
 _log = logging.getLogger("owmesos.logs")
 CHUNK = 64 * 1024
 POLLS = (0.005, 0.1)  # seconds; the first pause and the longest, while the sentinels are not there
+_ADVICE = "let agents know the framework's principal, or set the actions' log limit to 0"
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0)
 
 
 class LogsUnreadable(OwmesosError):
     """The agent does not give the file."""
+
+
+class AgentRefuses(LogsUnreadable):
+    """It gives us no file at all: 401 or 403."""
 
 
 class CollectedLogs(NamedTuple):
@@ -49,10 +54,29 @@ _answer = msgspec.json.Decoder(_Answer)
 _encode = msgspec.json.Encoder().encode
 
 
+class AgentFiles:
+    """The files API of all agents, over one session, which is closed with it. `secure`: agents speak TLS."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, secure: bool = False) -> None:
+        self._session = session
+        self._secure = secure
+        self._refusing: set[str] = set()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def task_logs(self, hostname: str, address: str, framework_id: str, task_id: str) -> TaskLogs:
+        """`address` is the agent's `host:port`. By TLS it is asked under `hostname`, which its certificate has."""
+        port = address.rpartition(":")[2]
+        agent = f"https://{hostname}:{port}" if self._secure else f"http://{address}"
+        return TaskLogs(self._session, agent, framework_id, task_id, refusing=self._refusing)
+
+
 class TaskLogs:
     """One task's streams. Activations of one container take turns, each begins where the last one's log ended.
 
-    `agent` is the agent's address as a URL. `session` and what it authenticates with are the owner's.
+    `agent` is the agent's address as a URL. `session` and what it authenticates with are the owner's. `refusing` has
+    the agents that have refused; who shares it tells of each once.
     """
 
     def __init__(
@@ -62,12 +86,14 @@ class TaskLogs:
         framework_id: str,
         task_id: str,
         *,
+        refusing: set[str] | None = None,
         idle_limit: float = IDLE_LIMIT,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._session = session
         self._url = f"{agent.rstrip('/')}/api/v1"
         self._folder = f"/frameworks/{framework_id}/executors/{task_id}/runs/latest"
+        self._refusing = refusing if refusing is not None else set()
         self._idle_limit = idle_limit
         self._now = now
         self._positions = dict.fromkeys(STREAMS, 0)
@@ -79,7 +105,7 @@ class TaskLogs:
             try:
                 sizes = await asyncio.gather(*(self._read(stream, -1) for stream in STREAMS))
             except LogsUnreadable as error:
-                _log.info("logs of this container begin at its beginning: %s", error)
+                self._say(logging.INFO, "logs of this container begin at its beginning", error)
             else:
                 self._positions = {stream: found.size for stream, found in zip(STREAMS, sizes, strict=True)}
 
@@ -95,7 +121,7 @@ class TaskLogs:
                 _log.warning("%s did not end within %g s", self._folder, time_limit(limit))
             except LogsUnreadable as error:
                 failed = True
-                _log.warning("%s", error)
+                self._say(logging.WARNING, "a log is missing", error)
             collection.end(self._time(), failed=failed)
             if developer_error:
                 collection.lines.append(log_line(self._time(), "stderr", DEVELOPER_WARNING))
@@ -117,6 +143,14 @@ class TaskLogs:
             await asyncio.sleep(pause)
             pause = min(2 * pause, POLLS[1])
 
+    def _say(self, level: int, what: str, error: LogsUnreadable) -> None:
+        """An agent's refusal once, for it is the same each time."""
+        if not isinstance(error, AgentRefuses):
+            _log.log(level, "%s: %s", what, error)
+        elif self._url not in self._refusing:
+            self._refusing.add(self._url)
+            _log.error("no log can be read there, and each container is stopped after its run: %s; %s", error, _ADVICE)
+
     async def _read(self, stream: str, offset: int) -> _ReadFile:
         """Raises LogsUnreadable."""
         path = f"{self._folder}/{stream}"
@@ -127,7 +161,8 @@ class TaskLogs:
                 body = await response.read()
                 if response.status != 200:
                     said = " ".join(body.decode(errors="replace").split())[:200]
-                    raise LogsUnreadable(f"{self._url} does not give {path} ({response.status}): {said}")
+                    kind = AgentRefuses if response.status in (401, 403) else LogsUnreadable
+                    raise kind(f"{self._url} does not give {path} ({response.status}): {said}")
             return _answer.decode(body).read_file
         except (aiohttp.ClientError, asyncio.TimeoutError, msgspec.MsgspecError) as error:
             raise LogsUnreadable(f"{self._url} does not give {path}: {str(error) or type(error).__name__}") from None

@@ -245,6 +245,17 @@ class Framework:
         return self._shell is not None and self._shell.scheduler.books.connected
 
     @property
+    def access(self) -> Access:
+        """Who we are, to the masters and to the agents."""
+        return self._access
+
+    @property
+    def secure(self) -> bool:
+        """Whether agents are spoken to by https: where the masters are. TLS is libprocess's own, so the daemons of a
+        cluster have it all or none (docs/ssl.md)."""
+        return self._masters.scheme == "https"
+
+    @property
     def framework_id(self) -> str | None:
         info = self._shell.scheduler.books.info if self._shell is not None else self._info
         return info.id.value if info.id is not None else None

@@ -30,7 +30,7 @@ from owmesos.openwhisk.container_proxy import AckKind, Order
 from owmesos.openwhisk.containers import ActionContainers
 from owmesos.openwhisk.entities import ActionStore, ActionUnavailable, ActivationStore, Blacklist
 from owmesos.openwhisk.ids import ControllerId, InvokerId
-from owmesos.openwhisk.log_reader import TaskLogs
+from owmesos.openwhisk.log_reader import AgentFiles, TaskLogs
 from owmesos.openwhisk.messages import Acknowledgement, ActivationMessage, Event
 from owmesos.service.framework import Framework
 
@@ -89,8 +89,8 @@ class Invoker:
         self._held: dict[str, Held] = {}
         self._told: deque[pool_of.PoolEvent] = deque()
         self._telling = False
-        self._agents = framework.access.session(secure=framework.secure, connections=AGENT_CONNECTIONS)
-        self._refusing: set[str] = set()  # agents that give no logs
+        session = framework.access.session(secure=framework.secure, connections=AGENT_CONNECTIONS)
+        self._files = AgentFiles(session, secure=framework.secure)
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_pools = framework.shell.of_pool
         self._of_pools.append(self._of_pool)
@@ -103,7 +103,7 @@ class Invoker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._containers.close()
-        await self._agents.close()
+        await self._files.close()
 
     def end_rest(self, why: str) -> None:
         """After `close`: tell the Controllers that what had not ended by then never will, but for its log."""
@@ -223,7 +223,7 @@ class Invoker:
             self._pressed(effect.on)
 
     def _logs_of(self, container_id: str) -> TaskLogs | None:
-        """The container's streams, at its agent; by TLS under the name that its certificate has."""
+        """The container's streams, at its agent."""
         books = self._framework.shell.scheduler.books
         record = books.launches[container_id]
         if record.agent_id is None or record.task_id is None or books.info.id is None:
@@ -231,9 +231,7 @@ class Invoker:
         agent = books.ledger.agent(record.agent_id)
         if not agent.address:
             return None
-        port = agent.address.rpartition(":")[2]
-        url = f"https://{agent.hostname}:{port}" if self._framework.secure else f"http://{agent.address}"
-        return TaskLogs(self._agents, url, books.info.id.value, record.task_id, refusing=self._refusing)
+        return self._files.task_logs(agent.hostname, agent.address, books.info.id.value, record.task_id)
 
     # -- within
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from pathlib import Path
 
 from aiohttp import web
@@ -14,22 +15,29 @@ MOST = 64 * 1024
 
 
 class FakeAgentFiles:
-    """`sandboxes` maps a task id to the folder with its `stdout` and `stderr`."""
+    """`sandboxes` maps a task id to the folder with its `stdout` and `stderr`. With `authorization` it wants this
+    header."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, authorization: str | None = None) -> None:
+        self._tls = tls
+        self._authorization = authorization
         self.sandboxes: dict[str, Path] = {}
         self.reads: list[dict[str, object]] = []
         self.broken = False
         app = web.Application()
         app.router.add_post("/api/v1", self._call)
-        self._server = TestServer(app)
+        self._server = TestServer(app, scheme="https" if tls is not None else "http")
 
     @property
     def url(self) -> str:
         return str(self._server.make_url("/"))
 
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._server.port}"
+
     async def start(self) -> FakeAgentFiles:
-        await self._server.start_server()
+        await self._server.start_server(ssl=self._tls)
         return self
 
     async def stop(self) -> None:
@@ -38,6 +46,8 @@ class FakeAgentFiles:
     async def _call(self, request: web.Request) -> web.Response:
         call = json.loads(await request.read())["read_file"]
         self.reads.append(call)
+        if self._authorization is not None and request.headers.get("Authorization") != self._authorization:
+            return web.Response(status=401, text="401 Unauthorized.")
         if self.broken:
             return web.Response(status=500, text="out of order\n")
         file = self._file(call["path"])

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 import aiohttp
 import pytest
+import trustme
 
-from owmesos.openwhisk.log_reader import TaskLogs
+from owmesos.mesos.access import Access, Tls
+from owmesos.mesos.address import Credentials
+from owmesos.openwhisk.log_reader import AgentFiles, TaskLogs
 from owmesos.openwhisk.protocol import SENTINEL
 from tests.fakes.agent_files import FRAMEWORK_ID, FakeAgentFiles
 from tests.waiting import eventually_async
@@ -127,6 +132,43 @@ async def test_an_agent_that_does_not_give_the_file_is_told(sandbox: Sandbox, ca
     assert "There was an issue while collecting your logs." in lines[0]
     assert not complete
     assert "(500): out of order" in caplog.text
+
+
+async def test_an_agent_that_refuses_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    agent = await FakeAgentFiles(authorization="Basic bWU6eHl6enk=").start()
+    async with files_of(Access(Credentials("me", "wrong"))) as files:
+        for task_id in ("t1", "t2"):
+            logs = files.task_logs("localhost", agent.address, FRAMEWORK_ID, task_id)
+            await logs.skip_beginning()
+            lines, complete = await logs.collect(MB, sentinels=True)
+            assert (len(lines), complete) == (1, False)
+    await agent.stop()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "(401)" in caplog.text
+    assert "let agents know the framework's principal" in caplog.text
+
+
+async def test_agents_are_asked_by_tls_with_the_frameworks_credentials(tmp_path: Path) -> None:
+    """Under the name that the certificate has: offers say the address, too."""
+    authority, ca = trustme.CA(), tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    agent = await FakeAgentFiles(context, authorization="Basic bWU6eHl6enk=").start()
+    agent.sandboxes["t1"] = tmp_path
+    async with files_of(Access(Credentials("me", "xyzzy"), Tls(ca)), secure=True) as files:
+        logs = files.task_logs("localhost", agent.address, FRAMEWORK_ID, "t1")
+        Sandbox(agent, tmp_path, logs).write(b"hello\n", end=True)
+        lines, complete = await logs.collect(MB, sentinels=True)
+    await agent.stop()
+    assert ([line.partition(" stdout: ")[2] for line in lines], complete) == (["hello"], True)
+
+
+@asynccontextmanager
+async def files_of(access: Access, *, secure: bool = False) -> AsyncIterator[AgentFiles]:
+    files = AgentFiles(access.session(secure=secure), secure=secure)
+    yield files
+    await files.close()
 
 
 async def test_a_sandbox_that_is_gone_is_told(sandbox: Sandbox) -> None:
