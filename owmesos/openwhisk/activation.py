@@ -42,6 +42,12 @@ class Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
         """Ours, and not the action's or its developer's: too many of them make the invoker Unhealthy."""
         return self.status_code == WHISK_ERROR
 
+    @property
+    def weight(self) -> int:
+        """Bytes that are held for its result, more or less."""
+        held = self.result.get(ERROR) if isinstance(self.result, dict) else self.result
+        return len(held) if isinstance(held, (str, msgspec.Raw)) else 0
+
 
 def success(result: Any, size: int | None = None) -> Response:
     return Response(SUCCESS, result, size)

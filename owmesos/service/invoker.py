@@ -48,13 +48,43 @@ class Acks(Protocol):
     def send_event(self, event: Event) -> None: ...
 
 
+Weigh = Callable[[int], None]
+"""Told of bytes that are held for an activation from now on, until it is done."""
+
+
 class Held(NamedTuple):
     """An activation that came and has not ended. `done` is called when its answer is given. `result` is there while
     only its log is missing."""
 
     order: Order
     done: Callable[[], None]
+    weigh: Weigh
     result: Activation | None = None
+
+
+class CodeWeights:
+    """Weighs the code of an action once, however many activations of it are under way: it is there once. The first
+    bears it, and after its end the next."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[int, dict[str, Weigh]] = {}  # by the executable's identity, which those here keep alive
+
+    def begin(self, held: Held) -> None:
+        executable = held.order.executable
+        runs = self._under_way.setdefault(id(executable), {})
+        if not runs:
+            held.weigh(executable.weight)
+        runs[held.order.run_id] = held.weigh
+
+    def end(self, held: Held) -> None:
+        executable = held.order.executable
+        runs = self._under_way[id(executable)]
+        bore = next(iter(runs)) == held.order.run_id
+        del runs[held.order.run_id]
+        if not runs:
+            del self._under_way[id(executable)]
+        elif bore:
+            next(iter(runs.values()))(executable.weight)
 
 
 class Invoker:
@@ -87,6 +117,7 @@ class Invoker:
         self._containers = ActionContainers(self, self._now, ciphers=ciphers)
         self._coming: dict[str, tuple[ActivationMessage, Callable[[], None]]] = {}  # whose action is being fetched
         self._held: dict[str, Held] = {}
+        self._codes = CodeWeights()
         self._told: deque[pool_of.PoolEvent] = deque()
         self._telling = False
         session = framework.access.session(secure=framework.secure, connections=AGENT_CONNECTIONS)
@@ -109,13 +140,13 @@ class Invoker:
         """After `close`: tell the Controllers that what had not ended by then never will, but for its log."""
         for message, done in list(self._coming.values()):
             self._refuse(message, whisk_error(why), done)
-        for order, done, result in self._held.values():
+        for order, done, _, result in self._held.values():
             if result is None:
                 self._refuse(order.message, whisk_error(why), done)
             else:
                 self._answer(AckKind.COMPLETION, order.message, result, done)
                 self.record(order.message, result)
-        self._coming, self._held = {}, {}
+        self._coming, self._held, self._codes = {}, {}, CodeWeights()
 
     @property
     def held(self) -> int:
@@ -128,10 +159,10 @@ class Invoker:
         self,
         message: ActivationMessage,
         done: Callable[[], None] = lambda: None,
-        weigh: Callable[[int], None] = lambda weight: None,
+        weigh: Weigh = lambda weight: None,
     ) -> None:
-        """Run it. `done` is called once, from any thread, when nothing more is to be said of it. `weigh` is told how
-        many bytes are held for its action."""
+        """Run it. `done` is called once, from any thread, when nothing more is to be said of it. `weigh` is told what
+        is held for it besides the message: its action's code, unless another activation bears that, and its result."""
         run_id = message.activation_id
         if run_id in self._held or run_id in self._coming:
             _log.warning("activation %s came twice: it runs once", run_id)
@@ -140,7 +171,7 @@ class Invoker:
         self._coming[run_id] = message, done
         self._spawn(self._admit(message, done, weigh))
 
-    async def _admit(self, message: ActivationMessage, done: Callable[[], None], weigh: Callable[[int], None]) -> None:
+    async def _admit(self, message: ActivationMessage, done: Callable[[], None], weigh: Weigh) -> None:
         run_id = message.activation_id
         try:
             if self._blacklist is not None and self._blacklist.blocks(message.user.namespace.name):
@@ -155,9 +186,9 @@ class Invoker:
             _log.exception("activation %s could not be prepared", run_id)
             self._refuse(message, whisk_error(NOT_PREPARED), done)
             return
-        weigh(executable.weight)
         del self._coming[run_id]
-        self._held[run_id] = Held(Order(message, executable), done)
+        held = self._held[run_id] = Held(Order(message, executable), done, weigh)
+        self._codes.begin(held)
         namespace = message.user.namespace.name
         self.tell(pool_of.Run(run_id, executable.for_pool(), namespace, message.health))
 
@@ -186,12 +217,20 @@ class Invoker:
             self._telling = False
 
     def acknowledge(self, kind: AckKind, message: ActivationMessage, activation: Activation) -> None:
+        held = self._held[message.activation_id]
+        if kind is not AckKind.COMPLETION:
+            held.weigh(activation.response.weight)
         if kind is AckKind.RESULT:
-            held = self._held[message.activation_id]
             self._held[message.activation_id] = held._replace(result=activation)
             self._acks.send(message.root_controller_index, self._reporter.result(message, activation))
             return
-        self._answer(kind, message, activation, self._held.pop(message.activation_id).done)
+        self._answer(kind, message, activation, self._let_go(message.activation_id).done)
+
+    def _let_go(self, run_id: str) -> Held:
+        """It has ended, but for its answer."""
+        held = self._held.pop(run_id)
+        self._codes.end(held)
+        return held
 
     def _answer(
         self, kind: AckKind, message: ActivationMessage, activation: Activation, done: Callable[[], None]
@@ -217,7 +256,7 @@ class Invoker:
         elif isinstance(effect, pool_of.ContainerStopped):
             self._containers.stopped(effect.container_id, effect.reason)
         elif isinstance(effect, pool_of.RunFailed):
-            held = self._held.pop(effect.run_id)
+            held = self._let_go(effect.run_id)
             self._refuse(held.order.message, whisk_error(effect.message), held.done)
         elif isinstance(effect, pool_of.Backpressure):
             self._pressed(effect.on)
