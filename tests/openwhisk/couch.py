@@ -55,11 +55,12 @@ class Couch:
 
 
 @asynccontextmanager
-async def databases_of(url: str, prefix: str) -> AsyncIterator[Couch]:
+async def databases_of(url: str, prefix: str, *, make: bool = True) -> AsyncIterator[Couch]:
+    """Deleted in the end, whoever made them."""
     async with aiohttp.ClientSession() as session:
         couch = Couch(session, url, prefix)
         names = (couch.names.actions, couch.names.activations, couch.names.subjects)
-        for name in names:
+        for name in names if make else ():
             await couch.put(name)
         yield couch
         for name in names:
