@@ -86,7 +86,7 @@ class Cluster:
 
     def run(self, name: str, memory: int) -> Run:
         self.runs += 1
-        return Run(f"run{self.runs}", Action(name, "0.0.1", Shape("python:3", memory)), "guest")
+        return Run(f"run{self.runs}", Action(name, "0.0.1", Shape("python:3", memory), digest=bytes(16)), "guest")
 
     def start(self, effects: list[PoolEffect]) -> list[PoolEffect]:
         """The start among `effects` is carried out, and its container is up."""

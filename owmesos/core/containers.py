@@ -80,21 +80,30 @@ class Shape(NamedTuple):
 
 
 class Action(msgspec.Struct, frozen=True, gc=False):
-    """An action as the pool needs it. `timeout` in seconds, `concurrency` how many runs one container takes at once."""
+    """An action as the pool needs it. `timeout` in seconds, `concurrency` how many runs one container takes at once.
+
+    `digest` is of all that a container has of it: with another it is another action, whatever its version says.
+    """
 
     name: str
     version: str
     shape: Shape
     concurrency: int = 1
     timeout: float = 60.0
+    digest: bytes = b""
 
 
 class ActionKey(NamedTuple):
-    """Whose runs a warm container serves. The revision of the document plays no part (OpenWhisk, ContainerPool)."""
+    """Whose runs a warm container serves.
+
+    The revision of the document plays no part, what stands in it does (OpenWhisk, ContainerPool): an action that is
+    deleted and created anew has its first version again.
+    """
 
     namespace: str
     name: str
     version: str
+    digest: bytes = b""
 
 
 class Container(msgspec.Struct, eq=False):

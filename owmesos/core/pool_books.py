@@ -65,7 +65,7 @@ class PoolBooks:
         place = self._next_place
         self._next_place += 1
         action = run.action
-        key = ActionKey(run.namespace, action.name, action.version)
+        key = ActionKey(run.namespace, action.name, action.version, action.digest)
         return Waiting(run, place + _HEALTH_FIRST if run.health else place, key, now)
 
     def stop(self, container: Container, reason: str, now: float) -> None:

@@ -84,7 +84,7 @@ class Exec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ActionDocument(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """An action of the database `whisks`. Parameters are not needed: the Controller has put them into the message."""
+    """An action of the database `whisks`. The Controller has put the parameters into the message."""
 
     id: str = msgspec.field(name="_id", default="")
     rev: str | None = msgspec.field(name="_rev", default=None)
@@ -175,6 +175,7 @@ def to_executable(entity: EntityName, document: ActionDocument, code: str | None
         image=exec_.image,
         sentinelled_logs=sentinelled,
         provides_api_key=_is_true(document.annotation(_PROVIDE_API_KEY)),
+        set_with=(document.parameters, document.annotations),
     )
 
 

@@ -7,6 +7,9 @@ front of them is an activation's own.
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import msgspec
 
 from owmesos.core.containers import Action, Shape
@@ -39,6 +42,7 @@ class Executable(msgspec.Struct, frozen=True, kw_only=True):
 
     `sentinelled_logs`: its container marks the end of each activation in its streams, which blackboxes may not.
     `provides_api_key` is its annotation `provide-api-key`; where that is missing it is true.
+    `digest` is of all of it but its revision: as long as that is the same, its containers may serve again.
     """
 
     entity: EntityName
@@ -47,6 +51,7 @@ class Executable(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     limits: Limits
     initializer: bytes
+    digest: bytes
     image: str | None = None
     sentinelled_logs: bool = True
     provides_api_key: bool = True
@@ -67,7 +72,8 @@ class Executable(msgspec.Struct, frozen=True, kw_only=True):
 
     def for_pool(self) -> Action:
         """What the pool decides by."""
-        return Action(self.path, self.version, self.shape, self.limits.concurrency, self.limits.seconds)
+        limits = self.limits
+        return Action(self.path, self.version, self.shape, limits.concurrency, limits.seconds, self.digest)
 
 
 def executable(
@@ -83,15 +89,25 @@ def executable(
     image: str | None = None,
     sentinelled_logs: bool = True,
     provides_api_key: bool = True,
+    set_with: Any = None,
 ) -> Executable:
-    """The action, with its code encoded. `code` is text, or with `binary` base64; a blackbox may have none."""
+    """The action, with its code encoded. `code` is text, or with `binary` base64; a blackbox may have none.
+
+    `set_with`: what else it was set with, of which only matters that it stays the same: parameters may stand in the
+    environment of its containers.
+    """
+    limits = limits or Limits()
+    initializer = initializer_of(entity.name, code, main=main, binary=binary)
+    digest = hashlib.blake2b(_encode((kind, image, limits, provides_api_key, set_with)), digest_size=16)
+    digest.update(initializer)
     return Executable(
         entity=entity,
         version=version,
         revision=revision,
         kind=kind,
-        limits=limits or Limits(),
-        initializer=initializer_of(entity.name, code, main=main, binary=binary),
+        limits=limits,
+        initializer=initializer,
+        digest=digest.digest(),
         image=image,
         sentinelled_logs=sentinelled_logs and kind != BLACKBOX,
         provides_api_key=provides_api_key,

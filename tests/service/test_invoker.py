@@ -77,6 +77,14 @@ async def test_a_second_run_is_warm(simulator: SimulatedCluster) -> None:
         await scene.accounts_are_right()
 
 
+async def test_an_action_that_was_deleted_and_created_anew_runs_its_new_code(simulator: SimulatedCluster) -> None:
+    async with invoking(simulator.master, action(code="def main(args):\n    return {'code': 'old'}")) as scene:
+        assert answer(await scene.run(activation())) == {"code": "old"}
+        scene.actions.action_or_error = action(code="def main(args):\n    return {'code': 'new'}")
+        assert answer(await scene.run(activation())) == {"code": "new"}
+        await scene.accounts_are_right()
+
+
 async def test_with_logs_the_result_comes_before_the_slot(simulator: SimulatedCluster) -> None:
     code = "def main(args):\n    print('said')\n    return args"
     async with invoking(simulator.master, action(code=code, logs=1)) as scene:

@@ -183,7 +183,7 @@ class Checks:
         assert container_id in self._serving, "a run for a container that does not run"
         assert container_id not in self._stopping, "a run for a container that stops"
         assert container_id not in self._doomed, "a run for a container that must not serve again"
-        key = (run.namespace, run.action.name, run.action.version)
+        key = (run.namespace, run.action.name, run.action.version, run.action.digest)
         container = self._world.pool.containers.by_id[container_id]
         assert container.shape == run.action.shape
         assert effect.initialize == (container_id not in self._keys)

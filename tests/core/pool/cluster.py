@@ -104,6 +104,7 @@ class FakeCluster:
         kind: str = "python:3",
         image: str | None = None,
         version: str = "0.0.1",
+        digest: bytes = b"",
         namespace: str = "guest",
         concurrency: int = 1,
         timeout: float = 60.0,
@@ -115,7 +116,7 @@ class FakeCluster:
         run_id = f"r{self._runs}"
         if lasts is not None:
             self.durations[run_id] = lasts
-        action = Action(name, version, Shape(kind, memory, image), concurrency, timeout)
+        action = Action(name, version, Shape(kind, memory, image), concurrency, timeout, digest)
         self.send(Run(run_id, action, namespace, health))
         return run_id
 

@@ -52,10 +52,17 @@ class TestWarm:
         assert world.states() == ["busy"]
 
     def test_reuse_a_warm_container_when_action_is_the_same_even_if_revision_changes(self, pool_of: PoolOf) -> None:
-        """A run tells the action's version only: a revision has no way to part two runs."""
+        """A run tells the action's version and contents: a revision has no way to part two runs."""
         world = pool_of(1024)
-        container_id = world.warm("a", version="0.0.1")
-        assert world.given[world.run("a", version="0.0.1")] == container_id
+        container_id = world.warm("a", version="0.0.1", digest=b"1")
+        assert world.given[world.run("a", version="0.0.1", digest=b"1")] == container_id
+
+    def test_not_when_the_action_was_deleted_and_created_anew(self, pool_of: PoolOf) -> None:
+        world = pool_of(1024)
+        container_id = world.warm("a", version="0.0.1", digest=b"1")
+        run_id = world.run("a", version="0.0.1", digest=b"2")
+        world.wait(2.0)
+        assert world.given[run_id] != container_id
 
     def test_create_a_container_if_it_cannot_find_a_matching_container(self, pool_of: PoolOf) -> None:
         world = pool_of(1024)

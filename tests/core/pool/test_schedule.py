@@ -79,6 +79,11 @@ def test_not_with_different_action_name(pool: Containers) -> None:
     assert pool.warm(KEY._replace(name="other")) is None
 
 
+def test_not_with_different_contents(pool: Containers) -> None:
+    put(pool, "c1")
+    assert pool.warm(KEY._replace(digest=b"other")) is None
+
+
 def test_not_with_different_version(pool: Containers) -> None:
     put(pool, "c1")
     assert pool.warm(KEY._replace(version="0.0.2")) is None
