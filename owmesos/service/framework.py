@@ -46,6 +46,7 @@ from owmesos.storage import ForgetFramework, MemoryStore, SQLiteStore, Store
 
 Document = dict[str, Any]
 Milestone = Literal["running", "ended"]
+CONTAINERS_STOP = 10.0  # seconds; for the containers of a pool to end, when the process does
 _LOOK = 0.05  # seconds
 
 
@@ -154,6 +155,7 @@ class Framework:
         )
         self._store: Store = SQLiteStore(Path(state), forget=new_framework) if state is not None else MemoryStore()
         self._shell: Shell | None = None
+        self._torn_down = False
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._streams: list[asyncio.Queue[NodeStatsUpdate]] = []
 
@@ -206,12 +208,14 @@ class Framework:
             await shell.close()
             await asyncio.to_thread(self._store.close)
 
-    async def stop_containers(self, timeout: float) -> bool:
+    async def stop_containers(self, timeout: float = CONTAINERS_STOP) -> bool:
         """Before `stop`: the pool decides nothing more, and all its containers are stopped, whatever is in them.
 
         False when not all were seen to end within `timeout` seconds; the next start sees to the others.
         """
         shell = self._running()
+        if self._torn_down:  # the master has killed them, and nothing more may be stored
+            return True
         shell.retire()
         await shell.flushed()
         until = asyncio.get_running_loop().time() + timeout
@@ -232,6 +236,7 @@ class Framework:
             raise InvalidInput("the framework has no id yet: it was never subscribed")
         await shell.flushed()
         await shell.call(Teardown())
+        self._torn_down = True
         await asyncio.to_thread(self._store.commit, [ForgetFramework()])
         shell.stop("torn down", 0)
         return framework_id

@@ -40,7 +40,6 @@ from owmesos.service.invoker import Invoker
 
 _log = logging.getLogger("owmesos.invoker")
 
-CONTAINERS_STOP = 10.0  # seconds; for the containers to end, when the process does
 _LOOK = 0.05  # seconds
 _STOPPED = "The invoker was stopped before the activation ended."
 
@@ -205,7 +204,7 @@ class KafkaInvoker:
         elif left:
             _log.warning("%d activations have not ended; they are answered with an error", left)
             invoker.end_rest(_STOPPED)
-        if not await self._framework.stop_containers(CONTAINERS_STOP):
+        if not await self._framework.stop_containers():
             _log.warning("not all containers have ended yet; the next start sees to them")
 
     async def _drained(self, feed: Feed) -> int:

@@ -147,15 +147,20 @@ class Standalone:
         _log.info("standalone: %d actions, kinds %s", len(self._known), ", ".join(self.manifest.kinds) or "none")
 
     async def close(self) -> None:
-        """What has not ended ends with an internal error, and so is kept."""
-        if self._invoker is not None:
-            await self._invoker.close()
-            self._invoker.end_rest(_STOPPED)
-        self._bus.close()
-        if self._store is not None:
-            await self._store.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        """What has not ended ends with an internal error, and so is kept. Containers are stopped: nobody could take
+        them up again, for what is in them is known only here."""
+        try:
+            if self._invoker is not None:
+                await self._invoker.close()
+                self._invoker.end_rest(_STOPPED)
+            self._bus.close()
+            if self._framework is not None and not await self._framework.stop_containers():
+                _log.warning("not all containers have ended yet; the next start sees to them")
+        finally:
+            if self._store is not None:
+                await self._store.close()
+            if self._temporary is not None:
+                self._temporary.cleanup()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         from owmesos.service.standalone_admin import StandaloneRoutes  # which serves this class

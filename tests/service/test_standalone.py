@@ -27,6 +27,7 @@ from owmesos.service.framework import Framework, NotKnown
 from owmesos.service.standalone import MAX_PARAMETERS, ActionExists, Standalone
 from owmesos.service.standalone_actions import MAX_CODE, Parameter, WantedAction, WantedCode, WantedLimits
 from owmesos.simulator.cluster import SimulatedCluster
+from owmesos.storage import Saved, SQLiteStore
 from tests.fixtures.task_ports import TaskPorts
 from tests.waiting import eventually_async
 
@@ -233,6 +234,48 @@ class TestInvocations:
         assert invoked.result == decode_result(record.response.result)
         assert invoked.result == {"error": "The invoker was stopped before the activation ended."}
         assert record.response.status_code == WHISK_ERROR
+
+
+class TestEnd:
+    async def test_containers_end_with_the_process(self, cluster: SimulatedCluster, tmp_path: Path) -> None:
+        standalone = Standalone(tmp_path)
+        async with Framework(master=cluster.master, name="end", state=tmp_path, pool=standalone.pool) as framework:
+            await standalone.start(framework)
+            await standalone.put_action("hello", wanted())
+            await standalone.invoke("hello")
+            await standalone.close()
+            assert {each["state"] for each in framework.launches()} == {"KILLED"}
+            await framework.teardown()
+
+    async def test_containers_that_outlast_it_are_said(
+        self, cluster: SimulatedCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        standalone = Standalone(tmp_path)
+        async with Framework(master=cluster.master, name="end", pool=standalone.pool) as framework:
+            await standalone.start(framework)
+            await standalone.put_action("hello", wanted())
+            await standalone.invoke("hello")
+            cluster.kill("master")
+            await eventually_async(lambda: not framework.subscribed)
+            await standalone.close()
+            cluster.start("master")
+            await eventually_async(lambda: framework.subscribed)
+        assert "not all containers have ended yet; the next start sees to them" in caplog.text
+
+    async def test_after_a_teardown_nothing_is_left_to_stop(
+        self, cluster: SimulatedCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        standalone = Standalone(tmp_path)
+        async with Framework(master=cluster.master, name="end", state=tmp_path, pool=standalone.pool) as framework:
+            await standalone.start(framework)
+            await standalone.put_action("hello", wanted())
+            await standalone.invoke("hello")
+            await framework.teardown()
+            await standalone.close()
+        store = SQLiteStore(tmp_path)
+        assert store.load() == Saved(None, [])
+        store.close()
+        assert "not all containers" not in caplog.text
 
 
 class TestCounts:
