@@ -187,6 +187,20 @@ async def test_what_another_consumer_has_committed_stays(invokers: Invokers, mon
     assert set(invokers.broker.commits[before + 1 :]) == {5}
 
 
+@pytest.mark.parametrize("delivery", [MOST, LEAST])
+async def test_one_that_drains_takes_no_more_and_commits_what_is_done(invokers: Invokers, delivery: Delivery) -> None:
+    invokers.broker.append(ONE, ONE)
+    invoker = invokers.start(delivery=delivery)
+    await invoker.has(0, 1)
+    invoker.feed.drain()
+    invokers.broker.append(ONE)
+    invoker.feed.done(0)
+    invoker.feed.done(1)
+    await asyncio.to_thread(invoker.feed.stop)
+    assert invoker.offsets == [0, 1]
+    assert invokers.broker.committed == 2
+
+
 async def test_it_stops_while_it_is_full_and_while_nobody_answers(invokers: Invokers) -> None:
     invokers.broker.append(*[ONE] * 3)
     full = invokers.start(max_count=1)
