@@ -8,9 +8,9 @@ Warm: blocking invocations of one action, so many at once. Beside them the same 
 client with nothing in between, which is the most that the machine can do. With logs: the action prints one line, which
 is read from its sandbox through the agent's files API before the container is free again.
 
-Cold: each of an action of its own, one at a time, on a framework that is idle and suppressed. "owmesos itself" is what
-remains of the whole without Mesos (from the launch's match to TASK_RUNNING seen), `/init` (which also waits for the
-container's port) and `/run`.
+Cold: each of an action of its own, one at a time and 1.2 s apart (for a REVIVE is sent once a second, after a burst of
+five), on a framework that is idle and suppressed. "owmesos itself" is what remains of the whole without Mesos (from the
+launch's match to TASK_RUNNING seen), `/init` (which also waits for the container's port) and `/run`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ COLD_MEDIAN_MS, COLD_OWN_MS = 600.0, 30.0
 RESOURCES = "cpus:32;mem:65536;disk:1024;ports:[{ports}]"
 ECHO = "def main(args):\n    return args\n"
 TALKING = "def main(args):\n    print('a line')\n    return args\n"
-IDLE = 0.5  # seconds between cold invocations
+APART = 1.2  # seconds between cold invocations
 
 
 class Answers:
@@ -246,7 +246,7 @@ async def _cold(folder: Path, count: int) -> list[Row]:
         async with bench(cluster.master, folder) as invoker:
             for number in range(count + 1):
                 await invoker.deploy(f"cold{number}")
-                await asyncio.sleep(IDLE)
+                await asyncio.sleep(APART)
                 begun = time.perf_counter()
                 await invoker.invoke(f"cold{number}")
                 if number == 0:
