@@ -48,6 +48,7 @@ listener.name.sasl_ssl.plain.sasl.jaas.config=\
 log.dirs={folder}/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
+group.coordinator.append.linger.ms=0
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=1

@@ -26,6 +26,7 @@ from owmesos.service.kafka_invoker import HttpSettings, KafkaInvoker
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.fakes.couch_gate import CouchGate
 from tests.fixtures.task_ports import TaskPorts
+from tests.openwhisk import samples
 from tests.openwhisk.controller import Invokable
 from tests.openwhisk.couch import Couch, databases_of
 from tests.openwhisk.supervision import Outcome, State
@@ -108,6 +109,17 @@ async def test_what_a_message_carries_reaches_action_and_record(world: Scene) ->
     annotations = {each["key"]: each["value"] for each in record["annotations"]}
     assert annotations["causedBy"] == "sequence"
     assert (event["source"], event["body"]["causedBy"], event["body"]["conductor"]) == ("invoker0", "sequence", False)
+
+
+async def test_a_message_of_another_version_runs_too(world: Scene) -> None:
+    """1.0 knows neither initArgs nor lockedArgs; its revision is not there any more, and neither is the slot."""
+    await world.deploy()
+    async with world.invoker():
+        await asyncio.to_thread(write, world.broker, world.broker.invoker_topic(0).name, [samples.ACTIVATION_1_0])
+        await eventually_async(lambda: world.controller.completions[samples.ACTIVATION_ID] == 1, PATIENCE)
+        await eventually_async(world.couch.records, PATIENCE)
+        record = (await world.couch.records())[samples.ACTIVATION_ID]
+    assert (record["subject"], record["response"]["result"]) == ("guest", {"got": {"name": "Jo"}})
 
 
 async def test_an_argument_that_cannot_be_unlocked_ends_the_activation(world: Scene) -> None:
