@@ -37,6 +37,7 @@ KEEP_ALIVE = 5.0  # seconds; between looks at Kafka while there is no room
 GATHER = 0.005  # seconds; for more room to come together, so that not each activation is a commit of its own
 UNASSIGNED = 10.0  # seconds
 PLACE_EVERY = 10.0  # seconds
+LAST_COMMIT = 5.0  # seconds; for the last one before a stop
 RETRY = (1.0, 10.0)  # seconds; first and longest wait after Kafka failed
 
 
@@ -202,7 +203,7 @@ class Feed:
             while self._until_room(consumer):
                 self._turn(consumer)
             if self._settings.delivery is Delivery.AT_LEAST_ONCE:
-                self._commit_low_water(consumer)
+                self._commit_last(consumer)
         finally:
             consumer.close(autocommit=False)
 
@@ -335,11 +336,18 @@ class Feed:
             self._tell(self._sink.rejected, Rejected(record.offset, str(error), error.addressed))
             return None
 
-    def _commit_low_water(self, consumer: KafkaConsumer) -> None:
+    def _commit_last(self, consumer: KafkaConsumer) -> None:
+        """Before a stop, also while the group is being formed anew: what is done must not be repeated for that."""
+        until = time.monotonic() + LAST_COMMIT
+        while not self._commit_low_water(consumer) and self._stopping and time.monotonic() < until:
+            self._poll(consumer, POLL)
+
+    def _commit_low_water(self, consumer: KafkaConsumer) -> bool:
+        """False when it may succeed once this consumer has joined its group again."""
         with self._change:
             offset = self._offsets.low_water
         if offset is None or offset == self._committed:
-            return
+            return True
         try:
             self._commit(consumer, offset)
         except FencedInstanceIdError:
@@ -347,6 +355,8 @@ class Feed:
         except KafkaError as error:
             # The next one covers it, and a repeat does no harm here.
             _log.warning("%s could not be committed up to %d: %s", self._partition.topic, offset, said(error))
+            return not isinstance(error, CommitFailedError)
+        return True
 
     def _commit(self, consumer: KafkaConsumer, offset: int) -> None:
         consumer.commit({self._partition: OffsetAndMetadata(offset, "", -1)}, timeout_ms=10_000)

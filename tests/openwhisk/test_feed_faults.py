@@ -187,6 +187,17 @@ async def test_what_another_consumer_has_committed_stays(invokers: Invokers, mon
     assert set(invokers.broker.commits[before + 1 :]) == {5}
 
 
+async def test_the_last_commit_waits_for_the_group(invokers: Invokers) -> None:
+    invokers.broker.append(ONE)
+    invoker = invokers.start(delivery=LEAST, commit_every=60)
+    await invoker.has(0)
+    invoker.feed.drain()
+    invokers.broker.plan("commit", CommitFailedError("rejoining"), CommitFailedError("rejoining"))
+    invoker.feed.done(0)
+    await asyncio.to_thread(invoker.feed.stop)
+    assert invokers.broker.committed == 1
+
+
 @pytest.mark.parametrize("delivery", [MOST, LEAST])
 async def test_one_that_drains_takes_no_more_and_commits_what_is_done(invokers: Invokers, delivery: Delivery) -> None:
     invokers.broker.append(ONE, ONE)
