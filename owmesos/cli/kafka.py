@@ -23,6 +23,7 @@ from owmesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from owmesos.core.pool_settings import PoolSettings
+    from owmesos.openwhisk.arguments import Decrypt
     from owmesos.openwhisk.broker import Broker
     from owmesos.openwhisk.feed import FeedSettings
     from owmesos.openwhisk.launching import LaunchSettings
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("owmesos.run")
 
 COUCHDB_PASSWORD = "OWMESOS_COUCHDB_PASSWORD"
-_INSTALL = "--kafka needs kafka-python: pip install 'owmesos[openwhisk]'"
+_INSTALL = "--kafka needs kafka-python and cryptography: pip install 'owmesos[openwhisk]'"
 _OF_THE_FRAMEWORK = ("CONFIG_whisk_mesos_masterUrl", "CONFIG_whisk_mesos_role")
 
 
@@ -64,6 +65,7 @@ class KafkaOptions:
     invoker_http: str | None
     invoker_credentials_file: Path | None
     launch_settings: Path | None
+    parameter_keys_file: Path | None
 
     @property
     def wanted(self) -> bool:
@@ -80,6 +82,7 @@ class KafkaOptions:
     def invoker(self, runtimes: Path | None, environment: Mapping[str, str] = os.environ) -> KafkaInvoker:
         """Raises InvalidInput. Logs what of OpenWhisk's own settings has no effect, in one line."""
         try:
+            import cryptography  # noqa: F401
             import kafka  # noqa: F401
         except ImportError:
             raise InvalidInput(_INSTALL) from None
@@ -125,6 +128,7 @@ class KafkaOptions:
             http=self._http(config),
             user_events=_first(self.user_events, config.flag("user-events.enabled"), False),
             drain=_first(self.drain, 30.0),
+            ciphers=self._ciphers(config),
         )
 
     def _broker(self, config: WhiskConfig) -> Broker:
@@ -175,6 +179,18 @@ class KafkaOptions:
             password=secret or password,
             databases=couch_databases(config, self.couchdb_prefix),
         )
+
+    def _ciphers(self, config: WhiskConfig) -> dict[str, Decrypt]:
+        from owmesos.openwhisk.ciphers import ciphers
+
+        config.text("parameter-storage.current")  # what new ones are encrypted with is the Controller's business
+        named = {"aes-128": config.text("parameter-storage.aes128"), "aes-256": config.text("parameter-storage.aes256")}
+        keys: dict[str, Any] = {name: key for name, key in named.items() if key is not None}
+        if self.parameter_keys_file is not None:
+            keys |= read_table(self.parameter_keys_file, private=True)
+        if not all(isinstance(key, str) for key in keys.values()):
+            raise InvalidInput("the keys of parameters must be texts in base64")
+        return ciphers(keys)
 
     def _http(self, config: WhiskConfig) -> HttpSettings | None:
         from owmesos.mesos.access import read_secret
@@ -284,6 +300,12 @@ _OPTIONS = (
     click.option("--user-events/--no-user-events", default=None, help="Tell the topic of user events. [default: no]"),
     click.option("--invoker-http", metavar="HOST:PORT", help="The invoker's own HTTP interface."),
     click.option("--invoker-credentials-file", type=FILE, metavar="F", help="USER:PASSWORD for it."),
+    click.option(
+        "--parameter-keys-file",
+        type=FILE,
+        metavar="F",
+        help="Keys of encrypted parameters: aes-128, aes-256, in TOML or JSON.",
+    ),
     click.option(
         "--launch-settings", type=FILE, metavar="F", help="How containers are launched, and [pool], in TOML or JSON."
     ),

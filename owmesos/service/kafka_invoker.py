@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from owmesos.mesos.container_factory import PooledScheduler
 from owmesos.mesos.scheduler import Scheduler
 from owmesos.openwhisk.acks import AckSender
 from owmesos.openwhisk.activation_writer import ActivationWriter
+from owmesos.openwhisk.arguments import Decrypt
 from owmesos.openwhisk.broker import Broker, KafkaLog
 from owmesos.openwhisk.couch_entities import CouchActions, CouchBlacklist, CouchRecords, Databases
 from owmesos.openwhisk.couchdb import CouchDB
@@ -63,7 +64,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InvokerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`drain`: seconds that activations have to end when the process is stopped."""
+    """`drain`: seconds that activations have to end when the process is stopped. `ciphers`: of stored parameters."""
 
     invoker: InvokerId
     broker: Broker
@@ -75,6 +76,7 @@ class InvokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     http: HttpSettings | None = None
     user_events: bool = False
     drain: float = 30.0
+    ciphers: Mapping[str, Decrypt] = {}
 
 
 class KafkaInvoker:
@@ -120,6 +122,7 @@ class KafkaInvoker:
             blacklist=self.blacklist,
             user_events=settings.user_events,
             pressed=self._press,
+            ciphers=settings.ciphers,
         )
         topic = broker.invoker_topic(settings.invoker.instance)
         topics = [topic, broker.health_topic()] + ([broker.events_topic()] if settings.user_events else [])

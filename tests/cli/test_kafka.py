@@ -178,6 +178,35 @@ def test_what_is_missing_or_wrong(arguments: tuple[str, ...], says: str) -> None
     assert says in refused(*arguments)
 
 
+AES = "YSBrZXkgb2YgMTYgYnl0ZQ=="
+
+
+@pytest.mark.parametrize("by", ["file", "variable"])
+def test_keys_of_encrypted_parameters(tmp_path: Path, by: str) -> None:
+    if by == "file":
+        file = private(tmp_path / "keys.toml", f'"aes-128" = "{AES}"')
+        found = settings(*LEAST, "--parameter-keys-file", file)
+    else:
+        variables = {"CONFIG_whisk_parameterStorage_aes128": AES, "CONFIG_whisk_parameterStorage_current": "aes-128"}
+        found = settings(*LEAST, **variables)
+    assert set(found.ciphers) == {"noop", "aes-128"}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("aes-128 = 1", "must be texts in base64"), ('aes-192 = "AAAA"', "there is no cipher 'aes-192'")],
+)
+def test_keys_that_cannot_be_used(tmp_path: Path, content: str, says: str) -> None:
+    assert says in refused(*LEAST, "--parameter-keys-file", private(tmp_path / "keys.toml", content))
+
+
+def test_keys_that_others_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'aes-128 = "{AES}"')
+    file.chmod(0o644)
+    assert "can be read by others" in refused(*LEAST, "--parameter-keys-file", str(file))
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
