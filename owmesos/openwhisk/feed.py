@@ -66,6 +66,10 @@ class FeedBroke(OwmesosError):
     """No more activations come; the text says why."""
 
 
+class Displaced(FeedBroke):
+    """Another process has this invoker's place."""
+
+
 class Received(NamedTuple):
     """An activation under way, until `Feed.done(offset)`."""
 
@@ -171,7 +175,8 @@ class Feed:
                 wait = RETRY[0]
                 continue
             except FencedInstanceIdError:
-                self._broken(f"another process reads {self._partition.topic} as this invoker: give each its own --id")
+                reason = f"another process reads {self._partition.topic} as this invoker: give each its own --id"
+                self._tell(self._sink.broke, Displaced(reason))
                 return
             except (KafkaError, OSError) as error:
                 _log.warning("%s cannot be read, next try in %g s: %s", self._partition.topic, wait, said(error))

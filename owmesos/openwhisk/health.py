@@ -37,6 +37,7 @@ class Pinger:
         self._enabled = True
         self._pressure = False
         self._stopping = False
+        self._silent = False
         self._said: bool | None = None  # the last `isEnabled`
         self._losing = False
         self._thread = threading.Thread(target=self._run, name="pings", daemon=True)
@@ -51,6 +52,11 @@ class Pinger:
             self._change.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+
+    def fall_silent(self) -> None:
+        """No more pings, not even the last: another process speaks for this invoker."""
+        with self._change:
+            self._silent = True
 
     @property
     def enabled(self) -> bool:
@@ -96,7 +102,8 @@ class Pinger:
                 with self._change:
                     self._change.wait_for(self._has_news, due - time.monotonic())
                     invoker, enabled, stopping = self._invoker, self._open, self._stopping
-                if enabled or self._said is not False:
+                    silent = self._silent
+                if not silent and (enabled or self._said is not False):
                     self._ping(producer, Ping(name=invoker, is_enabled=enabled))
                 self._said = enabled
                 if stopping:

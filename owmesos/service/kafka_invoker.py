@@ -26,7 +26,7 @@ from owmesos.openwhisk.arguments import Decrypt
 from owmesos.openwhisk.broker import Broker, KafkaLog
 from owmesos.openwhisk.couch_entities import CouchActions, CouchBlacklist, CouchRecords, Databases
 from owmesos.openwhisk.couchdb import CouchDB
-from owmesos.openwhisk.feed import Delivery, Feed, FeedBroke, FeedSettings, Received, Rejected
+from owmesos.openwhisk.feed import Delivery, Displaced, Feed, FeedBroke, FeedSettings, Received, Rejected
 from owmesos.openwhisk.health import Pinger
 from owmesos.openwhisk.ids import InvokerId
 from owmesos.openwhisk.invoker_http import InvokerHttp
@@ -190,6 +190,8 @@ class KafkaInvoker:
 
     def broke(self, reason: FeedBroke) -> None:
         assert self._framework is not None
+        if isinstance(reason, Displaced):
+            self._pinger.fall_silent()  # the last ping would take the other one out
         self._framework.shell.stop(str(reason), 1)
 
     # -- within

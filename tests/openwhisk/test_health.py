@@ -111,3 +111,14 @@ async def test_a_stop_takes_leave(pinger: Pinger, health: Reader) -> None:
     await pings(health, 1)
     await asyncio.to_thread(pinger.stop)
     await eventually_async(lambda: health.json()[-1]["isEnabled"] is False)
+
+
+async def test_one_whose_place_is_taken_says_no_more(pinger: Pinger, broker: Broker, health: Reader) -> None:
+    await pings(health, 1)
+    pinger.fall_silent()
+    await asyncio.to_thread(pinger.stop)
+    later = Pinger(broker, invoker_id(4))
+    later.start()
+    await eventually_async(lambda: [ping for ping in health.json() if ping["name"]["instance"] == 4])
+    await asyncio.to_thread(later.stop)
+    assert all(ping["isEnabled"] for ping in health.json() if ping["name"]["instance"] == 3)
