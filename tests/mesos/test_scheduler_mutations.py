@@ -1,17 +1,11 @@
-"""The random histories fail when any single rule is broken: each mutation here breaks one, and must be caught.
-
-Without this, a check that never bites would look like a rule that is always kept.
-"""
+"""The random histories fail when any single rule is broken: each mutation here breaks one, and must be caught."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from owmesos.core.launches import LaunchRecord
 from owmesos.core.ledger import Ledger, Remembered
@@ -30,25 +24,9 @@ from owmesos.mesos.revival import Revival
 from owmesos.mesos.statuses import Statuses
 from owmesos.resources import Ask
 from tests.mesos.test_scheduler_machine import SchedulerMachine
+from tests.mutations import Mutations, nothing, wrap
 
-EXAMPLES = 1500  # at most: a history that shows the fault ends the search
-Patch = Callable[[pytest.MonkeyPatch], None]
-MUTATIONS: dict[str, Patch] = {}
-
-
-def mutation(patch: Patch) -> Patch:
-    MUTATIONS[patch.__name__] = patch
-    return patch
-
-
-def wrap(patch: pytest.MonkeyPatch, owner: type, name: str, around: Callable[..., Any]) -> None:
-    """`around(original, self, *args)` takes the method's place."""
-    original = getattr(owner, name)
-    patch.setattr(owner, name, lambda self, *args, **named: around(original, self, *args, **named))
-
-
-def nothing(*args: Any, **named: Any) -> None:
-    """In the place of a rule."""
+mutation = Mutations()
 
 
 # -- pieces
@@ -360,19 +338,6 @@ def it_is_never_suppressed(patch: pytest.MonkeyPatch) -> None:
 # -- that they are caught
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize("name", mutation.chosen())
 def test_the_random_histories_catch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    MUTATIONS[name](monkeypatch)
-    few = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=50,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        report_multiple_bugs=False,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
-    with pytest.raises((AssertionError, KeyError, ValueError)):
-        run_state_machine_as_test(SchedulerMachine, settings=few)
+    mutation.is_caught(name, SchedulerMachine, monkeypatch, most=1500)

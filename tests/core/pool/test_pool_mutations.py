@@ -1,17 +1,11 @@
-"""The random histories fail when any single rule is broken: each mutation here breaks one, and must be caught.
-
-Without this, a check that never bites would look like a rule that is always kept.
-"""
+"""The random histories fail when any single rule is broken: each mutation here breaks one, and must be caught."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from owmesos.core.cluster_capacity import ClusterCapacity
 from owmesos.core.containers import Container, Containers, ContainerState
@@ -25,26 +19,9 @@ from owmesos.core.rounds_behind import RoundsBehind
 from owmesos.core.run_buffer import RunBuffer, Waiting
 from owmesos.core.starts import Starts
 from tests.core.pool.test_pool_machine import PoolMachine
-from tests.examples import examples
+from tests.mutations import Mutations, nothing, wrap
 
-EXAMPLES = 500  # at most: a history that shows the fault ends the search
-Patch = Callable[[pytest.MonkeyPatch], None]
-MUTATIONS: dict[str, Patch] = {}
-
-
-def mutation(patch: Patch) -> Patch:
-    MUTATIONS[patch.__name__] = patch
-    return patch
-
-
-def wrap(patch: pytest.MonkeyPatch, owner: type, name: str, around: Callable[..., Any]) -> None:
-    """`around(original, self, *args)` takes the method's place."""
-    original = getattr(owner, name)
-    patch.setattr(owner, name, lambda self, *args, **named: around(original, self, *args, **named))
-
-
-def nothing(*args: Any, **named: Any) -> None:
-    """In the place of a rule."""
+mutation = Mutations()
 
 
 # -- room
@@ -356,19 +333,6 @@ def prewarms_start_before_the_cluster_is_known(patch: pytest.MonkeyPatch) -> Non
 # -- that they are caught
 
 
-@pytest.mark.parametrize("name", list(MUTATIONS)[: examples(len(MUTATIONS))])
+@pytest.mark.parametrize("name", mutation.chosen())
 def test_the_random_histories_catch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    MUTATIONS[name](monkeypatch)
-    few = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=50,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        report_multiple_bugs=False,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
-    with pytest.raises((AssertionError, KeyError, ValueError)):
-        run_state_machine_as_test(PoolMachine, settings=few)
+    mutation.is_caught(name, PoolMachine, monkeypatch, most=500)
