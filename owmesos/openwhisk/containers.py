@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from owmesos.core.pool_events import PoolEvent, Reschedule
@@ -115,11 +116,11 @@ class ActionContainers:
             elif isinstance(effect, proxies.Record):
                 self._outcomes.record(effect.message, effect.activation)
             elif isinstance(effect, proxies.Initialize):
-                self._start(known, effect.run_id, self._initialize(known, effect))
+                self._start(known, effect.run_id, partial(self._initialize, known, effect))
             elif isinstance(effect, proxies.Execute):
-                self._start(known, effect.run_id, self._execute(known, effect))
+                self._start(known, effect.run_id, partial(self._execute, known, effect))
             elif isinstance(effect, proxies.CollectLogs):
-                self._start(known, effect.run_id, self._collect(known, effect))
+                self._start(known, effect.run_id, partial(self._collect, known, effect))
 
     async def _initialize(self, known: _Known, effect: proxies.Initialize) -> list[Effect]:
         if known.logs is not None and effect.logs:
@@ -156,12 +157,12 @@ class ActionContainers:
 
     # -- tasks
 
-    def _start(self, known: _Known, run_id: str, work: Coroutine[None, None, list[Effect]]) -> None:
+    def _start(self, known: _Known, run_id: str, work: Callable[[], Awaitable[list[Effect]]]) -> None:
         """One step of a run: what it comes to is carried out, and a fault of ours ends the run too."""
 
         async def step() -> None:
             try:
-                effects = await work
+                effects = await work()
             except Exception:  # noqa: BLE001  (a fault of ours: it is logged, and the run ends)
                 _log.exception("run %s broke in container %s", run_id, known.proxy.container_id)
                 effects = known.proxy.unexpected(run_id, self._now())

@@ -16,7 +16,7 @@ from owmesos.openwhisk.container_proxy import AckKind
 from owmesos.openwhisk.executable import Executable
 from tests.openwhisk.fake_container import HANG, FakeContainer, answer, http
 from tests.openwhisk.real_invoker import RealInvoker
-from tests.openwhisk.runs import action
+from tests.openwhisk.runs import action, order
 from tests.runtimes.container import COMMANDS, free_port, zipped
 from tests.waiting import eventually_async
 
@@ -192,3 +192,10 @@ class TestContainersThatMisbehave:
         assert invoker.given[second.activation_id][0] == invoker.given[first.activation_id][0]
         assert len(invoker.given[second.activation_id]) == 2
         await eventually_async(invoker.quiet)
+
+
+async def test_a_run_that_is_abandoned_before_it_begins_leaves_nothing(invoker: RealInvoker) -> None:
+    invoker.containers.started("c", f"127.0.0.1:{free_port()}")
+    invoker.containers.run("c", order(), initialize=True)
+    await invoker.containers.close()
+    assert (invoker.acks, invoker.records) == ([], {})
