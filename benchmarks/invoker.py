@@ -16,42 +16,25 @@ launch's match to TASK_RUNNING seen), `/init` (which also waits for the containe
 from __future__ import annotations
 
 import asyncio
-import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
 import aiohttp
-import msgspec
 
 from benchmarks.row import Row
 from owmesos.core.pool_settings import PoolSettings
 from owmesos.local.cluster import MesosCluster
-from owmesos.openwhisk.activation import Activation
 from owmesos.openwhisk.container_client import ContainerClient
-from owmesos.openwhisk.embedded import PYTHON_KIND, embedded_manifest
-from owmesos.openwhisk.embedded_store import EmbeddedStore
-from owmesos.openwhisk.entities import ActionDocument, Exec
-from owmesos.openwhisk.executable import Limits
-from owmesos.openwhisk.ids import ControllerId, invoker_id
-from owmesos.openwhisk.messages import (
-    Acknowledgement,
-    ActivationMessage,
-    Combined,
-    EntityName,
-    Event,
-    Identity,
-    Namespace,
-    Result,
-)
+from owmesos.openwhisk.embedded import PYTHON_KIND
 from owmesos.openwhisk.protocol import Outcome
-from owmesos.service.container_pool import container_pool
 from owmesos.service.framework import Framework
-from owmesos.service.invoker import Invoker
+from owmesos.service.standalone import Standalone
+from owmesos.service.standalone_actions import WantedAction, WantedCode, WantedLimits
 from owmesos.simulator.cluster import SimulatedCluster
 
 WARM, WITH_LOGS, COLD = 20_000, 5_000, 50
@@ -63,65 +46,22 @@ TALKING = "def main(args):\n    print('a line')\n    return args\n"
 APART = 1.2  # seconds between cold invocations
 
 
-class Answers:
-    """The bus: whoever submitted an activation waits here for its result."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, asyncio.Future[Activation]] = {}
-
-    def of(self, activation_id: str) -> asyncio.Future[Activation]:
-        future = self._waiting[activation_id] = asyncio.get_running_loop().create_future()
-        return future
-
-    def send(self, controller: ControllerId, message: Acknowledgement, sent: Callable[[], None] | None = None) -> None:
-        if isinstance(message, (Combined, Result)):
-            assert isinstance(message.response, Activation)
-            self._waiting.pop(message.response.activation_id).set_result(message.response)
-        if sent is not None:
-            sent()
-
-    def send_event(self, event: Event) -> None:
-        raise AssertionError("nobody asked for user events")
-
-
 class Bench:
     """One invoker on a cluster."""
 
-    def __init__(self, framework: Framework, store: EmbeddedStore) -> None:
-        self._answers = Answers()
-        self._store = store
-        self._numbers = itertools.count(1)
+    def __init__(self, framework: Framework, standalone: Standalone) -> None:
+        self._standalone = standalone
         self.framework = framework
-        self.invoker = Invoker(
-            framework, invoker_id(0, user_memory=2**20), actions=store, acks=self._answers, activations=store
-        )
 
     async def deploy(self, name: str, code: str = ECHO, *, logs: int = 0) -> None:
-        limits = Limits(memory=128, logs=logs)
-        exec_ = Exec(kind=PYTHON_KIND, code=code)
-        await self._store.put_action(
-            ActionDocument(namespace="guest", name=name, version="0.0.1", exec=exec_, limits=limits)
-        )
+        wanted = WantedAction(WantedCode(PYTHON_KIND, code), WantedLimits(memory=128, logs=logs))
+        await self._standalone.put_action(name, wanted)
 
-    async def invoke(self, name: str) -> Activation:
-        number = next(self._numbers)
-        message = ActivationMessage(
-            transid=[f"t{number}", int(time.time() * 1000)],
-            action=EntityName("guest", name, "0.0.1"),
-            revision=None,
-            user=Identity("guest", Namespace("guest", "guest"), {}),
-            activation_id=f"{number:032x}",
-            root_controller_index=ControllerId("0"),
-            blocking=True,
-            content=msgspec.Raw(b'{"name":"owmesos"}'),
-        )
-        answer = self._answers.of(message.activation_id)
-        self.invoker.activate(message)
-        activation = await answer
-        assert activation.response.status_code == 0, activation.response
-        return activation
+    async def invoke(self, name: str) -> None:
+        invoked = await self._standalone.invoke(name, {"name": "owmesos"}, wait=None)
+        assert invoked.result == {"name": "owmesos"}
 
-    async def at_once(self, count: int, total: int, one: Callable[[], object]) -> tuple[float, float]:
+    async def at_once(self, count: int, total: int, one: Callable[[], Awaitable[None]]) -> tuple[float, float]:
         """How many a second, and the median in ms."""
         left = iter(range(total))
         times: list[float] = []
@@ -129,7 +69,7 @@ class Bench:
         async def several() -> None:
             for _ in left:
                 begun = time.perf_counter()
-                await one()  # type: ignore[misc]
+                await one()
                 times.append((time.perf_counter() - begun) * 1000)
 
         begun = time.perf_counter()
@@ -145,19 +85,15 @@ class Bench:
 
 @asynccontextmanager
 async def bench(master: str, folder: Path) -> AsyncIterator[Bench]:
-    manifest = embedded_manifest()
-    settings = PoolSettings(max_starts=50, max_starts_on_agent=50)
-    pool = container_pool(manifest, settings=settings)
+    standalone = Standalone(folder, settings=PoolSettings(max_starts=50, max_starts_on_agent=50))
     async with Framework(
-        master=master, name="invoker", state=folder / "state", new_framework=True, pool=pool
+        master=master, name="invoker", state=folder / "state", new_framework=True, pool=standalone.pool
     ) as framework:
-        store = EmbeddedStore(folder, manifest)
-        bench = Bench(framework, store)
+        await standalone.start(framework)
         try:
-            yield bench
+            yield Bench(framework, standalone)
         finally:
-            await bench.invoker.close()
-            await store.close()
+            await standalone.close()
 
 
 # -- warm
