@@ -6,13 +6,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-import msgspec
-
 from owmesos.mesos.address import parse_master
 from owmesos.mesos.detector import detector_for
 from owmesos.mesos.operator import OperatorClient
 from owmesos.service.framework import Framework
-from owmesos.service.standalone import Invoked, Standalone
+from owmesos.service.standalone import Standalone
 from owmesos.service.standalone_actions import WantedAction, WantedCode, WantedLimits
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.fixtures.task_ports import TaskPorts
@@ -68,7 +66,7 @@ async def test_the_listing_is_true_at_every_moment(task_ports: TaskPorts) -> Non
                 seen.update(row["state"] for row in framework.containers())
                 await asyncio.wait([burst], timeout=0.005)
             assert {"starting", "busy"} <= set(seen)
-            assert [answered(each) for each in await burst] == [{"n": n} for n in range(EACH) for _ in SIZES]
+            assert [each.result for each in await burst] == [{"n": n} for n in range(EACH) for _ in SIZES]
 
             async def quiet() -> bool:
                 rows = framework.containers()
@@ -78,8 +76,3 @@ async def test_the_listing_is_true_at_every_moment(task_ports: TaskPorts) -> Non
 
             await eventually_async(quiet)
             await standalone.close()
-
-
-def answered(invoked: Invoked) -> object:
-    assert invoked.activation is not None
-    return msgspec.json.decode(msgspec.json.encode(invoked.activation.response.result))

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from owmesos.cli.demo.framework import DemoFailed, subscribed
 from owmesos.cli.demo.pool_view import Lines, PoolScene, picture
 from owmesos.cli.demo.screen import View, view_for
@@ -180,8 +178,7 @@ class Burst:
         begun = time.monotonic()
         invoked = await self._standalone.invoke(action.name, action.parameters(number), wait=None)
         assert invoked.activation is not None
-        result = msgspec.json.decode(msgspec.json.encode(invoked.activation.response.result))
-        right = result == action.answer(number)
+        right = invoked.result == action.answer(number)
         agent = self._agents.get(self._containers.get(invoked.activation_id, ""), "")
         on_lost = agent != "" and agent == self._lost_agent
         self._ended.append(Ended(right, on_lost, time.monotonic() - begun, invoked.activation))
