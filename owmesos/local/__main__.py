@@ -64,19 +64,8 @@ def _do(options: argparse.Namespace) -> int:
     elif options.verb == "kill":
         cluster.kill(options.name)
     else:
-        if options.fresh:
-            _empty(cluster, options.name)
-        cluster.start(options.name)
+        cluster.start(options.name, fresh=options.fresh)
     return 0
-
-
-def _empty(cluster: MesosCluster, name: str) -> None:
-    """Removes what a daemon that does not run keeps on disk. Raises ClusterError if it runs."""
-    if any(each.alive for each in cluster.status() if each.name == name):
-        raise ClusterError(f"{name} runs: `kill` it first")
-    folder = cluster.work_folder(name)
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _new(options: argparse.Namespace) -> MesosCluster:

@@ -135,9 +135,11 @@ class MesosCluster:
         ClusterError."""
         daemon = self._named(name)
         if daemon.pid is not None:
-            raise ClusterError(f"{name} runs already (pid {daemon.pid})")
+            raise ClusterError(f"{name} runs already (pid {daemon.pid}): `kill` it first")
         if fresh:
-            shutil.rmtree(self.work_folder(name), ignore_errors=True)
+            folder = self.work_folder(name)
+            if folder.exists():
+                shutil.rmtree(folder)
         self._build = self._build or build()
         self._prepare()
         self._launch(daemon)

@@ -12,7 +12,6 @@ import getpass
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -170,9 +169,7 @@ class LocalCluster:
         await asyncio.to_thread(self._daemons.kill, name)
 
     async def start(self, name: str, *, fresh: bool = False) -> None:
-        if fresh:
-            await asyncio.to_thread(shutil.rmtree, self._daemons.work_folder(name))
-        await asyncio.to_thread(self._daemons.start, name)
+        await asyncio.to_thread(self._daemons.start, name, fresh=fresh)
 
     def close(self) -> None:
         self._stack.close()
