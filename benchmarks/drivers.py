@@ -19,11 +19,6 @@ from typing import Any
 
 from benchmarks.row import Row
 from benchmarks.scheduler_api import Running, running
-from owmesos.mesos.access import Access
-from owmesos.mesos.address import parse_master
-from owmesos.mesos.client import HttpDriver
-from owmesos.mesos.detector import detector_for
-from owmesos.mesos.driver import Driver, Subscription
 from owmesos.mesos.messages import (
     ID,
     Accept,
@@ -32,25 +27,31 @@ from owmesos.mesos.messages import (
     Event,
     FrameworkInfo,
     Heartbeat,
-    Launch,
+    LaunchOperation,
     Offers,
     Operation,
+    Subscribe,
     Subscribed,
     TaskInfo,
 )
-from owmesos.mesos.pymesos_driver import pymesos_driver
+from owmesos.mesos.pymesos.driver import pymesos_driver
+from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.address import parse_master
+from owmesos.mesos.wire.detector import detector_for
+from owmesos.mesos.wire.driver import Driver
+from owmesos.mesos.wire.http_driver import HttpDriver
 
 SIZE = 1000
 RESUBSCRIBING = 2.0
-Build = Callable[[str, Subscription], Driver]
+Build = Callable[[str, Subscribe], Driver]
 Scenario = Callable[[Running, int], float]
 
 
-def http(master: str, subscription: Subscription) -> Driver:
+def http(master: str, subscription: Subscribe) -> Driver:
     return HttpDriver(detector_for(parse_master(master, credentials_allowed=False)), subscription)
 
 
-def on_pymesos(master: str, subscription: Subscription) -> Driver:
+def on_pymesos(master: str, subscription: Subscribe) -> Driver:
     return pymesos_driver(master, Access())(subscription)
 
 
@@ -58,7 +59,7 @@ async def _drive(
     build: Build, master: Running, name: str, told: Callable[[Driver, Event], Any], seconds: float | None = None
 ) -> None:
     """Until `told` returns something, or for so long."""
-    driver = build(master.address, Subscription(FrameworkInfo("bench", name)))
+    driver = build(master.address, Subscribe(FrameworkInfo("bench", name)))
 
     async def follow() -> None:
         async for event in driver.events():
@@ -114,7 +115,7 @@ def calls_a_second(build: Build) -> Scenario:
 def accept_ms(build: Build) -> Scenario:
     def measure(master: Running, rounds: int) -> float:
         task = TaskInfo(name="t", task_id=ID("t"), agent_id=ID("S"), command=CommandInfo(value="true"))
-        launch = [Operation("LAUNCH", launch=Launch([task]))]
+        launch = [Operation("LAUNCH", launch=LaunchOperation([task]))]
         accepted = 0
 
         async def told(driver: Driver, event: Event) -> bool:

@@ -11,17 +11,18 @@ import asyncio
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from benchmarks.memory import resident
 from benchmarks.row import Row
-from owmesos.openwhisk.acks import AckSender
 from owmesos.openwhisk.activation import Reporter, not_run, success
-from owmesos.openwhisk.broker import Broker
-from owmesos.openwhisk.feed import Delivery, Feed, FeedBroke, FeedSettings, Received, Rejected
-from owmesos.openwhisk.ids import invoker_id
+from owmesos.openwhisk.kafka.acks import AckSender
+from owmesos.openwhisk.kafka.broker import Broker
+from owmesos.openwhisk.kafka.feed import Delivery, Feed, FeedBroke, FeedSettings
+from owmesos.openwhisk.kafka.offsets import Position, Received, Rejected
+from owmesos.openwhisk.messages import invoker_id
 from tests.openwhisk.samples import ACTIVATION_1_0
 from tests.servers.kafka import Kafka
 
@@ -60,23 +61,27 @@ class Answering:
 
     def received(self, batch: Sequence[Received]) -> None:
         self._begun = self._begun or time.perf_counter()
-        for offset, message in batch:
+        for position, message, *_ in batch:
             activation = not_run(message, success({"greeting": "Hello"}), time.time())
             self._acks.send(
                 message.root_controller_index,
                 self._reporter.combined(message, activation),
-                lambda done=offset: self._acknowledged(done),  # type: ignore[misc]
+                lambda done=position: self._acknowledged(done),  # type: ignore[misc]
             )
 
-    def _acknowledged(self, offset: int) -> None:
+    def _acknowledged(self, position: Position) -> None:
         """In the thread of Kafka's client."""
-        self._feed.done(offset)
+        self._feed.done(position)
         self._left -= 1
         if not self._left:
             self._loop.call_soon_threadsafe(self._over.set)
 
+    def committed(self, offsets: Mapping[int, int]) -> None: ...
+
     def rejected(self, record: Rejected) -> None:
         raise AssertionError(record)
+
+    def reading(self) -> None: ...
 
     def broke(self, reason: FeedBroke) -> None:
         raise reason

@@ -22,19 +22,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import aiohttp
 
 from benchmarks.row import Row
-from owmesos.core.pool_settings import PoolSettings
+from owmesos.core.pool.settings import PoolSettings
+from owmesos.invoker.action_rules import WantedAction, WantedCode, WantedLimits
+from owmesos.invoker.standalone import Standalone
 from owmesos.local.cluster import MesosCluster
-from owmesos.openwhisk.container_client import ContainerClient
-from owmesos.openwhisk.embedded import PYTHON_KIND
-from owmesos.openwhisk.protocol import Outcome
+from owmesos.openwhisk.container.client import ContainerClient
+from owmesos.openwhisk.container.protocol import Outcome
+from owmesos.openwhisk.embedded_manifest import PYTHON_KIND
 from owmesos.service.framework import Framework
-from owmesos.service.standalone import Standalone
-from owmesos.service.standalone_actions import WantedAction, WantedCode, WantedLimits
 from owmesos.simulator.cluster import SimulatedCluster
 
 WARM, WITH_LOGS, COLD = 20_000, 5_000, 50
@@ -165,18 +165,18 @@ class TimedClient(ContainerClient):
 
     took: ClassVar[dict[str, float]] = {}
 
-    async def post(self, path: str, body: tuple[bytes, ...], timeout: float, *, retry: bool = False) -> Outcome:
+    async def post(self, path: str, *arguments: Any, **options: Any) -> Outcome:
         begun = time.perf_counter()
         try:
-            return await super().post(path, body, timeout, retry=retry)
+            return await super().post(path, *arguments, **options)
         finally:
             TimedClient.took[path] = (time.perf_counter() - begun) * 1000
 
 
 async def _cold(folder: Path, count: int) -> list[Row]:
-    from owmesos.openwhisk import containers
+    from owmesos.openwhisk.container import runner
 
-    containers.ContainerClient = TimedClient  # type: ignore[misc]
+    runner.ContainerClient = TimedClient  # type: ignore[attr-defined]
     wholes, mesos, inits, runs = [], [], [], []
     with MesosCluster(folder / "mesos", master_port=17060, resources=RESOURCES) as cluster:
         async with bench(cluster.master, folder) as invoker:

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,16 +32,15 @@ from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.memory import resident
 from benchmarks.row import Row
-from owmesos.core.pool_settings import PoolSettings
-from owmesos.local.task_ports import resources_with, task_ports
-from owmesos.openwhisk.broker import Broker
-from owmesos.openwhisk.embedded import embedded_manifest
-from owmesos.openwhisk.feed import Delivery, FeedSettings
-from owmesos.openwhisk.ids import ControllerId, invoker_id
-from owmesos.openwhisk.messages import ActivationMessage, EntityName, Identity, Namespace, encode
+from owmesos.core.pool.settings import PoolSettings
+from owmesos.invoker.kafka import CouchSettings, InvokerSettings, KafkaInvoker
+from owmesos.openwhisk.embedded_manifest import embedded_manifest
+from owmesos.openwhisk.kafka.broker import Broker
+from owmesos.openwhisk.kafka.feed import Delivery, FeedSettings
+from owmesos.openwhisk.messages import ActivationMessage, ControllerId, EntityName, Identity, Namespace, invoker_id
 from owmesos.service.framework import Framework
-from owmesos.service.kafka_invoker import CouchSettings, InvokerSettings, KafkaInvoker
 from owmesos.simulator.cluster import SimulatedCluster
+from owmesos.system.lone_surrogates import encode
 from tests.openwhisk.documents import action_document
 from tests.servers.kafka import Kafka
 
@@ -48,7 +48,7 @@ TOTAL, OFFERED = 20_000, 800
 RATE, MEDIAN_MS = 800.0, 25.0
 CONTAINERS = 32
 TOGETHER = 4  # of those that are offered
-AGENTS, RESOURCES = 3, "cpus:32;mem:1536;disk:1024"  # room for 33 containers
+AGENTS, RESOURCES = 3, "cpus:32;mem:1536;disk:1024;ports:[{ports}]"  # room for 33 containers
 ECHO = "def main(args):\n    return args\n"
 
 
@@ -184,7 +184,9 @@ def _database(ready: Any) -> None:
 # -- in the invoker's
 
 
-async def _measure(broker: Broker, database: str, delivery: Delivery, total: int) -> tuple[Took, Took, Took]:
+@contextlib.asynccontextmanager
+async def calls(broker: Broker, database: str, delivery: Delivery) -> AsyncIterator[Callable[..., Awaitable[Took]]]:
+    """An invoker with all its containers warm. Yields a function that sends it activations, as `Caller.call` does."""
     settings = InvokerSettings(
         invoker=invoker_id(0),
         broker=broker,
@@ -195,30 +197,54 @@ async def _measure(broker: Broker, database: str, delivery: Delivery, total: int
     )
     loop, work = asyncio.get_running_loop(), KafkaInvoker(settings)
     with (
-        task_ports() as ports,
-        SimulatedCluster(agents=AGENTS, resources=_resources(ports)) as cluster,
+        SimulatedCluster(agents=AGENTS, resources=[RESOURCES] * AGENTS) as cluster,
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as caller,
     ):
+
+        async def call(total: int, at_once: int, a_second: float | None = None) -> Took:
+            return await loop.run_in_executor(caller, _call, broker, total, at_once, a_second)
+
         async with Framework(master=cluster.master, name="invoker", pool=work.pool) as framework:
             await work.start(framework)
             try:
                 while sum(row["state"] == "warm" for row in framework.containers()) < CONTAINERS:
-                    await loop.run_in_executor(caller, _call, broker, CONTAINERS * 2, CONTAINERS * 2)
+                    await call(CONTAINERS * 2, CONTAINERS * 2)
                     await asyncio.sleep(0.2)
-                return (
-                    await loop.run_in_executor(caller, _call, broker, total, CONTAINERS),
-                    await loop.run_in_executor(caller, _call, broker, total, CONTAINERS // 2),
-                    await loop.run_in_executor(caller, _call, broker, total // 2, 10_000, OFFERED),
-                )
+                yield call
             finally:
                 await work.close()
 
 
-def _resources(ports: range | None) -> list[str]:
-    """With ports that no other cluster here has, if there are any."""
-    if ports is None:
-        return [f"{RESOURCES};ports:[{{ports}}]"] * AGENTS
-    return resources_with(ports, AGENTS, RESOURCES)
+@contextlib.contextmanager
+def servers() -> Iterator[tuple[str, str]]:
+    """The addresses of a broker and of a database."""
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Queue()
+    database = spawn.Process(target=_database, args=(ready,), daemon=True)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        database.start()
+        stack.callback(database.kill)
+        url = f"http://127.0.0.1:{ready.get(timeout=30)}"
+        server = Kafka(Path(folder))
+        server.start()
+        stack.callback(server.stop, force=True)
+        yield server.address, url
+
+
+def broker_of(address: str, prefix: str) -> Broker:
+    """With the topics that an invoker and its caller need."""
+    broker = Broker(hosts=(address,), prefix=prefix)
+    broker.ensure([broker.invoker_topic(0), broker.completed_topic("0")])
+    return broker
+
+
+async def _measure(broker: Broker, database: str, delivery: Delivery, total: int) -> tuple[Took, Took, Took]:
+    async with calls(broker, database, delivery) as call:
+        return (
+            await call(total, CONTAINERS),
+            await call(total, CONTAINERS // 2),
+            await call(total // 2, 10_000, OFFERED),
+        )
 
 
 def _rows(delivery: Delivery, took: tuple[Took, Took, Took], quick: bool) -> list[Row]:
@@ -248,19 +274,9 @@ def _rows(delivery: Delivery, took: tuple[Took, Took, Took], quick: bool) -> lis
 
 def run(quick: bool = False) -> list[Row]:
     total = 1_000 if quick else TOTAL
-    spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Queue()
-    database = spawn.Process(target=_database, args=(ready,), daemon=True)
     rows = []
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        database.start()
-        stack.callback(database.kill)
-        url = f"http://127.0.0.1:{ready.get(timeout=30)}"
-        server = Kafka(Path(folder))
-        server.start()
-        stack.callback(server.stop, force=True)
+    with servers() as (address, database):
         for delivery in Delivery:
-            broker = Broker(hosts=(server.address,), prefix=f"{delivery.value}-")
-            broker.ensure([broker.invoker_topic(0), broker.completed_topic("0")])
-            rows += _rows(delivery, asyncio.run(_measure(broker, url, delivery, total)), quick)
+            broker = broker_of(address, f"{delivery.value}-")
+            rows += _rows(delivery, asyncio.run(_measure(broker, database, delivery, total)), quick)
     return [*rows, Row(name="memory of the invoker and the simulator at most", ours=resident("VmHWM"), unit="MB")]

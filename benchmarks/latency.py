@@ -13,25 +13,25 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import owmesos
 from benchmarks.row import Row
 from owmesos.local.cluster import MesosCluster
-from owmesos.mesos import scheduler as decisions
-from owmesos.mesos.address import Masters, parse_master
-from owmesos.mesos.client import HttpDriver
-from owmesos.mesos.detector import HostList
-from owmesos.mesos.driver import Subscription
-from owmesos.mesos.messages import Accept, Call, Suppress
-from owmesos.mesos.revival import Revival
+from owmesos.mesos.messages import Accept, Call, Subscribe, Suppress
+from owmesos.mesos.scheduler import scheduler as decisions
+from owmesos.mesos.scheduler.revive import SuppressReviveHandler
+from owmesos.mesos.wire.address import Masters, parse_master
+from owmesos.mesos.wire.detector import HostList
+from owmesos.mesos.wire.http_driver import HttpDriver
 
 LAUNCHES, WAITING_LAUNCHES = 200, 30
 APART = 1.2
 MEDIAN_MS, P99_MS = 10.0, 25.0
 
 
-class NeverReviving(Revival):
+class NeverReviving(SuppressReviveHandler):
     """Waits for the master's own offers."""
 
     def run(self, now: float) -> None:
@@ -45,10 +45,10 @@ class TimedDriver(HttpDriver):
     answered_at = 0.0
     suppressed = asyncio.Event()
 
-    async def call(self, call: Call) -> None:
+    async def call(self, call: Call, *, sending: Callable[[], None] | None = None) -> None:
         if isinstance(call, Accept):
             TimedDriver.accepted_at = time.perf_counter()
-        await super().call(call)
+        await super().call(call, sending=sending)
         if isinstance(call, Accept):
             TimedDriver.answered_at = time.perf_counter()
             TimedDriver.suppressed.clear()
@@ -61,7 +61,7 @@ async def _measure(master: str, state: Path, launches: int, reviving: bool) -> l
     masters = parse_master(master, credentials_allowed=False)
     assert isinstance(masters, Masters)
 
-    def driver(subscription: Subscription) -> HttpDriver:
+    def driver(subscription: Subscribe) -> HttpDriver:
         return TimedDriver(HostList(masters.addresses), subscription)
 
     settings = owmesos.Settings() if reviving else owmesos.Settings(refuse_seconds=5.0)
@@ -94,11 +94,11 @@ def run(quick: bool = False) -> list[Row]:
     launches, waiting = (8, 3) if quick else (LAUNCHES, WAITING_LAUNCHES)
     with tempfile.TemporaryDirectory() as folder, MesosCluster(Path(folder) / "mesos", master_port=17050) as cluster:
         ours = asyncio.run(_measure(cluster.master, Path(folder) / "ours", launches, True))
-        decisions.Revival = NeverReviving  # type: ignore[misc]
+        decisions.SuppressReviveHandler = NeverReviving  # type: ignore[attr-defined]
         try:
             other = asyncio.run(_measure(cluster.master, Path(folder) / "other", waiting, False))
         finally:
-            decisions.Revival = Revival  # type: ignore[misc]
+            decisions.SuppressReviveHandler = SuppressReviveHandler  # type: ignore[attr-defined]
     accepted, answered = ([pair[i] for pair in ours] for i in (0, 1))
     waited = [pair[0] for pair in other]
     against = "5 s filter, never reviving"

@@ -31,12 +31,12 @@ def resident(field: str) -> float:
 def _listen(records: Connection, results: Connection) -> None:
     """The process that is measured: it never builds the records, it only receives them."""
     from owmesos.mesos.messages import ID, Subscribed, decode_event
-    from owmesos.mesos.recordio import RecordDecoder
-    from owmesos.mesos.scheduler import Scheduler
-    from owmesos.mesos.settings import Settings, framework_info
-    from owmesos.service.framework import Framework  # what a process that runs has loaded
+    from owmesos.mesos.scheduler.scheduler import Scheduler
+    from owmesos.mesos.scheduler.settings import Settings, framework_info
+    from owmesos.mesos.wire.recordio import RecordDecoder
+    from owmesos.service import framework  # what a process that runs has loaded
 
-    assert Framework
+    del framework
     scheduler = Scheduler(Settings(), framework_info(name="bench", user="bench", roles=(ROLE,)))
     scheduler.handle(Subscribed(ID("bench")), 0.0)
     decoder = RecordDecoder()
@@ -47,7 +47,7 @@ def _listen(records: Connection, results: Connection) -> None:
             now += 10.0
             del record
     gc.collect()
-    results.send((len(scheduler.books.ledger.agents), resident("VmRSS"), resident("VmHWM")))
+    results.send((len(scheduler.state.ledger.agents), resident("VmRSS"), resident("VmHWM")))
 
 
 def run(quick: bool = False) -> list[Row]:

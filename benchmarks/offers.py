@@ -19,10 +19,10 @@ from addict import Dict
 
 from benchmarks.clusters import ROLE, offers_event
 from benchmarks.row import Row
-from owmesos.mesos.effects import StatsChanged
 from owmesos.mesos.messages import ID, Subscribed, decode_event
-from owmesos.mesos.scheduler import Scheduler
-from owmesos.mesos.settings import Settings, framework_info
+from owmesos.mesos.scheduler.effects import StatsChanged
+from owmesos.mesos.scheduler.scheduler import Scheduler
+from owmesos.mesos.scheduler.settings import Settings, framework_info
 
 OFFERS = 1000
 TARGET = 10.0

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.row import Row
-from owmesos.core.constraints import Attributes, Constraint
+from owmesos.core.constraints import Attributes, Constraint, shared_attributes
 from owmesos.core.placement import Placement, Slot, Strategy
 from owmesos.resources import Ask, Ports, Resources
 
@@ -55,7 +55,7 @@ class Cluster:
             cpus = chance.uniform(0.1, 64) if chance.random() < share else chance.uniform(0, 0.05)
             room = Resources.of(cpus=cpus, mem=chance.uniform(64, 65536), disk=100_000)
             cluster.rooms[slot] = Resources(room.milli_cpus, room.milli_mem, room.milli_disk, 0, ports)
-            rack = Attributes.of([("rack", f"r{number % 10}"), ("zone", f"z{number % 3}")])
+            rack = shared_attributes([("rack", f"r{number % 10}"), ("zone", f"z{number % 3}")])
             cluster.described[slot.agent_id] = (f"node{number}", rack)
             cluster.placement.describe(slot.agent_id, f"node{number}", rack)
             cluster.placement.set(slot, cluster.rooms[slot])

@@ -7,7 +7,7 @@ that is measured of it. Ours looks into the same few dictionaries however many c
 what it needs is no longer in the processor's cache.
 
 Cold: a run comes for which there is neither. With room, the answer is the start, its room reserved on one of 10,000
-agents. With none, it is the agent that is set aside and whom to stop there (one container, or four small ones), and
+agents. With none, it is the agent that is set aside and what to stop there (one container, or four small ones), and
 then, when NodeStats shows the room, the start: both together are the cold decision with the eviction included.
 "Blocked" is what a warm run costs while a head waits for room.
 """
@@ -20,14 +20,12 @@ import time
 from collections.abc import Callable
 
 from benchmarks.row import Row
-from owmesos.core.buffer import Buffer
-from owmesos.core.cluster_capacity import ClusterCapacity
-from owmesos.core.containers import Action, Container, ContainerState, Shape
-from owmesos.core.ledger import Ledger
+from owmesos.core.capacity import Capacity
+from owmesos.core.ledger import Buffer, Ledger
 from owmesos.core.node_stats import NodeStatsUpdate
 from owmesos.core.placement import Slot
-from owmesos.core.pool import Pool
-from owmesos.core.pool_events import (
+from owmesos.core.pool.containers import Container, ContainerShape, ContainerState, PoolAction
+from owmesos.core.pool.events import (
     ContainerStarted,
     ContainerStopped,
     Dispatch,
@@ -38,7 +36,8 @@ from owmesos.core.pool_events import (
     StartContainer,
     StopContainer,
 )
-from owmesos.core.pool_settings import PoolSettings
+from owmesos.core.pool.pool import Pool
+from owmesos.core.pool.settings import PoolSettings
 from owmesos.resources import Resources
 
 SIZES = (100, 1_000, 10_000)
@@ -58,14 +57,13 @@ class Cluster:
         self.room = each * memory + spare
         self.memory = memory
         self.ledger = Ledger(Buffer(share=0.0))
-        capacity = ClusterCapacity(self.ledger)
-        capacity.settled = True
+        capacity = Capacity(self.ledger)
+        capacity.known = True
         most = 10**9  # neither throttles nor time-outs are what is measured
         settings = PoolSettings(max_starts=most, max_starts_on_agent=most, idle_timeout=most, max_wait=most)
         self.pool = Pool(capacity, settings)
         self.used: dict[str, int] = {}
         self.runs = 0
-        self.offers = 0
         for number in range(agents):
             agent = self.ledger.agent(f"5f7ad2b1-9c8e-4a66-8a3c-2f0d6c4b7e1a-S{number}")
             capacity.describe(agent)
@@ -77,16 +75,18 @@ class Cluster:
 
     def offer(self, agent_id: str) -> NodeStatsUpdate:
         """What the agent has free, as an offer that is let go at once."""
-        self.offers += 1
         slot = Slot(agent_id, "*")
         room = Resources.of(cpus=64, mem=max(0, self.room - self.used[agent_id]), ports=PORTS)
-        self.ledger.offer(slot, f"O{self.offers}", room, self.now)
-        self.ledger.let_go(f"O{self.offers}", self.now)
+        self.ledger.offer(slot, room, self.now)
+        self.ledger.hold(slot, None)
+        self.ledger.remember(slot, room, self.now, "offer")
         return NodeStatsUpdate((self.ledger.stats(self.ledger.account(slot)),))
 
     def run(self, name: str, memory: int) -> Run:
         self.runs += 1
-        return Run(f"run{self.runs}", Action(name, "0.0.1", Shape("python:3", memory), digest=bytes(16)), "guest")
+        return Run(
+            f"run{self.runs}", PoolAction(name, "0.0.1", ContainerShape("python:3", memory), digest=bytes(16)), "guest"
+        )
 
     def start(self, effects: list[PoolEffect]) -> list[PoolEffect]:
         """The start among `effects` is carried out, and its container is up."""
@@ -176,9 +176,9 @@ def cold_us(cluster: Cluster, rounds: int) -> list[float]:
 
 
 def eviction_us(cluster: Cluster, rounds: int, memory: int, *, ends: bool = True) -> tuple[list[float], list[float]]:
-    """A run for which room is made: of deciding whom to stop, and of that and the start when the room is seen.
+    """A run for which room is made: of deciding what to stop, and of that and the start when the room is seen.
 
-    If it never `ends` its container is no victim of a later one.
+    If it never `ends` its container is not a victim of a later one.
     """
     evictions, both = [], []
     for _ in range(rounds):
@@ -229,7 +229,7 @@ def _cold_rows(agents: int, rounds: int, quick: bool) -> list[Row]:
     eviction_us(full, 10, 256)
     gc.collect()
     evictions, both = eviction_us(full, rounds // 2, 256)
-    rows += _rows(f"whom to stop: 1 container, {name}", evictions, False, quick, COLD_TARGET_US)
+    rows += _rows(f"what to stop: 1 container, {name}", evictions, False, quick, COLD_TARGET_US)
     rows += _rows(f"cold with eviction of 1, {name}", both, True, quick, COLD_TARGET_US)
     small = Cluster(agents // 4, 4, memory=64)
     eviction_us(small, 10, 256, ends=False)

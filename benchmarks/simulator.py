@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.row import Row
-from owmesos.core.launch import Launch
+from owmesos.mesos.scheduler.launch import Launch
 from owmesos.simulator.agent.settings import AgentSettings
 from owmesos.simulator.cluster import SimulatedCluster
-from owmesos.simulator.driving import VirtualScheduler
 from owmesos.simulator.virtual import VirtualCluster
+from owmesos.testing.virtual_scheduler import VirtualScheduler
 
 LAUNCHES, AGENTS, EACH = 10_000, 1_000, 10
 RATE = 1000.0
@@ -161,7 +161,7 @@ def in_virtual_time(launches: int, agents: int) -> tuple[float, int]:
     scheduler = VirtualScheduler(cluster, durable=False)
     cluster.run(6.0)
     scheduler.submit(*(Launch(command="sleep 100000", cpus=1, mem=1024, deadline=3600.0) for _ in range(launches)))
-    cluster.run_until(cluster.now + 600.0, lambda: not scheduler.scheduler.books.queue)
+    cluster.run_until(cluster.now + 600.0, lambda: not scheduler.scheduler.state.queue)
     cluster.run(5.0)
     running = sum(record.state.value == "RUNNING" for record in scheduler.records())
     seconds = time.perf_counter() - began

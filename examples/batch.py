@@ -2,6 +2,7 @@
 """A batch framework: runs every line of a file as a command on the cluster, a few at a time, and retries failures.
 
     examples/batch.py 127.0.0.1:5050 commands.txt --retries 2
+    examples/batch.py local commands.txt
 
 No state is kept, so leaving the block tears the framework down: nothing is left behind, whatever happens.
 """
@@ -16,9 +17,7 @@ import owmesos
 
 async def run_one(framework: owmesos.Framework, number: int, command: str, retries: int) -> bool:
     for attempt in range(1 + retries):
-        launch = await framework.launch(
-            owmesos.Launch(name=f"batch-{number}", command=command, cpus=0.1, mem=32, deadline=120)
-        )
+        launch = await framework.launch(owmesos.Launch(command, name=f"batch-{number}", cpus=0.1, mem=32, deadline=120))
         end = await launch.ended()
         print(f"{command!r} on {end['hostname']}: {end['state']} {end['message'] or ''}".rstrip(), flush=True)
         if end["state"] == "FINISHED":
@@ -38,12 +37,12 @@ async def run_all(master: str, commands: list[str], retries: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("master", help="host:port[,…], https://… or zk://…/path")
+    parser.add_argument("master", help="host:port[,…], https://…, zk://…/path or local")
     parser.add_argument("file", type=pathlib.Path, help="one shell command a line")
     parser.add_argument("--retries", type=int, default=1)
     options = parser.parse_args()
     commands = [line for line in options.file.read_text().splitlines() if line.strip()]
-    return asyncio.run(run_all(options.master, commands, options.retries))
+    return owmesos.run(run_all(options.master, commands, options.retries))
 
 
 if __name__ == "__main__":
@@ -51,3 +50,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except owmesos.OwmesosError as error:
         sys.exit(f"batch: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # the framework is torn down already

@@ -15,8 +15,6 @@ import getpass
 import sys
 import uuid
 
-from addict import Dict
-
 from owmesos.compat.pymesos import MesosSchedulerDriver, Scheduler
 
 CPUS, MEM = 0.1, 32
@@ -30,10 +28,10 @@ class Batch(Scheduler):
         self.states = {}
 
     def registered(self, driver, frameworkId, masterInfo):
-        print(f"registered as {frameworkId.value} at {masterInfo.hostname}:{masterInfo.port}")
+        print(f"registered as {frameworkId['value']} at {masterInfo['hostname']}:{masterInfo['port']}")
 
     def reregistered(self, driver, masterInfo):
-        print(f"registered again at {masterInfo.hostname}")
+        print(f"registered again at {masterInfo['hostname']}")
         driver.reconcileTasks(
             [{"task_id": {"value": task}} for task, state in self.states.items() if state not in FINAL]
         )
@@ -46,22 +44,23 @@ class Batch(Scheduler):
             tasks = []
             while self.waiting and fits(offer, len(tasks) + 1):
                 tasks.append(task_for(offer, self.waiting.pop(0)))
-                self.states[tasks[-1].task_id.value] = "TASK_STAGING"
+                self.states[tasks[-1]["task_id"]["value"]] = "TASK_STAGING"
             if tasks:
-                driver.launchTasks(offer.id, tasks, {"refuse_seconds": 0 if self.waiting else HOUR})
+                driver.launchTasks(offer["id"], tasks, {"refuse_seconds": 0 if self.waiting else HOUR})
             else:
-                driver.declineOffer(offer.id, {"refuse_seconds": HOUR})
+                driver.declineOffer(offer["id"], {"refuse_seconds": HOUR})
 
     def statusUpdate(self, driver, update):
-        task, state = update.task_id.value, update.state
-        print(f"{task} is {state}" + (" as the master says" if update.reason == "REASON_RECONCILIATION" else ""))
+        task, state = update["task_id"]["value"], update["state"]
+        reconciled = update.get("reason") == "REASON_RECONCILIATION"
+        print(f"{task} is {state}" + (" as the master says" if reconciled else ""))
         self.states[task] = state
         left = [task for task, state in self.states.items() if state not in FINAL]
         if not self.waiting and not left:
             driver.suppressOffers()
             driver.stop()
         elif not self.waiting and len(left) == 1 and state != "TASK_KILLING":
-            if update.reason == "REASON_RECONCILIATION":
+            if reconciled:
                 driver.killTask({"value": left[0]})
             elif self.states[left[0]] == "TASK_RUNNING":
                 driver.reconcileTasks([{"task_id": {"value": left[0]}}])
@@ -71,21 +70,21 @@ class Batch(Scheduler):
 
 
 def fits(offer, tasks):
-    free = {resource.name: resource.scalar.value for resource in offer.resources if resource.type == "SCALAR"}
+    free = {each["name"]: each["scalar"]["value"] for each in offer["resources"] if each["type"] == "SCALAR"}
     return free.get("cpus", 0) >= tasks * CPUS and free.get("mem", 0) >= tasks * MEM
 
 
 def task_for(offer, command):
-    task = Dict()
-    task.task_id.value = f"task-{uuid.uuid4().hex[:8]}"
-    task.agent_id = offer.agent_id
-    task.name = "batch"
-    task.command.value = command
-    task.resources = [
-        Dict(name="cpus", type="SCALAR", scalar=Dict(value=CPUS)),
-        Dict(name="mem", type="SCALAR", scalar=Dict(value=MEM)),
-    ]
-    return task
+    return {
+        "task_id": {"value": f"task-{uuid.uuid4().hex[:8]}"},
+        "agent_id": offer["agent_id"],
+        "name": "batch",
+        "command": {"value": command},
+        "resources": [
+            {"name": "cpus", "type": "SCALAR", "scalar": {"value": CPUS}},
+            {"name": "mem", "type": "SCALAR", "scalar": {"value": MEM}},
+        ],
+    }
 
 
 def main():
@@ -93,9 +92,9 @@ def main():
     parser.add_argument("master")
     parser.add_argument("--tasks", type=int, default=5)
     options = parser.parse_args()
-    framework = Dict(user=getpass.getuser(), name="batch", failover_timeout=60)
+    framework = {"user": getpass.getuser(), "name": "batch", "failover_timeout": 60}
     batch = Batch(options.tasks)
-    driver = MesosSchedulerDriver(batch, framework, options.master, use_addict=True)
+    driver = MesosSchedulerDriver(batch, framework, options.master)
     driver.run()
     ended = list(batch.states.values())
     print(f"{ended.count('TASK_FINISHED')} finished, {ended.count('TASK_KILLED')} killed")

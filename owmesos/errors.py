@@ -5,6 +5,22 @@ One root, so that a program can catch them all; `exit_code` is what the command 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+NOT_READABLE: tuple[type[Exception], type[UnicodeError], type[RecursionError]]
+"""What decoding raises for a document from outside: bytes, or a text that may hold lone surrogates."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The commands are quicker without msgspec, and most of them decode nothing by it."""
+        if name != "NOT_READABLE":
+            raise AttributeError(f"module 'owmesos.errors' has no attribute {name!r}")
+        import msgspec
+
+        return (msgspec.MsgspecError, UnicodeError, RecursionError)
+
 
 class OwmesosError(Exception):
     """The root. Its text is one line for a person."""
@@ -16,6 +32,14 @@ class InvalidInput(OwmesosError, ValueError):
     """A value from outside that cannot be used: a URL, a constraint, a number, a file. Nothing was done."""
 
     exit_code = 2
+
+
+class Ambiguous(InvalidInput):
+    """A name, or the beginning of an id, that several have."""
+
+    def __init__(self, name: str, candidates: Sequence[str], most: int = 5) -> None:
+        more = f" and {len(candidates) - most} more" if len(candidates) > most else ""
+        super().__init__(f"{name} is ambiguous: {', '.join(candidates[:most])}{more}; write more of the ID")
 
 
 class InvariantBroken(OwmesosError, AssertionError):

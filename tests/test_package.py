@@ -20,7 +20,7 @@ SOURCES = {
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel of a copy of the sources, so that nothing is left behind in the tree."""
+    """The wheel of a copy of the sources, in which the build leaves nothing behind."""
     import shutil
 
     copy = tmp_path_factory.mktemp("sources")
@@ -28,7 +28,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "owmesos", copy / "owmesos", ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."]
+    before = set(copy.iterdir())
     subprocess.run([*command, "--wheel-dir", str(copy / "dist")], cwd=copy, check=True)
+    assert set(copy.iterdir()) == before | {copy / "dist"}
     return zipfile.ZipFile(next((copy / "dist").glob("*.whl")))
 
 
@@ -38,6 +40,13 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
 
 def test_the_wheel_holds_the_licence(wheel: zipfile.ZipFile) -> None:
     assert any(name.endswith("/LICENSE") for name in wheel.namelist())
+
+
+def test_only_a_kafka_invoker_needs_the_extra_openwhisk() -> None:
+    """A fresh `pip install owmesos`: the demo, `run --standalone` and what is in front of them load without it."""
+    lacking = "import sys; sys.modules.update(dict.fromkeys(['kafka', 'cryptography', 'crc32c', 'lz4', 'snappy'])); "
+    modules = "owmesos.cli.demo.actions, owmesos.cli.run, owmesos.cli.server_checks, owmesos.invoker.routes"
+    subprocess.run([sys.executable, "-c", f"{lacking}import {modules}"], check=True, cwd=ROOT)
 
 
 def test_the_command_is_installed() -> None:

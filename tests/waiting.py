@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 def eventually(
     predicate: Callable[[], T],
-    timeout: float = 30.0,
+    timeout: float = 60.0,
     *,
     interval: float = 0.02,
     what: str = "",
@@ -41,7 +41,7 @@ def eventually(
 
 async def eventually_async(
     predicate: Callable[[], T | Awaitable[T]],
-    timeout: float = 30.0,
+    timeout: float = 60.0,
     *,
     interval: float = 0.02,
     what: str = "",

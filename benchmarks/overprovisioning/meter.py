@@ -4,14 +4,19 @@
 still waits for room `offer_wait` later. The books: every agent's total less what tasks hold (an offer in somebody's
 hand holds nothing), less the earlier starts that wait for room too, each at the agent where it fits best. *Refused*
 is a start that was taken back because the cluster had no room for it after all. *Failed* starts ran into a time-out.
+
+*On a dead machine* is a start whose machine did not run any more when it was chosen: by the pool with the start, where
+starts are pinned, by the cluster otherwise. Such a start does not wait for room, it is lost with its machine, and is
+not over-provisioned. One whose machine dies later, while it waits for room there, is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from owmesos.core import pool_events as pool_of
+from owmesos.core.pool import events as pool_events
 from owmesos.resources import MILLI, Ask
 from owmesos.simulator.virtual import VirtualCluster
 
@@ -43,6 +48,7 @@ class Outcome:
 
     starts: int = 0
     overprovisioned: int = 0
+    on_dead: int = 0
     refused: int = 0
     failed_starts: int = 0
     evictions: int = 0
@@ -63,74 +69,134 @@ class Outcome:
         return sum(map(of, self.samples)) / max(1, sum(each.total for each in self.samples))
 
 
-class Meter:
-    """Follows one run on `cluster`. `waits_for_room` says whether a start is not placed yet."""
+class ClusterBooks(Protocol):
+    """What is true of a cluster. Memory in MB."""
 
-    def __init__(self, cluster: VirtualCluster, waits_for_room: Callable[[str], bool], *, judging: bool = True) -> None:
-        """Without `judging`, starts are only counted."""
-        self.outcome = Outcome()
-        self._cluster = cluster
-        self._waits_for_room = waits_for_room
-        self._judging = judging
-        self._starting: dict[str, Ask] = {}  # those that may still wait for room, the oldest first
+    @property
+    def offer_wait(self) -> float:
+        """Seconds after which a start that still waits for room was none that the cluster was about to place."""
 
-    def wanted(self, effects: list[pool_of.PoolEffect]) -> None:
-        """What a pool wants done, at the instant when it does."""
-        for effect in effects:
-            if isinstance(effect, pool_of.StartContainer):
-                self._start(effect)
-            elif isinstance(effect, pool_of.StopContainer):
-                self.outcome.evictions += effect.reason.startswith(_EVICTION)
+    def after(self, seconds: float, action: Callable[..., None], *args: Any) -> None: ...
 
-    def told(self, event: object) -> None:
-        """What a pool is told."""
-        if isinstance(event, pool_of.StartRefused):
-            self.outcome.refused += 1
-        elif isinstance(event, pool_of.StartFailed):
-            self.outcome.failed_starts += 1
+    def free(self, leaving: tuple[str, ...] = ()) -> dict[str, Ask]:
+        """What nobody holds, by node; and what these containers hold, which are asked to stop in the same step."""
 
-    def _start(self, start: pool_of.StartContainer) -> None:
-        self.outcome.starts += 1
-        if not self._judging:
-            return
-        for container_id in [each for each in self._starting if not self._waits_for_room(each)]:
-            del self._starting[container_id]
-        if not fits([*self._starting.values(), start.ask], self._free()):
-            wait = OFFER_WAIT + OFFER_WAIT_PER_AGENT * len(self._cluster.world.places) + MARGIN
-            self._cluster.world.agenda.after(wait, self._look_again, start.container_id)
-        self._starting[start.container_id] = start.ask
+    def memory(self) -> tuple[int, int, int]:
+        """Of the machines that are up: all of it, what others hold, and what our containers hold."""
 
-    def _look_again(self, container_id: str) -> None:
-        self.outcome.overprovisioned += self._waits_for_room(container_id)
 
-    def _free(self) -> list[Ask]:
-        """What no task holds, agent by agent."""
-        master = self._cluster.world.master
+class MesosBooks:
+    """The master's. `framework_id` is ours, when it is known."""
+
+    def __init__(self, cluster: VirtualCluster) -> None:
+        self.framework_id: str | None = None
+        self._world = cluster.world
+
+    @property
+    def offer_wait(self) -> float:
+        return OFFER_WAIT + OFFER_WAIT_PER_AGENT * len(self._world.places) + MARGIN
+
+    def after(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
+        self._world.agenda.after(seconds, action, *args)
+
+    def free(self, leaving: tuple[str, ...] = ()) -> dict[str, Ask]:
+        master = self._world.master
         assert master is not None
-        found = []
-        for agent in master.books.agents.values():
+        found = {}
+        for agent_id, agent in master.books.agents.items():
             if agent.active:
                 free = agent.available.total()
                 for offer in agent.offers.values():
                     free = free.plus(offer.pieces.total())
-                found.append(Ask(free.milli_cpus, free.milli_mem, 0, 0, len(free.ports)))
+                found[agent_id] = Ask(free.milli_cpus, free.milli_mem, 0, 0, len(free.ports))
         return found
 
-    def sample(self, at: float, framework_id: str | None, busy: int, waiting: int) -> None:
-        """How things are now. `framework_id` is ours; `busy` in MB."""
-        world = self._cluster.world
-        assert world.master is not None
-        up = {place.agent.id: place.agent for place in world.places.values() if place.agent.up}
+    def memory(self) -> tuple[int, int, int]:
+        master = self._world.master
+        assert master is not None
+        up = {place.agent.id: place.agent for place in self._world.places.values() if place.agent.up}
         total = sum(agent.description.total.total().milli_mem for agent in up.values())
         held = {True: 0, False: 0}
-        for agent_id, agent in world.master.books.agents.items():
+        for agent_id, agent in master.books.agents.items():
             if agent_id in up:
                 for task in agent.tasks.values():
                     if not task.over:
-                        held[task.framework_id == framework_id] += task.pieces.total().milli_mem
-        self.outcome.samples.append(
-            Sample(at, total // MILLI, held[False] // MILLI, held[True] // MILLI, busy, waiting)
-        )
+                        held[task.framework_id == self.framework_id] += task.pieces.total().milli_mem
+        return total // MILLI, held[False] // MILLI, held[True] // MILLI
+
+
+class Meter:
+    """Follows one run. `waits_for_room` says whether a start is not placed yet."""
+
+    def __init__(
+        self,
+        books: ClusterBooks,
+        waits_for_room: Callable[[str], bool],
+        *,
+        judging: bool = True,
+        pinned: bool = False,
+        dead: Collection[str] = (),
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Without `judging`, starts are only counted. `pinned`: a start has its node's room or none. `dead`: nodes
+        whose machines do not run, at any time."""
+        self.outcome = Outcome() if outcome is None else outcome
+        self._books = books
+        self._waits_for_room = waits_for_room
+        self._judging = judging
+        self._pinned = pinned
+        self._dead = dead
+        self._on_dead: set[str] = set()
+        self._starting: dict[str, pool_events.StartContainer] = {}  # that may still wait for room, the oldest first
+
+    def wanted(self, effects: list[pool_events.PoolEffect]) -> None:
+        """What a pool wants done, at the instant when it does."""
+        for effect in effects:
+            if isinstance(effect, pool_events.StartContainer):
+                self._start(effect)
+            elif isinstance(effect, pool_events.StopContainer):
+                self.outcome.evictions += effect.reason.startswith(_EVICTION)
+
+    def told(self, event: object) -> None:
+        """What a pool is told."""
+        if isinstance(event, pool_events.StartRefused):
+            self.outcome.refused += 1
+        elif isinstance(event, pool_events.StartFailed):
+            self.outcome.failed_starts += 1
+
+    def placed(self, container_id: str, node: str) -> None:
+        """The cluster has chosen a node for a start, or has confirmed the pool's choice."""
+        if node in self._dead and container_id not in self._on_dead:
+            self._on_dead.add(container_id)
+            self.outcome.on_dead += 1
+
+    def _start(self, start: pool_events.StartContainer) -> None:
+        self.outcome.starts += 1
+        if not self._judging:
+            return
+        if self._pinned:
+            self.placed(start.container_id, start.slot.agent_id)
+            if start.container_id in self._on_dead:
+                return
+        for container_id in [each for each in self._starting if not self._waits_for_room(each)]:
+            del self._starting[container_id]
+        if not self._is_placeable(start):
+            self._books.after(self._books.offer_wait, self._look_again, start.container_id)
+        self._starting[start.container_id] = start
+
+    def _is_placeable(self, start: pool_events.StartContainer) -> bool:
+        free, earlier = self._books.free(start.after), list(self._starting.values())
+        if not self._pinned:
+            return fits([*(each.ask for each in earlier), start.ask], list(free.values()))
+        there = [each.ask for each in earlier if each.slot == start.slot]
+        return start.slot.agent_id in free and fits([*there, start.ask], [free[start.slot.agent_id]])
+
+    def _look_again(self, container_id: str) -> None:
+        self.outcome.overprovisioned += self._waits_for_room(container_id)
+
+    def sample(self, at: float, busy: int, waiting: int) -> None:
+        """How things are now. `busy` in MB."""
+        self.outcome.samples.append(Sample(at, *self._books.memory(), busy, waiting))
 
 
 def fits(asks: list[Ask], free: list[Ask]) -> bool:
@@ -151,4 +217,9 @@ def fits(asks: list[Ask], free: list[Ask]) -> bool:
 
 
 def _covers(room: Ask, ask: Ask) -> bool:
-    return room.milli_mem >= ask.milli_mem and room.milli_cpus >= ask.milli_cpus and room.ports >= ask.ports
+    return (
+        room.milli_mem >= ask.milli_mem
+        and room.milli_cpus >= ask.milli_cpus
+        and room.ports >= ask.ports
+        and room.pods >= ask.pods
+    )

@@ -16,7 +16,7 @@ _EVERY = 10  # of the samples, one is kept for the pictures
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Latencies in seconds; `held` and `busy` are shares of the machines' memory, weighted by time.
 
-    `quantiles` are the 1st to the 999th thousandth of the latencies.
+    `quantiles` are the 1st to the 999th thousandth of the latencies. `on_dead` is counted on Kubernetes only.
     """
 
     setting: str
@@ -39,6 +39,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     evictions: int
     quantiles: list[float]
     samples: list[Sample]
+    on_dead: int = 0
 
 
 def summarize(outcome: Outcome, *, setting: str, seed: int, neighbour: bool, user_memory: int | None) -> Summary:
@@ -51,6 +52,7 @@ def summarize(outcome: Outcome, *, setting: str, seed: int, neighbour: bool, use
         activations=outcome.activations,
         starts=outcome.starts,
         overprovisioned=outcome.overprovisioned,
+        on_dead=outcome.on_dead,
         refused=outcome.refused,
         failed_starts=outcome.failed_starts,
         long_waits=outcome.long_waits,

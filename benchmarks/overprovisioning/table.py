@@ -1,4 +1,7 @@
-"""The runs as tables: one line for each setting, all seeds together, and one for each run."""
+"""The runs as tables: one line for each setting, all seeds together, and one for each run.
+
+With `dead`, a column says how many starts were on a dead machine.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from collections.abc import Callable
 from benchmarks.overprovisioning.summary import Summary, of_setting
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+ON_DEAD = "on a dead machine"
 COLUMNS = (
     "setting",
     "starts",
     "over-provisioned",
+    ON_DEAD,
     "refused",
     "failed starts",
     "waits over a minute",
@@ -29,23 +34,31 @@ def settings_of(summaries: list[Summary]) -> list[str]:
     return list(dict.fromkeys(each.setting for each in summaries))
 
 
-def by_setting(summaries: list[Summary]) -> Table:
+def columns_of(*, dead: bool) -> tuple[str, ...]:
+    return COLUMNS if dead else tuple(each for each in COLUMNS if each != ON_DEAD)
+
+
+def by_setting(summaries: list[Summary], *, dead: bool = False) -> Table:
     """Counts are summed over the seeds, shares and percentiles are the mean of the runs'."""
     lines = []
     for setting in settings_of(summaries):
         runs = of_setting(summaries, setting)
-        lines.append((setting, *_cells(lambda get, runs=runs: sum(map(get, runs)), _mean_over(runs))))
-    return COLUMNS, lines
+        lines.append((setting, *_cells(_sum_over(runs), _mean_over(runs), dead=dead)))
+    return columns_of(dead=dead), lines
 
 
-def by_run(summaries: list[Summary]) -> Table:
+def by_run(summaries: list[Summary], *, dead: bool = False) -> Table:
     lines = []
     for each in sorted(summaries, key=lambda run: run.seed):
         where = f"{each.seed}{' *' if each.neighbour else ''}"
         memory = "" if each.user_memory is None else f" ({each.user_memory:,} MB)"
-        cells = _cells(lambda get, run=each: get(run), lambda get, run=each: get(run))
+        cells = _cells(_sum_over([each]), _mean_over([each]), dead=dead)
         lines.append((where, f"{each.setting}{memory}", *cells))
-    return ("seed", *COLUMNS), lines
+    return ("seed", *columns_of(dead=dead)), lines
+
+
+def _sum_over(runs: list[Summary]) -> Callable[[Callable[[Summary], int]], int]:
+    return lambda get: sum(map(get, runs))
 
 
 def _mean_over(runs: list[Summary]) -> Callable[[Callable[[Summary], float]], float]:
@@ -53,11 +66,12 @@ def _mean_over(runs: list[Summary]) -> Callable[[Callable[[Summary], float]], fl
 
 
 def _cells(
-    count: Callable[[Callable[[Summary], int]], int], mean: Callable[[Callable[[Summary], float]], float]
+    count: Callable[[Callable[[Summary], int]], int], mean: Callable[[Callable[[Summary], float]], float], *, dead: bool
 ) -> tuple[str, ...]:
     return (
         f"{count(lambda run: run.starts):,}",
         f"{count(lambda run: run.overprovisioned):,}",
+        *([f"{count(lambda run: run.on_dead):,}"] if dead else []),
         f"{count(lambda run: run.refused):,}",
         f"{count(lambda run: run.failed_starts):,}",
         f"{count(lambda run: run.long_waits):,}",

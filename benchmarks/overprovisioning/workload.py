@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
 
-from owmesos.core.containers import Action, Shape
+from owmesos.core.pool.containers import ContainerShape, PoolAction
 
 DAY = 86_400.0
 RATES = ((0.0, 1.0), (0.45, 24.0), (0.81, 1_440.0), (1.0, 1e8))  # share of the functions, at most so often a day
@@ -53,7 +53,7 @@ class Function:
     `cv` is the coefficient of variation of the times between invocations.
     """
 
-    action: Action
+    action: PoolAction
     namespace: str
     rate: float
     duration: float
@@ -81,7 +81,7 @@ def rate_at(share: float) -> float:
         if share <= high:
             part = (share - low) / (high - low)
             return math.exp(math.log(below) + part * (math.log(above) - math.log(below)))
-    raise ValueError(f"{share} is no share")
+    raise ValueError(f"{share} is not a share")
 
 
 def duration_at(share: float) -> float:
@@ -107,7 +107,7 @@ def functions(load: Load, seed: int) -> list[Function]:
     )
     made = [
         Function(
-            Action(f"action{n}", "0.0.1", Shape("python:3", int(memories[n])), timeout=TIMEOUT),
+            PoolAction(f"action{n}", "0.0.1", ContainerShape("python:3", int(memories[n])), timeout=TIMEOUT),
             f"namespace{n % 20}",
             rates[n],
             durations[n],

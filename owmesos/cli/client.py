@@ -2,139 +2,262 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import re
+import os
 import socket
-from collections.abc import Mapping, Sequence
-from email.message import Message
-from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
-from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.cli.connection import Endpoint
+from owmesos.cli.http1 import BadAnswer, HttpAnswer, HttpConnection
+from owmesos.errors import OwmesosError
 from owmesos.openwhisk.results import decode_result
 
-DEFAULT_ADMIN = "127.0.0.1:8686"
-_TIMEOUT = 60.0
-"""Seconds: twice what the API lets one request wait."""
-_WAIT = 25.0
-_IDS_PER_REQUEST = 100
-"""So that a request's line stays below what a server takes."""
-_ADDRESS = re.compile(r"(?:http://)?(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})/?\Z")
+if TYPE_CHECKING:
+    import ssl
+
+_TIMEOUT = 60.0  # seconds: twice what the API lets one request wait
+PATIENCE = 15.0  # seconds to repeat a request that was not answered: `owmesos run` may be starting on a busy machine
+STARTING = 3.0  # seconds before a missing framework is an error: `owmesos run` may have been started on the line before
+_SILENT = 2.0  # seconds of repeating before the user is told
+_PAUSES = (0.1, 0.2, 0.5)
+"""Seconds between attempts; the last one repeats."""
+_WAIT = 25.0  # seconds; that one request waits
+_PART = 64 * 1024  # bytes of an answer that comes in parts
+_EVENTS_SILENT = 15.0  # seconds, three times the interval of the API's keep-alive comments
+_IDS_PER_REQUEST = 100  # keeps the request line below the limits of servers
+_ROUND = 3.0  # seconds for all requests that take turns
 Document = dict[str, Any]
 
 
 class RequestFailed(OwmesosError):
-    """The framework would not, or could not, do it."""
+    """The framework did not do it."""
 
 
-class NotRunning(RequestFailed):
+class MayPass(RequestFailed):
+    """May succeed a moment later: the connection broke, or the process stops, or is not up yet."""
+
+
+class NotRunning(MayPass):
     """No framework answers."""
 
 
-class Endpoint(NamedTuple):
-    """Where an admin API is, or shall be."""
+class UnknownPath(RequestFailed):
+    """The framework does not serve this part of the API."""
 
-    host: str
-    port: int
 
-    @classmethod
-    def parse(cls, text: str) -> Endpoint:
-        """`HOST:PORT` or `http://HOST:PORT`. Raises InvalidInput."""
-        match = _ADDRESS.match(text.strip())
-        if match is None or int(match["port"]) > 65535:
-            raise InvalidInput(f"{text!r} is no address of an admin API: write HOST:PORT or http://HOST:PORT")
-        return cls(match["host"].strip("[]"), int(match["port"]))
+class NotAllowed(RequestFailed):
+    """401: wrong token."""
+
+
+class AdminRequest(NamedTuple):
+    """A request to the admin API."""
+
+    method: str
+    path: str  # below /api/v1/
+    parameters: Mapping[str, Any] | None = None  # of the query
+    body: Any = None  # sent as JSON
+    timeout: float = _TIMEOUT  # seconds
+    key: str | None = None  # Idempotency-Key, with which the request may be repeated
 
     @property
-    def url(self) -> str:
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+    def target(self) -> str:
+        return f"/api/v1/{self.path}" + ("?" + urlencode(self.parameters, doseq=True) if self.parameters else "")
 
 
 class AdminClient:
-    """Every method raises NotRunning or RequestFailed."""
+    """Every method raises RequestFailed."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        token: Callable[[], str | None] = lambda: None,
+        tls: ssl.SSLContext | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> None:
+        """`token` is called for each request, since a restarted framework may have another token; `tls` is for https.
+
+        `waiting` is called with one line when a request has been repeated for a while.
+        """
         self._endpoint = endpoint
+        self._token = token
+        self._tls = tls
+        self._waiting = waiting
 
-    def listing(self, name: str, **parameters: str) -> list[Document]:
-        """`nodes`, `offers`, `reservations`, `launches` or `containers`."""
-        rows, _ = self._ask("GET", f"/api/v1/{name}", parameters)
-        return rows  # type: ignore[no-any-return]
-
-    def explain(self, name: str) -> Document:
-        return self._one(f"/api/v1/explain/{quote(name, safe='')}")
-
-    def story(self, name: str) -> Document:
-        return self._one(f"/api/v1/story/{quote(name, safe='')}")
-
-    def launch(self, launch: Mapping[str, Any], count: int) -> list[Document]:
-        rows, _ = self._ask("POST", "/api/v1/launches", body={"launch": launch, "count": count})
-        return rows  # type: ignore[no-any-return]
-
-    def kill(self, names: Sequence[str]) -> list[Document]:
-        rows, _ = self._ask("POST", "/api/v1/kill", body={"ids": list(names)})
-        return rows  # type: ignore[no-any-return]
-
-    def teardown(self) -> Document:
-        document, _ = self._ask("POST", "/api/v1/teardown", body={})
-        return document  # type: ignore[no-any-return]
-
-    def wait(self, ids: Sequence[str], until: str) -> list[Document]:
-        """Returns when all of them are `running` or `ended`, however long that takes."""
-        rows: list[Document] = []
-        for begin in range(0, len(ids), _IDS_PER_REQUEST):
-            part = ids[begin : begin + _IDS_PER_REQUEST]
-            parameters = {"id": part, "wait": until, "timeout": f"{_WAIT:g}"}
-            reached = False
-            while not reached:
-                found, headers = self._ask("GET", "/api/v1/launches", parameters)
-                reached = headers.get("Owmesos-Wait") == "reached"
-            rows += found
+    def listing(self, path: str, /, **parameters: str) -> list[Document]:
+        """`nodes`, `offers`, `reservations`, `launches`, `unreadable` or `containers`."""
+        rows: list[Document] = self.ask(AdminRequest("GET", path, parameters))
         return rows
 
-    def _one(self, path: str) -> Document:
-        document, _ = self._ask("GET", path)
-        return document  # type: ignore[no-any-return]
+    def document(self, path: str) -> Document:
+        """The one at `path`, such as `invoker`. Raises UnknownPath if this framework does not serve it."""
+        document: Document = self.ask(AdminRequest("GET", path))
+        return document
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        parameters: Mapping[str, Any] | None = None,
-        body: Any = None,
-        *,
-        timeout: float = _TIMEOUT,
-    ) -> tuple[Any, Message]:
-        """The answer's document and headers."""
-        target = path + ("?" + urlencode(parameters, doseq=True) if parameters else "")
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        data = None if body is None else json.dumps(body).encode()
-        url = self._endpoint.url
-        connection = http.client.HTTPConnection(*self._endpoint, timeout=timeout)
+    def stream(self, path: str, parameters: Mapping[str, str]) -> Iterator[bytes]:
+        """The parts of an answer that is not JSON, as they come. Raises MayPass if it is cut short."""
+        request = AdminRequest("GET", path, parameters)
+        with self._answered(request, forever=True) as response:
+            if response.status != 200 or response.kind != "text/plain":
+                self._document(response)
+            try:
+                yield from response.parts(_PART)
+                return
+            except (OSError, BadAnswer):
+                pass
+        with self._answered(request._replace(parameters={**parameters, "tail": "0", "follow": "0"})) as response:
+            if response.status != 200:
+                self._document(response)
+        raise MayPass(f"the connection to {self._endpoint.url} broke in the middle of the answer: repeat the command")
+
+    def events(self) -> Iterator[tuple[str, Document]]:
+        """The name and the document of each server-sent event, as they come."""
+        with self._answered(AdminRequest("GET", "events", timeout=_EVENTS_SILENT)) as response:
+            if response.status != 200 or response.kind != "text/event-stream":
+                self._document(response)
+            name, data = "", b""
+            for line in response.lines():
+                field, _, value = line.partition(b": ")
+                if field == b"event":
+                    name = value.decode(errors="replace")
+                elif field == b"data":
+                    data = value
+                elif data and not line.strip():
+                    try:
+                        document = json.loads(data)
+                    except (ValueError, RecursionError):
+                        text = f"{self._endpoint.url} is not an owmesos admin API: an event is not valid JSON"
+                        raise RequestFailed(text) from None
+                    yield name, document
+                    data = b""
+        raise MayPass(f"{self._endpoint.url} has ended its answer")
+
+    def launch(self, launch: Mapping[str, Any], count: int) -> list[Document]:
+        rows: list[Document] = self.ask_again(AdminRequest("POST", "launches", body={"launch": launch, "count": count}))
+        return rows
+
+    def kill(self, choice: Mapping[str, Any]) -> list[Document]:
+        """`choice` is `{"ids": […]}`, or `name` and `state`, or `all`: one row for each id or launch."""
+        rows: list[Document] = self.ask_again(AdminRequest("POST", "kill", body=choice))
+        return rows
+
+    def teardown(self) -> Document:
+        document: Document = self.ask(AdminRequest("POST", "teardown", body={}))
+        return document
+
+    def wait(self, ids: Sequence[str], until: str) -> list[Document]:
+        """Returns when all of them are `running` or `ended`, however long that takes.
+
+        If the ids need more than one request, the requests take turns, and soon again: a launch that has ended may be
+        forgotten after 10 s.
+        """
+        rows: dict[str, Document] = {}
+        waiting = list(ids)
+        while waiting:
+            parts = [waiting[begin : begin + _IDS_PER_REQUEST] for begin in range(0, len(waiting), _IDS_PER_REQUEST)]
+            timeout = _WAIT if len(parts) == 1 else _ROUND / len(parts)
+            for part in parts:
+                parameters = {"id": part, "wait": until, "timeout": f"{timeout:g}"}
+                found = self.ask_again(AdminRequest("GET", "launches", parameters))
+                rows |= {row["launch_id"]: row for row in found if _reached(row, until)}
+            waiting = [each for each in waiting if each not in rows]
+        return [rows[each] for each in ids]
+
+    def ask_again(self, request: AdminRequest) -> Any:
+        """As `ask`, repeated for a while where that may help. The request has a key, so the framework does it once."""
+        request = request._replace(key=request.key or os.urandom(16).hex())
+        pauses = iter(_PAUSES)
+        pause, until, said, first = next(pauses), None, False, ""
+        while True:
+            begun, token = time.monotonic(), self._token()
+            try:
+                return self.ask(request)
+            except (MayPass, NotAllowed) as error:
+                if isinstance(error, NotAllowed) and self._token() == token:  # else the framework has just made it
+                    raise
+                now, first = time.monotonic(), first or str(error)
+                if until is None or now - begun > PATIENCE:  # it was taken, and worked on, before it broke
+                    until = now + PATIENCE
+                if now + pause > until:
+                    cause = "" if first == str(error) else f", since at first: {first}"
+                    raise type(error)(f"{error} (asked again for {PATIENCE:g} s{cause})") from None
+                if self._waiting is not None and not said and now > until - PATIENCE + _SILENT:
+                    said = True
+                    self._waiting(f"{error}; asking again for {until - now:.0f} s")
+            time.sleep(pause)
+            pause = next(pauses, pause)
+
+    def ask(self, request: AdminRequest) -> Any:
+        """The answer's document. A request that only reads waits up to STARTING seconds for a framework."""
+        until = time.monotonic() + (STARTING if request.method == "GET" else 0.0)
+        while True:
+            try:
+                return self.ask_once(request)
+            except NotRunning:
+                if time.monotonic() + _PAUSES[0] > until:
+                    raise
+            time.sleep(_PAUSES[0])
+
+    def ask_once(self, request: AdminRequest) -> Any:
+        """The answer's document, without repeating the request."""
+        with self._answered(request) as response:
+            return self._document(response)
+
+    @contextmanager
+    def _answered(self, request: AdminRequest, *, forever: bool = False) -> Iterator[HttpAnswer]:
+        """The answer, which can be read within the block. `forever`: it may pause for any time."""
+        token, url = self._token(), self._endpoint.url
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+            if request.key is not None:
+                headers["Idempotency-Key"] = f'"{request.key}"'
+        data = None if request.body is None else json.dumps(request.body).encode()
+        host, port, scheme = self._endpoint
+        tls = self._tls if scheme == "https" else None
         try:
-            connection.request(method, target, data, headers)
-            response = connection.getresponse()
-            text = response.read()
+            with HttpConnection(host, port, timeout=request.timeout, tls=tls) as connection:
+                response = connection.ask(request.method, request.target, headers, data)
+                if forever:
+                    connection.wait_forever()
+                yield response
         except (ConnectionRefusedError, socket.gaierror):
             raise NotRunning(f"no framework answers at {url}: start one with `owmesos run` or give --admin") from None
         except TimeoutError:
-            raise RequestFailed(f"no answer from {url} in {timeout:g} s") from None
-        except (OSError, http.client.HTTPException) as error:
+            raise RequestFailed(f"no answer from {url} in {request.timeout:g} s") from None
+        except (OSError, BadAnswer) as error:
+            untrusted = getattr(error, "verify_message", None)  # only ssl.SSLCertVerificationError has it
+            if untrusted is not None:
+                raise RequestFailed(
+                    f"{url} is not trusted ({untrusted}): give its authority by --admin-ca, and the name in its"
+                    " certificate"
+                ) from None
             why = str(error) or type(error).__name__
-            raise RequestFailed(f"the connection to {url} broke ({why}): is that `owmesos run`?") from None
-        finally:
-            connection.close()
-        return self._document(response.status, response.headers.get_content_type(), text), response.headers
+            raise MayPass(f"the connection to {url} broke ({why}): is that `owmesos run`?") from None
 
-    def _document(self, status: int, kind: str, text: bytes) -> Any:
+    def _document(self, response: HttpAnswer) -> Any:
+        status, kind, text = response.status, response.kind, response.read()
         try:
             document = decode_result(text) if kind == "application/json" else None
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, (list, dict)):
-            raise RequestFailed(f"what answers at {self._endpoint.url} is no owmesos ({status} {kind})")
+            raise RequestFailed(f"{self._endpoint.url} is not an owmesos admin API ({status} {kind})")
         if status >= 400:
-            reason = document.get("error") if isinstance(document, dict) else None
-            raise RequestFailed(str(reason or f"the framework answers with {status}"))
+            said: Document = document if isinstance(document, dict) else {}
+            failed: type[RequestFailed] = {401: NotAllowed, 503: MayPass}.get(status, RequestFailed)
+            if "unknown_path" in said:
+                failed = UnknownPath
+            raise failed(str(said.get("error") or f"the framework answers with {status}"))
         return document
+
+
+def _reached(row: Document, until: str) -> bool:
+    """By the same rule as the framework's."""
+    if row["ended_at"] is not None:
+        return True
+    return until == "running" and (row["started_at"] is not None or bool(row["overdue"]))

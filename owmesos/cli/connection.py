@@ -2,49 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import click
 
-from owmesos.cli.client import DEFAULT_ADMIN, AdminClient, Endpoint
+from owmesos.cli.options import Option
 from owmesos.errors import InvalidInput
+from owmesos.system.hosts import checked_host, is_loopback
 
 if TYPE_CHECKING:
-    from owmesos.mesos.access import Tls
+    import ssl
 
-F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+    from owmesos.cli.client import AdminClient
+    from owmesos.mesos.wire.access import Tls
+
+DEFAULT_ADMIN = "127.0.0.1:8686"
+_ADDRESS = re.compile(r"(?:(?P<scheme>https?)://)?(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})/?\Z")
 MASTER_FORMS = "host:port[,host:port...], https://..., or zk://host:port[,...]/path"
+TokenFile = Annotated[
+    Path | None, Option("File with the admin API's token. [default: that of `owmesos run`]", "F", "--admin-token-file")
+]
+Insecure = Annotated[bool, Option("Use the admin API without TLS on a network.", None, "--admin-insecure")]
 
 
-def admin_option(command: F) -> F:
-    help_text = "Where the framework's admin API is."
-    return click.option("--admin", metavar="URL", default=f"http://{DEFAULT_ADMIN}", show_default=True, help=help_text)(
-        command
-    )
+class Endpoint(NamedTuple):
+    """Where an admin API is, or shall be."""
+
+    host: str
+    port: int
+    scheme: str | None = None
+    """None where it is not said."""
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """`HOST:PORT`, `http://HOST:PORT` or `https://HOST:PORT`. Raises InvalidInput."""
+        match = _ADDRESS.match(text.strip())
+        if match is None or int(match["port"]) > 65535:
+            raise InvalidInput(f"{text!r} is not an address of an admin API: write HOST:PORT, http(s)://HOST:PORT")
+        try:
+            host = checked_host(match["host"].strip("[]"))
+        except InvalidInput as error:
+            raise InvalidInput(f"{text!r} is not an address of an admin API: {error}") from None
+        return cls(host, int(match["port"]), match["scheme"])
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme or 'http'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class AdminAccess:
+    """Where a framework's admin API is, which certificate it has, and with which token it lets us in."""
+
+    url: Annotated[str, Option("Address of the framework's admin API.", "URL", "--admin")] = f"http://{DEFAULT_ADMIN}"
+    token_file: TokenFile = None
+    ca: Annotated[Path | None, Option("Certificate authority to trust for an https --admin.", "F", "--admin-ca")] = None
+    insecure: Insecure = False
+
+    def client_arguments(self) -> dict[str, Any]:
+        """For AdminClient. Raises InvalidInput."""
+        endpoint, tls = self.endpoint(), None
+        if endpoint.scheme == "https":
+            tls = self._context()
+        elif not is_loopback(endpoint.host) and not self.insecure:
+            raise InvalidInput(
+                f"the token would go to {endpoint.url} unencrypted: use https://, or give --admin-insecure"
+            )
+        return {"endpoint": endpoint, "token": lambda: self._token(endpoint), "tls": tls}
+
+    def endpoint(self) -> Endpoint:
+        """Raises InvalidInput."""
+        endpoint = Endpoint.parse(self.url)
+        if self.ca is None:
+            return endpoint
+        if endpoint.scheme == "http":
+            raise InvalidInput(f"--admin-ca needs an https URL, and --admin is {self.url}")
+        return endpoint._replace(scheme="https")
+
+    def reading_token(self) -> str | None:
+        """The token that is given; else one that may only read, if the framework has one. Raises InvalidInput."""
+        from owmesos.system.discovery import ADMIN_READ, find
+
+        endpoint = self.endpoint()
+        found = find(ADMIN_READ, endpoint.host, endpoint.port) if self.token_file is None else None
+        return found or self._token(endpoint)
+
+    def _token(self, endpoint: Endpoint) -> str | None:
+        from owmesos.service.admin_tokens import read_token
+
+        if self.token_file is not None:
+            return read_token(self.token_file)
+        from owmesos.system.discovery import ADMIN, find
+
+        return find(ADMIN, endpoint.host, endpoint.port)
+
+    def _context(self) -> ssl.SSLContext:
+        import ssl
+
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise InvalidInput(f"--admin-ca {self.ca} cannot be used: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True)
 class MasterAccess:
-    """Who we are to a master, and whether we believe it, as the options say."""
+    """Our credentials at a master, and how its certificate is checked."""
 
-    principal: str | None
-    secret_file: Path | None
-    tls_ca: Path | None
-    tls_cert: Path | None
-    tls_key: Path | None
+    principal: Annotated[str | None, Option("Principal for HTTP basic authentication at the master.", "P")] = None
+    secret_file: Annotated[Path | None, Option("File with its secret; or set OWMESOS_SECRET.", "F")] = None
+    tls_ca: Annotated[Path | None, Option("Authority to trust instead of the system's.", "F")] = None
+    tls_cert: Annotated[Path | None, Option("Client certificate for the master.", "F")] = None
+    tls_key: Annotated[Path | None, Option("Private key of the client certificate.", "F")] = None
 
     def secret(self) -> str | None:
-        """That of the principal, who must have one. Raises InvalidInput."""
-        from owmesos.mesos.access import SECRET_VARIABLE, read_secret
+        """The secret of the principal, who must have one. Raises InvalidInput."""
+        from owmesos.mesos.wire.access import SECRET_VARIABLE, read_secret
 
         if self.principal is None:
             if self.secret_file is not None:
-                raise InvalidInput("a secret without its principal: give --principal too")
+                raise InvalidInput("--secret-file needs --principal")
             return None
         secret = read_secret(self.secret_file)
         if secret is None:
@@ -52,11 +133,11 @@ class MasterAccess:
         return secret
 
     def tls(self) -> Tls | None:
-        """None when nothing is given: then masters without a scheme are spoken to in plain HTTP.
+        """None if no file is given: then a master without a scheme is reached by plain HTTP.
 
         Raises InvalidInput when a file cannot be used.
         """
-        from owmesos.mesos.access import Tls
+        from owmesos.mesos.wire.access import Tls
 
         files = (self.tls_ca, self.tls_cert, self.tls_key)
         if all(file is None for file in files):
@@ -66,31 +147,14 @@ class MasterAccess:
         return tls
 
 
-def master_access_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command gets `access`, a MasterAccess, in place of the options."""
-
-    @wraps(command)
-    def with_access(*args: Any, **given: Any) -> Any:
-        access = MasterAccess(*(given.pop(field.name) for field in fields(MasterAccess)))
-        return command(*args, access=access, **given)
-
-    options = (
-        click.option("--principal", metavar="P", help="Who we are to the master (HTTP basic authentication)."),
-        click.option("--secret-file", type=FILE, metavar="F", help="Its secret; or give OWMESOS_SECRET."),
-        click.option("--tls-ca", type=FILE, metavar="F", help="The authority to trust in place of the system's."),
-        click.option("--tls-cert", type=FILE, metavar="F", help="Our own certificate."),
-        click.option("--tls-key", type=FILE, metavar="F", help="Its key."),
-    )
-    for option in reversed(options):
-        with_access = option(with_access)
-    return with_access
-
-
-def admin_client(admin: str) -> AdminClient:
+def admin_client(admin: AdminAccess) -> AdminClient:
     """Raises InvalidInput."""
-    return AdminClient(Endpoint.parse(admin))
+    from owmesos.cli.client import AdminClient  # loads http.client and ssl
+
+    command = click.get_current_context().command_path
+    return AdminClient(**admin.client_arguments(), waiting=lambda line: click.echo(f"{command}: {line}", err=True))
 
 
-def credentials_allowed(ctx: click.Context) -> bool:
+def credentials_allowed() -> bool:
     """Whether --master may hold a password: not where every user of the machine can read it."""
-    return ctx.get_parameter_source("master") is not click.core.ParameterSource.COMMANDLINE
+    return click.get_current_context().get_parameter_source("master") is not click.core.ParameterSource.COMMANDLINE

@@ -1,99 +1,101 @@
-"""A cluster of one's own for as long as a command runs, simulated or Apache Mesos, on ports that are free."""
+"""An embedded cluster while a command runs, simulated or Apache Mesos, on free ports."""
 
 from __future__ import annotations
 
-import random
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from owmesos.errors import OwmesosError
-from owmesos.local.task_ports import resources_with, task_ports
+from owmesos.local.credentials import OwnCredentials
+from owmesos.system.discovery import MASTER, announced
+from owmesos.system.task_ports import free_ports
 
 if TYPE_CHECKING:
     from owmesos.local.cluster import MesosCluster
     from owmesos.simulator.cluster import SimulatedCluster
 
-_RESOURCES = "cpus:2;mem:1024;disk:1024"
-_PORTS = range(20000, 30000, 2)  # below the ports of tasks, and below what the kernel gives out by itself
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def embedded_cluster(engine: str = "simulator", *, agents: int = 3) -> Iterator[MesosCluster | SimulatedCluster]:
-    """Up within the block, and gone with its folder after it, also on SIGTERM.
+def embedded_cluster(
+    engine: str = "simulator", *, credentials: bool = True, **settings: Any
+) -> Iterator[MesosCluster | SimulatedCluster]:
+    """The cluster runs within the block and is removed with its folder afterwards, also when SIGINT (KeyboardInterrupt)
+    or SIGTERM (SystemExit) ends the block.
 
-    `engine` is `simulator` or `mesos`. Raises BuildError, ClusterError, SimulatorError.
+    `engine` is `simulator` or `mesos`, and `settings` are the cluster's. With `credentials` it has some of its own: no
+    other user of the machine can run tasks there. Raises OwmesosError.
     """
-    with (
-        _terminated_in_order(),
-        task_ports() as ports,
-        tempfile.TemporaryDirectory(prefix="owmesos-") as folder,
-    ):
-        settings: dict[str, Any] = {"agents": agents}
-        if ports is not None:
-            settings["resources"] = resources_with(ports, agents, _RESOURCES)
+    with _stopped_once(), tempfile.TemporaryDirectory(prefix="owmesos-local-") as folder:
+        own = OwnCredentials.new(Path(folder)) if credentials else None
+        if own is not None:
+            settings |= {"master_flags": own.master_flags, "agent_flags": own.agent_flags}
         cluster = _cluster(engine, Path(folder), settings)
         try:
             cluster.up()
-            yield cluster
+            with credentials_announced(cluster.master, own) if own is not None else nullcontext():
+                yield cluster
         finally:
-            with _undisturbed():
-                cluster.down()
+            _ignore_signals()  # the clearing up is bounded in time
+            cluster.down()
+
+
+@contextmanager
+def credentials_announced(master: str, own: OwnCredentials) -> Iterator[None]:
+    """Within the block, commands and frameworks of this user find the credentials by the master's address."""
+    host, _, port = master.rpartition(":")
+    with announced(MASTER, host, int(port), f"{own.pair}\n") as done:
+        if not done:
+            raise OwmesosError(
+                "no folder for the credentials of the cluster: set XDG_RUNTIME_DIR or HOME to a folder of yours"
+            )
+        yield
 
 
 def _cluster(engine: str, folder: Path, settings: dict[str, Any]) -> MesosCluster | SimulatedCluster:
-    if engine == "mesos":
-        from owmesos.local.cluster import MesosCluster
+    if engine == "simulator":
+        from owmesos.simulator.cluster import SimulatedCluster
 
-        return MesosCluster(folder, master_port=_free_ports(), **settings)
-    from owmesos.simulator.cluster import SimulatedCluster
+        return SimulatedCluster(folder, **settings)
+    from owmesos.local.build import expected_build
+    from owmesos.local.cluster import MesosCluster
+    from owmesos.local.toolchain import Host, toolchain
 
-    return SimulatedCluster(folder, **settings)
-
-
-def _free_ports() -> int:
-    """A port that is free, and the next one too: the master's and the agents'."""
-    for port in random.sample(_PORTS, 100):
-        if _is_free(port) and _is_free(port + 1):
-            return port
-    raise OwmesosError("no two ports that follow one another are free on this machine")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
+    cluster = MesosCluster(folder, **{"master_port": free_ports(), **settings})
+    toolchain(Host.here())  # raises BuildError where no build is possible
+    build = expected_build()
+    if not build.exists:
+        click.echo(f"building Apache Mesos 1.11.0 in {build.folder.parent}, once: 27 MB to fetch", err=True)
+    return cluster
 
 
 @contextmanager
-def _terminated_in_order() -> Iterator[None]:
-    """SIGTERM unwinds the program, as Ctrl-C does."""
+def _stopped_once() -> Iterator[None]:
+    """The first SIGINT or SIGTERM unwinds the program, wherever it is; later ones find it clearing up already."""
 
-    def leave(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        _ignore_signals()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         sys.exit(1)
 
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Another Ctrl-C does not interrupt the clearing up, which is bounded in time."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,115 +1,156 @@
 """`owmesos run --kafka`: its options, and what is made of them.
 
 Each setting comes from the flag, else its `OWMESOS_*` variable, else the configuration file, else OpenWhisk's own
-variable. Passwords come from files or variables, since a command line is seen by everybody.
+variable. Passwords come from files or variables, since every user can read a command line.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import click
 
-from owmesos.cli.client import Endpoint
-from owmesos.cli.connection import FILE
-from owmesos.cli.tables import read_manifest, read_table
+from owmesos.cli.connection import Endpoint
+from owmesos.cli.options import Option
+from owmesos.cli.settings import read_table
 from owmesos.errors import InvalidInput
+from owmesos.system.private_files import read_private
 
 if TYPE_CHECKING:
-    from owmesos.core.pool_settings import PoolSettings
+    from owmesos.core.pool.settings import PoolSettings
+    from owmesos.invoker.kafka import CouchSettings, HttpSettings, InvokerSettings, KafkaInvoker
     from owmesos.openwhisk.arguments import Decrypt
-    from owmesos.openwhisk.broker import Broker
-    from owmesos.openwhisk.feed import FeedSettings
-    from owmesos.openwhisk.launching import LaunchSettings
+    from owmesos.openwhisk.container_specs import LaunchSettings
+    from owmesos.openwhisk.kafka.broker import Broker
+    from owmesos.openwhisk.kafka.feed import FeedSettings
+    from owmesos.openwhisk.limits import PayloadLimits
     from owmesos.openwhisk.manifest import Manifest
     from owmesos.openwhisk.whisk_config import WhiskConfig
-    from owmesos.service.kafka_invoker import CouchSettings, HttpSettings, InvokerSettings, KafkaInvoker
 
 _log = logging.getLogger("owmesos.run")
 
 COUCHDB_PASSWORD = "OWMESOS_COUCHDB_PASSWORD"
 _INSTALL = "--kafka needs kafka-python and cryptography: pip install 'owmesos[openwhisk]'"
+_HOST_NETWORK = (
+    "network = host works only with images that listen on the port in the variable PORT; OpenWhisk's own listen on"
+    " 8080 and need a bridge or a named network"
+)
 _OF_THE_FRAMEWORK = ("CONFIG_whisk_mesos_masterUrl", "CONFIG_whisk_mesos_role")
+
+
+def _without_credentials(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    on_the_line = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
+    if value is not None and on_the_line and "@" in value.partition("://")[2].partition("/")[0]:
+        raise InvalidInput(
+            "every user can read a command line: give CouchDB's credentials by --couchdb-user and "
+            f"--couchdb-password-file, or {COUCHDB_PASSWORD}"
+        )
+    return value
+
+
+_Seconds = Annotated[float | None, click.FloatRange(min=0)]
+_Positive = Annotated[int | None, click.IntRange(min=1)]
 
 
 @dataclass(frozen=True)
 class KafkaOptions:
-    """What was given, None where it was not. `runtimes` has other uses too, so it is not among them."""
+    """None for what was not given. `--runtimes` is not among them, since --standalone uses it too."""
 
-    kafka: str | None
-    couchdb: str | None
-    instance: int | None
-    unique_name: str | None
-    displayed_name: str | None
-    delivery: str | None
-    drain: float | None
-    couchdb_user: str | None
-    couchdb_password_file: Path | None
-    couchdb_prefix: str | None
-    kafka_settings: Path | None
-    topic_prefix: str | None
-    event_prefix: str | None
-    user_memory: str | None
-    tag: tuple[str, ...]
-    dedicated_namespace: tuple[str, ...]
-    max_activations: int | None
-    max_activation_mb: int | None
-    pressure_after: float | None
-    user_events: bool | None
-    invoker_http: str | None
-    invoker_credentials_file: Path | None
-    launch_settings: Path | None
-    parameter_keys_file: Path | None
+    kafka: Annotated[
+        str | None, Option("Run an invoker of OpenWhisk on this Kafka; several by comma.", "HOST:PORT")
+    ] = None
+    couchdb: Annotated[
+        str | None, Option("CouchDB with actions and activation records.", "URL", callback=_without_credentials)
+    ] = None
+    instance: Annotated[
+        int | None, Option("Id of the invoker; its topic is invokerN.", "N", "--id", type=click.IntRange(min=0))
+    ] = None
+    unique_name: Annotated[str | None, Option("Unique name to send in pings and acknowledgements.", "U")] = None
+    displayed_name: Annotated[str | None, Option("Displayed name to send in pings and acknowledgements.", "D")] = None
+    delivery: Annotated[
+        Literal["at-most-once", "at-least-once"] | None,
+        Option(
+            "What a crash does to activations that had begun: end them with an error, or repeat them."
+            " [default: at-most-once]"
+        ),
+    ] = None
+    drain: Annotated[_Seconds, Option("Seconds to wait for running activations on shutdown. [default: 30]", "S")] = None
+    couchdb_user: Annotated[str | None, Option("User of CouchDB.", "U")] = None
+    couchdb_password_file: Annotated[Path | None, Option(f"File with its password; or {COUCHDB_PASSWORD}.", "F")] = None
+    couchdb_prefix: Annotated[str | None, Option("Prefix of the names of the three databases.", "P")] = None
+    kafka_settings: Annotated[Path | None, Option("TOML or JSON file with TLS and login for kafka-python.", "F")] = None
+    topic_prefix: Annotated[str | None, Option("Prefix of the topics' names.", "P")] = None
+    event_prefix: Annotated[str | None, Option("Prefix of the name of the user event topic.", "P")] = None
+    user_memory: Annotated[str | None, Option("Memory to announce in pings. [default: 2147483647 MB]", "SIZE")] = None
+    tag: Annotated[tuple[str, ...], Option("Tag to announce in pings. May be repeated.", "T")] = ()
+    dedicated_namespace: Annotated[tuple[str, ...], Option("Namespace to announce. May be repeated.", "N")] = ()
+    max_activations: Annotated[_Positive, Option("Most activations to hold at once. [default: 1024]", "N")] = None
+    max_activation_mb: Annotated[_Positive, Option("Most MB of messages to hold at once. [default: 64]", "MB")] = None
+    pressure_after: Annotated[
+        _Seconds, Option("Seconds without room before Controllers are turned away. [default: never]", "S")
+    ] = None
+    user_events: Annotated[bool | None, Option("Send user events to Kafka. [default: no]")] = None
+    invoker_http: Annotated[str | None, Option("Address of the invoker's HTTP interface.", "HOST:PORT")] = None
+    invoker_credentials_file: Annotated[Path | None, Option("File with USER:PASSWORD for --invoker-http.", "F")] = None
+    parameter_keys_file: Annotated[Path | None, Option("TOML or JSON file with the keys aes-128, aes-256.", "F")] = None
+    launch_settings: Annotated[
+        Path | None, Option("TOML or JSON file on containers and the [pool], for --standalone or --kafka.", "F")
+    ] = None
 
     @property
     def wanted(self) -> bool:
-        """Whether this process is to be an invoker. Raises InvalidInput for what has no meaning otherwise."""
+        """Whether this process is to be an invoker. Raises InvalidInput for options that only an invoker has."""
         if self.kafka is not None or self.instance is not None:
             return True
         if self.unique_name is not None:
-            raise InvalidInput("--unique-name alone makes no invoker: ids are not taken from ZooKeeper, give --id N")
+            raise InvalidInput("--unique-name needs --id N: ZooKeeper does not assign ids")
         for field in fields(self):
-            if getattr(self, field.name) not in (None, ()):
-                raise InvalidInput(f"--{field.name.replace('_', '-')} is for --kafka")
+            if field.name != "launch_settings" and getattr(self, field.name) not in (None, ()):
+                raise InvalidInput(f"--{field.name.replace('_', '-')} needs --kafka")
         return False
 
-    def invoker(self, runtimes: Path | None, environment: Mapping[str, str] = os.environ) -> KafkaInvoker:
-        """Raises InvalidInput. Logs what of OpenWhisk's own settings has no effect, in one line."""
+    def invoker(
+        self, runtimes: Path | None, environment: Mapping[str, str] = os.environ, *, folder: Path | None = None
+    ) -> KafkaInvoker:
+        """`folder`: the framework's state. Logs which of OpenWhisk's own settings are ignored. Raises InvalidInput."""
         try:
             import cryptography  # noqa: F401
             import kafka  # noqa: F401
         except ImportError:
             raise InvalidInput(_INSTALL) from None
+        from owmesos.invoker.kafka import KafkaInvoker
         from owmesos.openwhisk.whisk_config import WhiskConfig
-        from owmesos.service.kafka_invoker import KafkaInvoker
 
         config = WhiskConfig(environment)
-        invoker = KafkaInvoker(self.settings(runtimes, config, environment))
+        invoker = KafkaInvoker(self.settings(runtimes, config, environment), folder)
         ignored = config.ignored()
         if ignored:
             hint = " (give --master and --role)" if any(name in ignored for name in _OF_THE_FRAMEWORK) else ""
-            _log.info("without effect here%s: %s", hint, ", ".join(ignored))
+            _log.info("OpenWhisk settings ignored%s: %s", hint, ", ".join(ignored))
         return invoker
 
     def settings(
         self, runtimes: Path | None, config: WhiskConfig, environment: Mapping[str, str] = os.environ
     ) -> InvokerSettings:
-        """All of it together. Raises InvalidInput."""
-        from owmesos.openwhisk.ids import invoker_id
+        """Raises InvalidInput."""
+        from owmesos.invoker.kafka import DRAIN, InvokerSettings
+        from owmesos.openwhisk.messages import invoker_id
         from owmesos.openwhisk.sizes import MAX_USER_MEMORY, parse_megabytes
-        from owmesos.service.kafka_invoker import InvokerSettings
+        from owmesos.openwhisk.whisk_config import forced_completion, payload_limits
 
         if self.instance is None:
-            raise InvalidInput("--kafka needs --id N, which no other invoker has: ids are not taken from ZooKeeper")
+            raise InvalidInput(
+                "--kafka needs --id N, a number that no other invoker has: ZooKeeper does not assign ids"
+            )
         memory = parse_megabytes(self.user_memory) if self.user_memory is not None else None
         memory = _first(memory, config.read("container-pool.user-memory", parse_megabytes), MAX_USER_MEMORY)
-        launches, pool = self._containers(config)
+        launches, pool = self.containers(config)
+        payload = payload_limits(config)
         return InvokerSettings(
             invoker=invoker_id(
                 self.instance,
@@ -119,20 +160,22 @@ class KafkaOptions:
                 unique_name=self.unique_name,
                 displayed_name=self.displayed_name,
             ),
-            broker=self._broker(config),
+            broker=self._broker(config, payload),
             couch=self._couch(config, environment),
             manifest=_manifest(runtimes, config),
             launches=launches,
             pool=pool,
             feed=self._feed(),
+            forced=forced_completion(config),
             http=self._http(config),
             user_events=_first(self.user_events, config.flag("user-events.enabled"), False),
-            drain=_first(self.drain, 30.0),
+            drain=_first(self.drain, DRAIN),
             ciphers=self._ciphers(config),
+            payload=payload,
         )
 
-    def _broker(self, config: WhiskConfig) -> Broker:
-        from owmesos.openwhisk.broker import Broker, parse_hosts
+    def _broker(self, config: WhiskConfig, payload: PayloadLimits) -> Broker:
+        from owmesos.openwhisk.kafka.broker import Broker, parse_hosts
 
         hosts = self.kafka or config.variable("KAFKA_HOSTS")
         if hosts is None:
@@ -146,11 +189,12 @@ class KafkaOptions:
             prefix=_first(self.topic_prefix, config.text("kafka.topics.prefix"), ""),
             event_prefix=_first(self.event_prefix, config.text("kafka.topics.user-event.prefix"), ""),
             replication_factor=_first(config.number("kafka.replication-factor"), 1),
+            max_message=payload.max_message,
             security=security,
         )
 
     def _feed(self) -> FeedSettings:
-        from owmesos.openwhisk.feed import Delivery, FeedSettings
+        from owmesos.openwhisk.kafka.feed import Delivery, FeedSettings
 
         usual = FeedSettings()
         weight = self.max_activation_mb
@@ -161,18 +205,17 @@ class KafkaOptions:
         )
 
     def _couch(self, config: WhiskConfig, environment: Mapping[str, str]) -> CouchSettings:
-        from owmesos.mesos.access import read_secret
+        from owmesos.invoker.kafka import CouchSettings
         from owmesos.openwhisk.whisk_config import couch_databases, couch_url
-        from owmesos.service.kafka_invoker import CouchSettings
 
         named = couch_url(config)
         url = self.couchdb or named
         if url is None:
-            raise InvalidInput("--kafka needs --couchdb URL: actions are there, and records go there")
+            raise InvalidInput("--kafka needs --couchdb URL, for actions and activation records")
         user, password = config.text("couchdb.username"), config.text("couchdb.password")
         secret = environment.get(COUCHDB_PASSWORD) or None
         if self.couchdb_password_file is not None:
-            secret = read_secret(self.couchdb_password_file)
+            secret = read_private(self.couchdb_password_file)
         return CouchSettings(
             url=url,
             user=self.couchdb_user or user,
@@ -183,34 +226,34 @@ class KafkaOptions:
     def _ciphers(self, config: WhiskConfig) -> dict[str, Decrypt]:
         from owmesos.openwhisk.ciphers import ciphers
 
-        config.text("parameter-storage.current")  # what new ones are encrypted with is the Controller's business
+        config.text("parameter-storage.current")  # only the Controller encrypts
         named = {"aes-128": config.text("parameter-storage.aes128"), "aes-256": config.text("parameter-storage.aes256")}
         keys: dict[str, Any] = {name: key for name, key in named.items() if key is not None}
         if self.parameter_keys_file is not None:
             keys |= read_table(self.parameter_keys_file, private=True)
         if not all(isinstance(key, str) for key in keys.values()):
-            raise InvalidInput("the keys of parameters must be texts in base64")
+            raise InvalidInput("parameter keys must be strings in base64")
         return ciphers(keys)
 
     def _http(self, config: WhiskConfig) -> HttpSettings | None:
-        from owmesos.mesos.access import read_secret
-        from owmesos.service.kafka_invoker import HttpSettings
+        from owmesos.invoker.kafka import HttpSettings
 
         user, password = config.text("invoker.username"), config.text("invoker.password")
         if self.invoker_http is None:
             return None
         if self.invoker_credentials_file is not None:
-            user, _, password = (read_secret(self.invoker_credentials_file) or "").partition(":")
+            user, _, password = read_private(self.invoker_credentials_file).partition(":")
         if not user or not password:
             raise InvalidInput("--invoker-http needs --invoker-credentials-file: USER:PASSWORD on one line")
-        host, port = Endpoint.parse(self.invoker_http)
+        host, port, _ = Endpoint.parse(self.invoker_http)
         return HttpSettings(host=host, port=port, user=user, password=password)
 
-    def _containers(self, config: WhiskConfig) -> tuple[LaunchSettings, PoolSettings]:
+    def containers(self, config: WhiskConfig) -> tuple[LaunchSettings, PoolSettings]:
+        """How containers are launched, and the pool's settings. Raises InvalidInput."""
         import msgspec
 
-        from owmesos.core.pool_settings import PoolSettings
-        from owmesos.openwhisk.launching import LaunchSettings
+        from owmesos.core.pool.settings import PoolSettings
+        from owmesos.openwhisk.container_specs import LaunchSettings
         from owmesos.openwhisk.whisk_config import launch_fields, pool_fields
 
         file = self.launch_settings
@@ -220,24 +263,40 @@ class KafkaOptions:
         known = set(PoolSettings.__struct_fields__) - {"constraints", "blackbox_constraints"}
         if not isinstance(of_pool, dict) or {name.replace("-", "_") for name in of_pool} - known:
             names = ", ".join(sorted(name.replace("_", "-") for name in known))
-            raise InvalidInput(f"{where}[pool] has settings that do not exist; there are: {names}")
+            raise InvalidInput(f"{where}[pool] has unknown settings; known settings: {names}")
         pool = pool_fields(config) | {name.replace("-", "_"): value for name, value in of_pool.items()}
         if self.pressure_after is not None:
             pool["pressure_after"] = self.pressure_after
         try:
-            return msgspec.convert(launch_fields(config) | table, LaunchSettings), msgspec.convert(pool, PoolSettings)
+            launches = msgspec.convert(launch_fields(config) | table, LaunchSettings)
+            settings = msgspec.convert(pool, PoolSettings)
         except msgspec.ValidationError as error:
             raise InvalidInput(f"{where}{error}") from None
+        if launches.network == "host":
+            _log.warning(_HOST_NETWORK)
+        return launches, settings
 
 
 def _first(*values: Any) -> Any:
-    """The first that is there."""
+    """The first that is not None."""
     return next(value for value in values if value is not None)
 
 
+def read_manifest(file: Path) -> Manifest:
+    """OpenWhisk's runtimes manifest. Raises InvalidInput."""
+    from owmesos.openwhisk.manifest import parse
+
+    try:
+        return parse(file.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"the runtimes manifest {file} cannot be read: {error.strerror}") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"{file}: {error}") from None
+
+
 def _manifest(runtimes: Path | None, config: WhiskConfig) -> Manifest:
-    """The file's, or that of OpenWhisk's own variable, or what owmesos itself brings."""
-    from owmesos.openwhisk.embedded import embedded_manifest
+    """From the file, else from OpenWhisk's own variable, else the one that owmesos contains."""
+    from owmesos.openwhisk.embedded_manifest import embedded_manifest
     from owmesos.openwhisk.manifest import parse
 
     variable = config.variable("RUNTIMES_MANIFEST")
@@ -247,79 +306,9 @@ def _manifest(runtimes: Path | None, config: WhiskConfig) -> Manifest:
         manifest = parse(variable)
     else:
         manifest = embedded_manifest()
+    local = config.text("runtimes.local-image-prefix")
     return manifest.with_defaults(
-        prefix=config.text("runtimes.default-image-prefix"), tag=config.text("runtimes.default-image-tag")
+        prefix=config.text("runtimes.default-image-prefix"),
+        tag=config.text("runtimes.default-image-tag"),
+        local_prefix=local if config.flag("runtimes.bypass-pull-for-local-images") else None,
     )
-
-
-def _without_credentials(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    on_the_line = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
-    if value is not None and on_the_line and "@" in value.partition("://")[2].partition("/")[0]:
-        raise InvalidInput(
-            "a command line is seen by everybody: give CouchDB's credentials by --couchdb-user and "
-            f"--couchdb-password-file, or {COUCHDB_PASSWORD}"
-        )
-    return value
-
-
-_POSITIVE = click.IntRange(min=1)
-_SECONDS = click.FloatRange(min=0)
-_OPTIONS = (
-    click.option("--kafka", metavar="HOST:PORT", help="Be an invoker of OpenWhisk's, on its Kafka; several by comma."),
-    click.option("--couchdb", metavar="URL", callback=_without_credentials, help="Where actions are, and records go."),
-    click.option(
-        "--id", "instance", type=click.IntRange(min=0), metavar="N", help="The invoker's; its topic is invokerN."
-    ),
-    click.option("--unique-name", metavar="U", help="Goes into pings and answers, as OpenWhisk's does."),
-    click.option("--displayed-name", metavar="D", help="The same."),
-    click.option(
-        "--delivery",
-        type=click.Choice(["at-most-once", "at-least-once"]),
-        help="What a crash does to activations under way: lose or repeat them. [default: at-most-once]",
-    ),
-    click.option("--drain", type=_SECONDS, metavar="S", help="That activations have to end, at a stop. [default: 30]"),
-    click.option("--couchdb-user", metavar="U", help="Who we are to CouchDB."),
-    click.option("--couchdb-password-file", type=FILE, metavar="F", help=f"Or give {COUCHDB_PASSWORD}."),
-    click.option("--couchdb-prefix", metavar="P", help="Of the databases' names: Pwhisks, Pactivations, Psubjects."),
-    click.option(
-        "--kafka-settings", type=FILE, metavar="F", help="TLS and login, by kafka-python's names, in TOML or JSON."
-    ),
-    click.option("--topic-prefix", metavar="P", help="Of the topics' names."),
-    click.option("--event-prefix", metavar="P", help="Of the name of the topic of user events."),
-    click.option("--user-memory", metavar="SIZE", help="To announce. [default: as much as a Controller can count]"),
-    click.option("--tag", metavar="T", multiple=True, help="To announce. May be given more than once."),
-    click.option("--dedicated-namespace", metavar="N", multiple=True, help="The same."),
-    click.option("--max-activations", type=_POSITIVE, metavar="N", help="Taken from Kafka at once. [default: 1024]"),
-    click.option("--max-activation-mb", type=_POSITIVE, metavar="MB", help="What they may weigh. [default: 64]"),
-    click.option(
-        "--pressure-after",
-        type=_SECONDS,
-        metavar="S",
-        help="Turn Controllers away when nothing is launchable for so long. [default: never]",
-    ),
-    click.option("--user-events/--no-user-events", default=None, help="Tell the topic of user events. [default: no]"),
-    click.option("--invoker-http", metavar="HOST:PORT", help="The invoker's own HTTP interface."),
-    click.option("--invoker-credentials-file", type=FILE, metavar="F", help="USER:PASSWORD for it."),
-    click.option(
-        "--parameter-keys-file",
-        type=FILE,
-        metavar="F",
-        help="Keys of encrypted parameters: aes-128, aes-256, in TOML or JSON.",
-    ),
-    click.option(
-        "--launch-settings", type=FILE, metavar="F", help="How containers are launched, and [pool], in TOML or JSON."
-    ),
-)
-
-
-def kafka_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command gets `kafka`, KafkaOptions, in place of the options."""
-
-    @wraps(command)
-    def with_kafka(*args: Any, **given: Any) -> Any:
-        options = KafkaOptions(**{field.name: given.pop(field.name) for field in fields(KafkaOptions)})
-        return command(*args, kafka=options, **given)
-
-    for option in reversed(_OPTIONS):
-        with_kafka = option(with_kafka)
-    return with_kafka

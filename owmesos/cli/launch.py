@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import click
 
-from owmesos.cli import documents
-from owmesos.cli.connection import admin_client, admin_option
-from owmesos.cli.documents import Document
-from owmesos.cli.output import output_option, show, show_object
-from owmesos.errors import OwmesosError
+from owmesos.cli import columns, completion
+from owmesos.cli.client import RequestFailed
+from owmesos.cli.columns import Document
+from owmesos.cli.connection import AdminAccess, admin_client
+from owmesos.cli.options import Argument, Option, with_options
+from owmesos.cli.output import Output, show, show_object
+from owmesos.cli.text import log_named
+from owmesos.documents import LivingState
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from owmesos.mesos.scheduler.launch import Launch
+
+_LIVING = get_args(LivingState)
+_NAMED = 5  # ids that an error names at most
 
 
-class LaunchesFailed(OwmesosError):
-    """At least one of the launches did not do what was waited for."""
-
-
-class _Line(click.types.StringParamType):
-    """A text that may hold blanks: several of them in a variable are one a line."""
+class _LaunchLine(click.types.StringParamType):
+    """A text that may hold blanks: an environment variable holds one a line."""
 
     envvar_list_splitter = "\n"
 
 
-class _Pair(_Line):
+class _KeyValue(_LaunchLine):
     """`NAME=VALUE`"""
 
     name = "K=V"
@@ -40,121 +43,146 @@ class _Pair(_Line):
         return key, text
 
 
-def _what_to_run(command: F) -> F:
-    options = (
-        click.option("--command", metavar="CMD", help="A shell command."),
-        click.option("--image", metavar="I", help="A Docker image; without --command its own entry point runs."),
-        click.option("--containerizer", type=click.Choice(["docker", "mesos"]), default="docker", show_default=True),
-        click.option("--force-pull", is_flag=True, help="Pull the image even where the agent has it."),
-        click.option("--docker-parameter", "docker_parameters", type=_Pair(), multiple=True, help="For `docker run`."),
-        click.option("--network", metavar="host|bridge|NAME", help="The container's network."),
-        click.option("--container-port", "container_ports", type=int, multiple=True, help="A port inside a bridge."),
-        click.option("--env", type=_Pair(), multiple=True, help="A variable; may be given more than once."),
-        click.option("--label", "labels", type=_Pair(), multiple=True, help="A label; may be given more than once."),
-        click.option("--uri", "uris", type=_Line(), multiple=True, help="What the fetcher brings into the sandbox."),
-        click.option("--user", metavar="U", help="Whom it runs as."),
-        click.option("--kill-grace", type=float, metavar="S", help="Seconds between SIGTERM and SIGKILL."),
-    )
-    return _with(options, command)
+_Lines = Annotated[tuple[str, ...], _LaunchLine()]
+_Pairs = Annotated[tuple[tuple[str, str], ...], _KeyValue()]
 
 
-def _what_it_needs(command: F) -> F:
-    options = (
-        click.option("--cpus", type=float, default=0.1, show_default=True),
-        click.option("--mem", type=float, default=64.0, show_default=True, help="MB."),
-        click.option("--disk", type=float, default=0.0, show_default=True, help="MB."),
-        click.option("--gpus", type=float, default=0.0, show_default=True),
-        click.option("--ports", type=int, default=0, show_default=True, help="How many; their numbers are in PORT0..."),
-        click.option(
+@dataclass(frozen=True)
+class LaunchOptions:
+    """What one launch runs, and what it needs: the fields of a `Launch`."""
+
+    name: Annotated[str, Option("Prefix of the launch ids.")] = "launch"
+    command: Annotated[str | None, Option("Shell command to run.", "CMD")] = None
+    image: Annotated[str | None, Option("Docker image to run; without --command its entry point runs.", "I")] = None
+    containerizer: Annotated[Literal["docker", "mesos"], Option("Containerizer for the image.")] = "docker"
+    force_pull: Annotated[bool, Option("Pull the image even if the agent has it.")] = False
+    docker_parameters: Annotated[
+        _Pairs, Option("Parameter of `docker run`. May be repeated.", None, "--docker-parameter")
+    ] = ()
+    network: Annotated[str | None, Option("Network of the container.", "host|bridge|NAME")] = None
+    container_ports: Annotated[
+        tuple[int, ...], Option("Port inside a bridge. May be repeated.", None, "--container-port")
+    ] = ()
+    env: Annotated[_Pairs, Option("Environment variable. May be repeated.")] = ()
+    labels: Annotated[_Pairs, Option("Label. May be repeated.", None, "--label")] = ()
+    uris: Annotated[_Lines, Option("URI to fetch into the sandbox. May be repeated.", None, "--uri")] = ()
+    user: Annotated[str | None, Option("User to run as.", "U")] = None
+    kill_grace: Annotated[float | None, Option("Seconds between SIGTERM and SIGKILL.", "S")] = None
+    cpus: Annotated[float, Option("CPUs.")] = 0.1
+    mem: Annotated[float, Option("MB of memory.")] = 64.0
+    disk: Annotated[float, Option("MB of disk.")] = 0.0
+    gpus: Annotated[float, Option("GPUs.")] = 0.0
+    ports: Annotated[int, Option("Number of ports, which the task finds in PORT0, PORT1, ...")] = 0
+    constraints: Annotated[
+        _Lines,
+        Option(
+            "OP: LIKE or UNLIKE a regular expression, == or !=; ATTR may be @hostname. May be repeated.",
+            "'ATTR OP VALUE'",
             "--constraint",
-            "constraints",
-            type=_Line(),
-            multiple=True,
-            metavar="'ATTR OP VALUE'",
-            help="OP is LIKE, UNLIKE (a regular expression), == or !=; ATTR may be @hostname.",
         ),
-        click.option("--role", metavar="R", help="Only room of this role of the framework's."),
-        click.option("--deadline", type=float, default=300.0, show_default=True, help="Seconds to RUNNING at most."),
-    )
-    return _with(options, command)
+    ] = ()
+    role: Annotated[str | None, Option("Role of the framework whose resources to use. [default: any]", "R")] = None
+    retry: Annotated[
+        Literal["safe", "lost"],
+        Option("Replace a task lost before RUNNING only if it never ran (safe), or even if it may have (lost)."),
+    ] = "safe"
+    deadline: Annotated[float, Option("Seconds until a launch must be RUNNING.")] = 300.0
 
+    def launch(self) -> Launch:
+        """Raises InvalidInput for what no TaskInfo can be made of."""
+        from owmesos.mesos.scheduler.launch import Launch
+        from owmesos.mesos.scheduler.task_info import template
 
-def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
-    for option in reversed(options):
-        command = option(command)
-    return command
+        pairs = {name: dict(getattr(self, name)) for name in ("docker_parameters", "env", "labels")}
+        launch = Launch(**vars(self) | pairs)
+        template(launch)
+        return launch
 
 
 @click.command()
-@click.option("--count", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many.")
-@click.option("--name", default="launch", show_default=True, help="The beginning of its id.")
-@_what_to_run
-@_what_it_needs
-@click.option(
-    "--wait",
-    type=click.Choice(["none", "running", "ended"]),
-    default="none",
-    show_default=True,
-    help="Return when all run (or once ran), or have ended.",
-)
-@admin_option
-@output_option
-def launch(count: int, wait: str, admin: str, output: str, **fields: Any) -> None:
-    """Start containers. All of one's resources come from one agent.
+@with_options
+def launch(
+    *,
+    count: Annotated[int, Option("Number of launches.", type=click.IntRange(1, 10_000))] = 1,
+    options: LaunchOptions,
+    wait: Annotated[
+        Literal["none", "running", "ended"], Option("Wait until all launches run (or once ran), or have ended.")
+    ] = "none",
+    admin: AdminAccess,
+    output: Output = "table",
+) -> None:
+    """Start containers, each on one agent.
 
-    Prints the launches. The exit code is 1 if any failed: with --wait running if it ended, or was overdue, without
-    running; else if it ended otherwise than FINISHED.
+    Prints the launches. The exit code is 1 if any failed: with --wait running, if it ended or passed its deadline
+    without running; otherwise, if it ended in another state than FINISHED.
 
     A task's environment has HOST, PORT0..., PORT, PORTS and OWMESOS_LAUNCH_ID.
     """
     import msgspec
 
-    from owmesos.core.launch import Launch
-    from owmesos.mesos.task_info import template
-
-    for mapping in ("env", "labels", "docker_parameters"):
-        fields[mapping] = dict(fields[mapping])
-    wanted = Launch(**fields)
-    template(wanted)  # what no TaskInfo can be made of is refused before anybody is asked
+    wanted = options.launch()  # refused before anybody is asked
     client = admin_client(admin)
     rows = client.launch(msgspec.to_builtins(wanted), count)
     if wait != "none":
         rows = client.wait([row["launch_id"] for row in rows], wait)
-    show(rows, documents.LAUNCHES, output)
+    show(rows, columns.LAUNCHES, output)
     failed = [row for row in rows if _failed(row, wait)]
     if failed:
         first = failed[0]
-        why = first["message"] or first["reason"] or "no reason is known"
-        raise LaunchesFailed(f"{len(failed)} of {len(rows)} failed: {first['launch_id']} is {first['state']}: {why}")
+        why = log_named(first["message"] or first["reason"] or "unknown reason", first["launch_id"])
+        raise RequestFailed(f"{len(failed)} of {len(rows)} failed: {first['launch_id']} is {first['state']}: {why}")
 
 
 def _failed(row: Document, wait: str) -> bool:
     if wait == "running":
-        return row["started_at"] is None
+        return row["started_at"] is None and row["state"] != "FINISHED"
     return row["ended_at"] is not None and row["state"] != "FINISHED"
 
 
 @click.command()
-@click.argument("names", metavar="ID...", nargs=-1, required=True)
-@admin_option
-@output_option
-def kill(names: tuple[str, ...], admin: str, output: str) -> None:
-    """End launches. ID is a launch's or a task's.
+@with_options
+def kill(
+    *,
+    ids: Annotated[tuple[str, ...], Argument("[ID]...", shell_complete=completion.launches)] = (),
+    name: Annotated[
+        str | None,
+        Option("Kill all launches of this name that have not ended.", "S", shell_complete=completion.launch_names),
+    ] = None,
+    state: Annotated[
+        str | None, Option("Kill all launches in this state.", type=click.Choice(_LIVING, case_sensitive=False))
+    ] = None,
+    everything: Annotated[bool, Option("Kill all launches that have not ended.", None, "--all")] = False,
+    admin: AdminAccess,
+    output: Output = "table",
+) -> None:
+    """Kill launches. ID is a launch's or a task's.
 
-    Returns when the wish is stored: KILL is repeated until the end is seen. Prints the launches.
+    --name and --state together select launches that match both. They and --all leave the containers of a pool alone.
+
+    Returns when the request is stored; KILL is repeated until the launch has ended. Prints the launches, each with its
+    OUTCOME. The exit code is 1 if an ID is unknown; the other launches are killed nevertheless.
     """
-    show(admin_client(admin).kill(names), documents.LAUNCHES, output)
+    by_field = {"name": name, "state": state}
+    if bool(ids) + any(by_field.values()) + everything != 1:
+        raise click.UsageError("give either IDs, or --name or --state or both, or --all")
+    choice: dict[str, Any] = {"ids": ids} if ids else {"all": True} if everything else by_field
+    fields = dict.fromkeys(columns.KILLS.fields)
+    rows = [{**fields, **row} for row in admin_client(admin).kill(choice)]
+    show(rows, columns.KILLS, output)
+    unknown = [row["launch_id"] for row in rows if row["outcome"] == "unknown"]
+    if unknown:
+        named = ", ".join(unknown[:_NAMED]) + (", …" if len(unknown) > _NAMED else "")
+        raise RequestFailed(f"{len(unknown)} of {len(rows)} are not killed: unknown launch or task {named}")
 
 
 @click.command()
-@admin_option
-@output_option
-def teardown(admin: str, output: str) -> None:
-    """End the framework and kill all its tasks. `owmesos run` ends with it."""
+@with_options
+def teardown(*, admin: AdminAccess, output: Output = "table") -> None:
+    """Tear down the framework and kill all its tasks. `owmesos run` ends too."""
     document = admin_client(admin).teardown()
-    if output in ("json", "yaml"):
-        show_object(document, output)
+    if output == "table":
+        click.echo(f"framework {document['framework_id']} is torn down")
     elif output == "tsv":
         click.echo(f"framework_id\n{document['framework_id']}")
     else:
-        click.echo(f"framework {document['framework_id']} is torn down")
+        show_object(document, output)

@@ -1,144 +1,205 @@
-"""The commands that show: nodes, offers, reservations, launches, containers, explain, story."""
+"""The commands that show: nodes, offers, reservations, launches, containers, invoker, explain, story."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, get_args
+from urllib.parse import quote
 
 import click
 
-from owmesos.cli import documents
-from owmesos.cli.connection import (
-    MASTER_FORMS,
-    MasterAccess,
-    admin_client,
-    admin_option,
-    credentials_allowed,
-    master_access_options,
-)
-from owmesos.cli.documents import Listing
-from owmesos.cli.output import output_option, show, show_object, watch, watch_option
+from owmesos.cli import columns, completion
+from owmesos.cli.client import AdminClient, RequestFailed, UnknownPath
+from owmesos.cli.columns import Listing
+from owmesos.cli.connection import MASTER_FORMS, AdminAccess, MasterAccess, admin_client, credentials_allowed
+from owmesos.cli.options import Argument, Option, with_options
+from owmesos.cli.output import Output, Watch, Wide, show, show_object, watch
+from owmesos.cli.status import REFUSES
+from owmesos.cli.text import log_named, visible
+from owmesos.documents import LaunchState
 
-Rows = Callable[[], Sequence[documents.Document]]
+SERVERS = {"mesos": "a master", "kubernetes": "the API server"}
+"""What answers for the cluster, by its manager."""
+AnyId = Annotated[str, Argument("ID", shell_complete=completion.launches_and_activations)]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where a listing comes from, and how it is shown."""
+
+    admin: AdminAccess
+    output: Output = "table"
+    watch: Watch = False
+    wide: Wide = False
+
+    def of_framework(
+        self, path: str, listing: Listing, parameters: Mapping[str, str] = {}, *, latest_first: bool = False
+    ) -> None:
+        client = admin_client(self.admin)
+
+        def rows() -> Sequence[columns.Document]:
+            found = client.listing(path, **parameters)
+            if latest_first:
+                found.reverse()
+            if not found and self.output == "table" and not self.watch:
+                self._say_if_disconnected(client)
+            return found
+
+        self.rows(rows, listing)
+
+    @staticmethod
+    def _say_if_disconnected(client: AdminClient) -> None:
+        cluster = client.document("status")["cluster"]
+        if not cluster["connected"]:
+            click.echo(
+                f"not connected to {SERVERS[cluster['manager']]} since {cluster['since']}: {cluster['reason']}",
+                err=True,
+            )
+        elif cluster.get("silent_since"):
+            click.echo(f"the master has been silent since {cluster['silent_since']}", err=True)
+
+    def rows(self, rows: Callable[[], Sequence[columns.Document]], listing: Listing) -> None:
+        if self.watch:
+            watch(rows, listing, self.output, wide=self.wide)
+        else:
+            show(rows(), listing, self.output, wide=self.wide)
 
 
 @click.command()
-@click.option("--master", metavar="M", help=f"Ask this master, with no framework: {MASTER_FORMS}.")
-@master_access_options
-@admin_option
-@output_option
-@watch_option
-@click.pass_context
+@with_options
 def nodes(
-    ctx: click.Context,
-    master: str | None,
+    *,
+    master: Annotated[str | None, Option(f"Ask this master instead of a framework: {MASTER_FORMS}.", "M")] = None,
     access: MasterAccess,
-    admin: str,
-    output: str,
-    watch: bool,
+    shown: Shown,
 ) -> None:
-    """Show what each agent has: available for us, used, reserved, kept free as buffer.
+    """Show the resources of each node: available, used, reserved, and kept free as buffer.
 
-    CPUS and MEM (MB) are what is available of the agent's total; USED, RESERVED and BUFFER are cpus / MB. With --master
-    the master itself is asked: then USED is what everyone has, and available is total - allocated - offered.
+    CPUS and MEM (MB) are "available of total"; USED, RESERVED and BUFFER are CPUs / MB. With --master, USED counts all
+    frameworks, and available is total - allocated - offered. STATE `fresh` has offers in hand. `stale` is normal while
+    nothing waits: the room is as it was last offered, and SEEN says when.
     """
     if master is None:
-        client = admin_client(admin)
-        _listing(lambda: client.listing("nodes"), documents.NODES, output, watch)
+        shown.of_framework("nodes", columns.NODES)
         return
-    from owmesos.mesos.access import Access, Tls
-    from owmesos.mesos.address import Credentials, parse_master
+    from owmesos.mesos.wire.access import Access, Tls
+    from owmesos.mesos.wire.address import Credentials, parse_master
     from owmesos.service.inspection import nodes_of_master
 
     tls, secret = access.tls(), access.secret()
-    masters = parse_master(master, credentials_allowed=credentials_allowed(ctx), tls=tls is not None)
+    masters = parse_master(master, credentials_allowed=credentials_allowed(), tls=tls is not None)
     credentials = None if access.principal is None or secret is None else Credentials(access.principal, secret)
     connection = Access(credentials, tls or Tls())
-    _listing(lambda: nodes_of_master(masters, connection), documents.NODES, output, watch)
+    shown.rows(lambda: nodes_of_master(masters, connection), columns.NODES)
 
 
 @click.command()
-@click.option("--outstanding", is_flag=True, help="Only those that are in hand.")
-@admin_option
-@output_option
-@watch_option
-def offers(outstanding: bool, admin: str, output: str, watch: bool) -> None:
-    """Show the offers in hand, and the last one of every agent."""
-    client = admin_client(admin)
-    parameters = {"outstanding": "1"} if outstanding else {}
-    _listing(lambda: client.listing("offers", **parameters), documents.OFFERS, output, watch)
+@with_options
+def offers(*, outstanding: Annotated[bool, Option("Show only offers in hand.")] = False, shown: Shown) -> None:
+    """Show the offers in hand and the last one of every agent."""
+    shown.of_framework("offers", columns.OFFERS, {"outstanding": "1"} if outstanding else {})
 
 
 @click.command()
-@admin_option
-@output_option
-@watch_option
-def reservations(admin: str, output: str, watch: bool) -> None:
-    """Show what is promised: starts that do not run yet, stops whose room was not seen yet."""
-    client = admin_client(admin)
-    _listing(lambda: client.listing("reservations"), documents.RESERVATIONS, output, watch)
+@with_options
+def reservations(*, shown: Shown) -> None:
+    """Show reservations: starts that do not run yet, and stops whose room was not offered yet."""
+    shown.of_framework("reservations", columns.RESERVATIONS)
 
 
 @click.command()
-@admin_option
-@output_option
-@watch_option
-def launches(admin: str, output: str, watch: bool) -> None:
-    """Show all launches that live, and the last 1,000 that ended."""
-    client = admin_client(admin)
-    _listing(lambda: client.listing("launches"), documents.LAUNCHES, output, watch)
+@with_options
+def launches(
+    *,
+    unreadable: Annotated[bool, Option("Show the stored launches that cannot be read and are set aside.")] = False,
+    state: Annotated[
+        str | None,
+        Option("Show only launches in this state.", type=click.Choice(get_args(LaunchState), case_sensitive=False)),
+    ] = None,
+    name: Annotated[
+        str | None, Option("Show only launches of this name.", "S", shell_complete=completion.launch_names)
+    ] = None,
+    limit: Annotated[int | None, Option("Most launches to show.", "N", "-l", type=click.IntRange(1))] = None,
+    shown: Shown,
+) -> None:
+    """Show launches, the latest first: all that have not ended, and the last 1,000 that have."""
+    choice = {"state": state, "name": name, "limit": limit}
+    given = {key: str(value) for key, value in choice.items() if value is not None}
+    if unreadable:
+        if given:
+            raise click.UsageError(f"give either --unreadable or --{next(iter(given))}")
+        shown.of_framework("unreadable", columns.UNREADABLE)
+    else:
+        shown.of_framework("launches", columns.LAUNCHES, given, latest_first=True)
 
 
 @click.command()
-@admin_option
-@output_option
-@watch_option
-def containers(admin: str, output: str, watch: bool) -> None:
-    """Show the container pool: which action each container is for, and whether it is prewarmed, warm or busy."""
-    client = admin_client(admin)
-    _listing(lambda: client.listing("containers"), documents.CONTAINERS, output, watch)
+@with_options
+def containers(*, shown: Shown) -> None:
+    """Show the container pool: the action of each container, and whether it is prewarmed, warm or busy."""
+    shown.of_framework("containers", columns.CONTAINERS)
 
 
 @click.command()
-@click.argument("name", metavar="ID")
-@admin_option
-@output_option
-def explain(name: str, admin: str, output: str) -> None:
-    """Say why a launch or an activation waits: how many agents lack what, and the nearest miss.
+@with_options
+def invoker(*, admin: AdminAccess, output: Output = "table") -> None:
+    """Show the invoker of `run --kafka`: whether it accepts activations, how many it holds, its Kafka and CouchDB."""
+    try:
+        document = admin_client(admin).document("invoker")
+    except UnknownPath:
+        raise RequestFailed("this framework is not an invoker for OpenWhisk: it runs without --kafka") from None
+    servers = [{"server": name, **document[name]} for name in ("kafka", "couchdb")]
+    if output in ("json", "yaml"):
+        show_object(document, output)
+        return
+    if output == "table":
+        why = document["refuses"]
+        accepts = "accepts activations" if why is None else f"accepts no activations: {REFUSES.get(why, why)}"
+        click.echo(
+            f"{document['invoker']} {accepts}; {document['held']} held; records: "
+            f"{document['records_waiting']} waiting, {document['records_written']} written, "
+            f"{document['records_dropped']} dropped"
+        )
+    show(servers, columns.SERVERS, output)
+
+
+@click.command()
+@with_options
+def explain(*, name: AnyId, admin: AdminAccess, output: Output = "table", wide: Wide = False) -> None:
+    """Explain why a launch or an activation waits: how many nodes lack what, and which comes closest.
 
     ID is a launch's, a task's, a container's or an activation's.
     """
-    document = admin_client(admin).explain(name)
-    if output in ("json", "yaml"):
+    document = admin_client(admin).document(f"explain/{quote(name, safe='')}")
+    if output != "table":
         show_object(document, output)
-    elif output == "tsv":
-        click.echo("\n".join(f"{key}\t{documents.cell(value)}" for key, value in document.items()))
-    else:
-        subject = document.get("launch_id") or document.get("activation_id")
-        click.echo(f"{subject} is {document['state']}{_place(document.get('queue_position'))}")
-        click.echo(document["summary"])
+        return
+    subject = document.get("launch_id") or document.get("activation_id")
+    click.echo(f"{subject} is {document['state']}{_place(document.get('queue_position'))}")
+    summary = document["summary"]
+    if "launch_id" in document:
+        summary = log_named(summary, document["launch_id"])
+    if not wide:
+        summary = columns.short_ids(summary)
+    click.echo("\n".join(map(visible, summary.split("\n"))))
 
 
 @click.command()
-@click.argument("name", metavar="ID")
-@admin_option
-@output_option
-def story(name: str, admin: str, output: str) -> None:
-    """Tell all that happened to a launch. ID is a launch's, a task's or a container's."""
-    document = admin_client(admin).story(name)
+@with_options
+def story(*, name: AnyId, admin: AdminAccess, output: Output = "table", wide: Wide = False) -> None:
+    """Show all that happened to a launch or an activation.
+
+    ID is a launch's, a task's, a container's or an activation's.
+    """
+    document = admin_client(admin).document(f"story/{quote(name, safe='')}")
     if output in ("json", "yaml"):
         show_object(document, output)
     else:
-        show(document["story"], documents.STORY, output)
+        show(document["story"], columns.STORY, output, wide=wide)
 
 
 def _place(position: int | None) -> str:
     if position is None:
         return ""
-    return f", {position} before it in the queue" if position else ", at the head of the queue"
-
-
-def _listing(rows: Rows, listing: Listing, output: str, watching: bool) -> None:
-    if watching:
-        watch(rows, listing, output)
-    else:
-        show(rows(), listing, output)
+    return f", {position} ahead of it in the queue" if position else ", at the head of the queue"

@@ -1,118 +1,94 @@
-"""`owmesos local`: an embedded cluster as a server in the foreground, until Ctrl-C or SIGTERM."""
+"""`owmesos local`: an embedded cluster as a server in the foreground, until Ctrl-C or SIGTERM; and agents of one that
+runs, killed, started again and added."""
 
 from __future__ import annotations
 
-import signal
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import click
 
-from owmesos.errors import OwmesosError
-from owmesos.local.build import expected_build
-from owmesos.local.cluster import DEFAULT_ATTRIBUTES, DEFAULT_RESOURCES, MesosCluster
-from owmesos.local.toolchain import Host, toolchain
-from owmesos.simulator.cluster import SimulatedCluster
+from owmesos.cli.embedded import embedded_cluster
+from owmesos.cli.local_control import Deed, ask, control
+from owmesos.cli.options import Argument, Option, with_options
+from owmesos.simulator.embedded import DEFAULT_ATTRIBUTES, DEFAULT_RESOURCES
+from owmesos.system.task_ports import free_ports
 
-_WATCH_INTERVAL = 0.5
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+if TYPE_CHECKING:
+    from owmesos.local.cluster import MesosCluster
+    from owmesos.simulator.cluster import SimulatedCluster
 
-
-class _Stop(BaseException):
-    """SIGINT or SIGTERM arrived."""
+_WATCH_INTERVAL = 0.5  # seconds
+_PORT = 5050  # Mesos's own
 
 
 @click.command()
-@click.option("--engine", type=click.Choice(["simulator", "mesos"]), default="simulator", show_default=True)
-@click.option("--agents", type=int, default=3, show_default=True, help="How many agents.")
-@click.option("--port", type=int, default=5050, show_default=True, help="The master's port; agents take the next one.")
-@click.option(
-    "--resources",
-    default=DEFAULT_RESOURCES,
-    show_default=True,
-    help="Of each agent, as Mesos writes them; {ports} is the agent's share of 31000-32767, {n} its number.",
-)
-@click.option("--attributes", default=DEFAULT_ATTRIBUTES, show_default=True, help="Of each agent; {n} is its number.")
-def local(engine: str, agents: int, port: int, resources: str, attributes: str) -> None:
+@with_options
+def local(
+    *,
+    deed: Annotated[Deed | None, Argument("[kill|start|add]")] = None,
+    name: Annotated[str | None, Argument("[AGENT]")] = None,
+    engine: Annotated[Literal["simulator", "mesos"], Option("Kind of the cluster.")] = "simulator",
+    agents: Annotated[int, Option("Number of agents.")] = 3,
+    port: Annotated[
+        int | None,
+        Option("Port of the master; agents use the next one. [default: 5050, or another if one of the two is in use]"),
+    ] = None,
+    resources: Annotated[
+        str,
+        Option("Resources of each agent, as Mesos writes them; {ports} is its share of free ports, {n} its number."),
+    ] = DEFAULT_RESOURCES,
+    attributes: Annotated[str, Option("Attributes of each agent; {n} is its number.")] = DEFAULT_ATTRIBUTES,
+    without_credentials: Annotated[
+        bool, Option("Let every user of this machine run tasks as you, for frameworks that cannot authenticate.")
+    ] = False,
+) -> None:
     """Serve an embedded Mesos cluster on 127.0.0.1 until Ctrl-C or SIGTERM.
 
-    The engine `simulator` is owmesos's own: it needs nothing, and runs tasks as plain processes. The engine `mesos` is
-    Apache Mesos 1.11.0, built on first use (Linux x86-64 with gcc, g++ and nm). Nothing is left behind but that build.
+    Only you can use it: master and agents require credentials, which the commands and frameworks of owmesos find.
+
+    The engine `simulator` is part of owmesos and runs tasks as plain processes. The engine `mesos` is Apache Mesos
+    1.11.0, built on first use (Linux x86-64 with gcc, g++ and nm). Only that build is left behind.
+
+    `owmesos local kill agent1` kills an agent of a running cluster, as kill -9 does; `start agent1` starts it again,
+    and `add` adds one; also of the cluster of `owmesos run --master local`. --port is needed if several run.
     """
-    try:
-        with _stoppable(), tempfile.TemporaryDirectory(prefix="owmesos-local-") as folder:
-            kind: type[MesosCluster | SimulatedCluster] = MesosCluster if engine == "mesos" else SimulatedCluster
-            cluster = kind(Path(folder), master_port=port, agents=agents, resources=resources, attributes=attributes)
-            _serve(cluster)
-    except _Stop:
+    if deed is not None:
+        if (deed == "add") is not (name is None):
+            raise click.UsageError(f"{deed} {'takes no' if deed == 'add' else 'needs an'} AGENT")
+        click.echo(ask(port, deed, name))
         return
-    except OwmesosError as error:
-        _fail(str(error), error.exit_code)
-
-
-def _fail(reason: str, exit_code: int) -> NoReturn:
-    click.echo(f"owmesos local: {reason}", err=True)
-    raise click.exceptions.Exit(exit_code)
-
-
-def _serve(cluster: MesosCluster | SimulatedCluster) -> None:
-    if isinstance(cluster, MesosCluster):
-        _tell_of_building()
-    try:
-        cluster.up()
-        agents = sum(daemon.name.startswith("agent") for daemon in cluster.status())
-        kind = "Mesos" if isinstance(cluster, MesosCluster) else "simulated Mesos"
+    with (
+        suppress(KeyboardInterrupt, SystemExit),  # Ctrl-C or SIGTERM
+        embedded_cluster(
+            engine,
+            credentials=not without_credentials,
+            master_port=port if port is not None else free_ports(_PORT),
+            agents=agents,
+            resources=resources,
+            attributes=attributes,
+        ) as cluster,
+        control(cluster.state, int(cluster.master.rpartition(":")[2]), cluster) as serve,
+    ):
+        count = sum(daemon.name.startswith("agent") for daemon in cluster.status())
         click.echo(
-            f"{kind} master at {cluster.master} with {agents} agent{'' if agents == 1 else 's'}: "
-            f"use it with `owmesos run --master {cluster.master}`, end it with Ctrl-C"
+            f"{'Mesos' if engine == 'mesos' else 'simulated Mesos'} master at {cluster.master} with {count}"
+            f" agent{'' if count == 1 else 's'}: use it with `owmesos run --master {cluster.master}`,"
+            " end it with Ctrl-C"
         )
-        _watch(cluster)
-    finally:
-        _ignore_signals()  # the clearing up is bounded in time
-        cluster.down()
+        _watch(cluster, serve)
 
 
-def _tell_of_building() -> None:
-    """It takes a while, the first time. Raises BuildError where it cannot be done."""
-    toolchain(Host.here())
-    build = expected_build()
-    if not build.exists:
-        click.echo(f"building Apache Mesos 1.11.0 in {build.folder.parent}, once: 27 MB to fetch", err=True)
-
-
-def _watch(cluster: MesosCluster | SimulatedCluster) -> None:
-    """Until a signal arrives. Tells once of each daemon that ends by itself; without a master it is over."""
+def _watch(cluster: MesosCluster | SimulatedCluster, serve: Callable[[float], None]) -> NoReturn:
+    """Report once each daemon that ends by itself. Raises when the master has ended."""
     lost: set[str] = set()
     while True:
         for daemon in cluster.status():
-            if not daemon.alive and daemon.name not in lost:
+            if daemon.alive:
+                lost.discard(daemon.name)
+            elif daemon.name not in lost:
                 lost.add(daemon.name)
                 cluster.require_alive("master")
-                click.echo(f"{daemon.name} at {daemon.address} has ended; the others go on", err=True)
-        time.sleep(_WATCH_INTERVAL)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """The first SIGINT or SIGTERM raises _Stop, wherever the program is; later ones find it clearing up already."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        _ignore_signals()
-        raise _Stop
-
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _ignore_signals() -> None:
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+                click.echo(f"{daemon.name} at {daemon.address} has ended; the others continue", err=True)
+        serve(_WATCH_INTERVAL)

@@ -1,94 +1,135 @@
-"""What the commands for actions share: a client, names, parameters, and how one object is printed."""
+"""`owmesos action`: standalone mode's functions, with the names and texts of `wsk`."""
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Callable, Mapping
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
 
 import click
 
-from owmesos.cli import documents
-from owmesos.cli.client import AdminClient, Document, Endpoint, RequestFailed
-from owmesos.cli.output import show_object
+from owmesos.cli import completion
+from owmesos.cli.client import AdminClient, AdminRequest, Document, RequestFailed, UnknownPath
+from owmesos.cli.columns import ACTIONS, short_ids
+from owmesos.cli.connection import AdminAccess
+from owmesos.cli.options import Argument, Option, with_options
+from owmesos.cli.output import Output, show, show_object
 from owmesos.errors import InvalidInput
 
-F = TypeVar("F", bound=Callable[..., Any])
 NAMESPACE = "guest"
 _OWN = ("_", NAMESPACE)
-_PATIENCE = 90.0
-"""Seconds: more than the framework lets a blocking invocation wait."""
+BLOCKING_WAIT = 60.0  # seconds that a blocking invocation waits, as the framework lets it
+_LOOK = 2.0  # seconds after which it is asked why there is no result
+_LEAST_WAIT = 0.01  # seconds; the framework takes no 0
+_PATIENCE = 90.0  # seconds: more than the framework lets a blocking invocation wait
+_FAMILIES = {
+    ".py": "python",
+    ".js": "nodejs",
+    ".php": "php",
+    ".rb": "ruby",
+    ".go": "go",
+    ".swift": "swift",
+    ".rs": "rust",
+    ".jar": "java",
+}
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b")  # zip and gzip begin so
+_BINARY = (".zip", ".jar", ".tar.gz", ".tgz")
+
+
+class StillWaits(RequestFailed):
+    """The activation waits for a container."""
 
 
 class ActionsClient(AdminClient):
     """Asks for actions and activations. Every method raises RequestFailed."""
 
-    def __init__(self, admin: str) -> None:
+    def __init__(self, admin: AdminAccess) -> None:
         """Raises InvalidInput."""
-        super().__init__(Endpoint.parse(admin))
+        super().__init__(**admin.client_arguments())
 
     def get(self, path: str, **parameters: Any) -> Any:
-        return self._of_actions("GET", path, parameters)
+        return self.ask(AdminRequest("GET", path, parameters))
 
-    def put(self, name: str, action: Document, *, overwrite: bool) -> Document:
-        query = {"overwrite": "1"} if overwrite else {}
-        return self._of_actions("PUT", action_path(name), query, action)  # type: ignore[no-any-return]
+    def put(self, name: str, action: Document, *, overwrite: bool) -> None:
+        self.ask(AdminRequest("PUT", action_path(name), {"overwrite": "1"} if overwrite else {}, action))
 
-    def delete(self, name: str) -> Document:
-        return self._of_actions("DELETE", action_path(name))  # type: ignore[no-any-return]
+    def invoke(
+        self,
+        name: str,
+        parameters: Document,
+        *,
+        blocking: bool,
+        waits: Callable[[str, str], None] = lambda activation_id, why: None,
+    ) -> Document:
+        """The activation, or its id alone, if it has no result within a minute. `waits` gets its id and why it waits.
 
-    def invoke(self, name: str, parameters: Document, *, blocking: bool) -> Document:
-        """The activation, or its id alone."""
-        body = {"params": parameters, "blocking": blocking}
-        return self._of_actions("POST", f"{action_path(name)}/invoke", None, body)  # type: ignore[no-any-return]
+        The request is repeated with its key, which makes it wait for the same activation. Raises StillWaits.
+        """
+        key, until = os.urandom(16).hex(), time.monotonic() + BLOCKING_WAIT
+        path, why = f"{action_path(name)}/invoke", None
+        while True:
+            left = max(_LEAST_WAIT, min(_LOOK, until - time.monotonic()))
+            body = {"params": parameters, "blocking": blocking, "timeout": left}
+            activation: Document = self.ask_again(AdminRequest("POST", path, body=body, key=key))
+            if not blocking or "response" in activation:
+                return activation
+            before, why = why, self._why_it_waits(activation["activationId"])
+            if why is not None and time.monotonic() >= until:
+                raise StillWaits(f"activation {activation['activationId']} still waits: {short_ids(why)}")
+            if time.monotonic() >= until:
+                return activation
+            if why is not None and why != before:
+                waits(activation["activationId"], why)
 
-    def _of_actions(self, method: str, path: str, parameters: Mapping[str, Any] | None = None, body: Any = None) -> Any:
-        target = f"/api/v1/{path}"
+    def _why_it_waits(self, activation_id: str) -> str | None:
+        """None if it does not."""
         try:
-            found, _ = self._ask(method, target, parameters, body, timeout=_PATIENCE)
-        except RequestFailed as error:
-            if str(error).startswith("there is no /api/"):
-                raise RequestFailed("the framework has no actions of its own: start it with --standalone") from None
-            raise
-        return found
+            explained = self.document(f"explain/{activation_id}")
+        except RequestFailed:  # it has ended, or is not in the pool yet
+            return None
+        return explained["summary"] if explained["state"] == "waiting" else None
+
+    def ask(self, request: AdminRequest) -> Any:
+        try:
+            return super().ask(request._replace(timeout=_PATIENCE))
+        except UnknownPath:
+            raise RequestFailed("the framework has no actions: start it with --standalone") from None
 
 
 def action_path(name: str) -> str:
     return f"actions/{quote(name, safe='')}"
 
 
-def name_of(text: str) -> str:
-    """`hello`, `/_/hello` or `/guest/hello`. Raises InvalidInput."""
-    if not text.startswith("/"):
-        return text
-    namespace, _, name = text[1:].partition("/")
-    if namespace not in _OWN or not name:
-        raise InvalidInput(f"there is one namespace, {NAMESPACE}: write NAME or /{NAMESPACE}/NAME, not {text!r}")
-    return name
-
-
 class ActionName(click.types.StringParamType):
-    """An action, as people name it."""
+    """The name of an action: `hello`, `/_/hello` or `/guest/hello`."""
 
     name = "NAME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return name_of(value)
+        if not value.startswith("/"):
+            return value
+        namespace, _, name = value[1:].partition("/")
+        if namespace not in _OWN or not name:
+            raise InvalidInput(f"unknown namespace in {value!r}: write NAME or /{NAMESPACE}/NAME")
+        return name
 
 
-def param_options(command: F) -> F:
-    """`param` and `param_file`, for `parameters`."""
-    file = click.Path(path_type=Path)
-    say = {"param": "JSON if it is that, else text.", "file": "A JSON object; --param comes before it."}
-    options = (
-        click.option("--param", "-p", nargs=2, multiple=True, metavar="KEY VALUE", help=say["param"]),
-        click.option("--param-file", "-P", type=file, metavar="F", help=say["file"]),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+Name = Annotated[str, Argument("NAME", type=ActionName(), shell_complete=completion.actions)]
+Param = Annotated[
+    tuple[tuple[str, str], ...],
+    Option("Parameter; VALUE is JSON, else text. May be repeated.", "KEY VALUE", "--param", "-p", nargs=2),
+]
+ParamFile = Annotated[
+    Path | None, Option("File with parameters as a JSON object, - for stdin; --param overrides it.", "F", "-P")
+]
+_STDIN = Path("-")
 
 
 def parameters(param: tuple[tuple[str, str], ...], param_file: Path | None) -> dict[str, Any]:
@@ -97,35 +138,148 @@ def parameters(param: tuple[tuple[str, str], ...], param_file: Path | None) -> d
     return {**found, **{key: _value(text) for key, text in param}}
 
 
+def _read(file: Path) -> bytes:
+    """Raises OSError."""
+    return sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
+
+
 def _object_in(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes(), parse_constant=_no_json)
+        content = json.loads(_read(file), parse_constant=_reject_constant)
     except OSError as error:
         raise InvalidInput(f"the parameters in {file} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the parameters in {file} are no JSON: {error}") from None
+        raise InvalidInput(f"the parameters in {file} are not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise InvalidInput(f"the parameters in {file} are no JSON object")
+        raise InvalidInput(f"the parameters in {file} are not a JSON object")
     return content
 
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_json)
+        return json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         return text
 
 
-def _no_json(constant: str) -> NoReturn:
-    """Python would take it."""
-    raise ValueError(f"{constant} is no JSON")
+def _reject_constant(constant: str) -> NoReturn:
+    """For NaN and Infinity, which Python accepts as JSON. Raises ValueError."""
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def print_object(document: Document, output: str, line: str) -> None:
     """`line` and the object as JSON for people; for programs the object alone."""
-    if output == "tsv":
-        click.echo("\n".join(f"{key}\t{documents.cell(value)}" for key, value in document.items()))
-        return
     if output == "table":
         click.echo(line)
-    show_object(document, "yaml" if output == "yaml" else "json")
+    show_object(document, "json" if output == "table" else output)
+
+
+@click.group()
+def action() -> None:
+    """Deploy and invoke functions. Needs `owmesos run --standalone`."""
+
+
+@dataclass(frozen=True)
+class ActionOptions:
+    """What `create` and `update` say of an action."""
+
+    name: Name
+    file: Annotated[Path | None, Argument("[FILE]")] = None
+    kind: Annotated[str | None, Option("Kind, such as python:3. [default: by FILE's name]", "K")] = None
+    main: Annotated[str | None, Option("Function to call. [default: main]", "F")] = None
+    memory: Annotated[int | None, Option("MB of memory for each container. [default: 256]", "MB", "-m")] = None
+    timeout: Annotated[int | None, Option("Milliseconds that a run may take. [default: 60000]", "MS", "-t")] = None
+    concurrency: Annotated[int | None, Option("Runs at once in one container. [default: 1]", "N", "-c")] = None
+    log_limit: Annotated[int | None, Option("MB of logs to keep, 0 for none. [default: 10]", "MB", "-l")] = None
+    param: Param = ()
+    param_file: ParamFile = None
+
+    def body(self) -> Document:
+        """Of `PUT …/actions/NAME`. Raises InvalidInput."""
+        limits = {
+            "memory": self.memory,
+            "timeout": self.timeout,
+            "logs": self.log_limit,
+            "concurrency": self.concurrency,
+        }
+        body: Document = {"limits": {key: value for key, value in limits.items() if value is not None}}
+        if self.file == self.param_file == _STDIN:
+            raise InvalidInput("FILE and --param-file cannot both be read from stdin")
+        if self.file is not None:
+            main = {"main": self.main} if self.main else {}
+            body["exec"] = {"kind": self.kind or _kind_of(self.file), **_code_in(self.file), **main}
+        elif self.kind is not None or self.main is not None:
+            raise InvalidInput("--kind and --main need FILE")
+        if self.param or self.param_file is not None:
+            found = parameters(self.param, self.param_file)
+            body["parameters"] = [{"key": key, "value": value} for key, value in found.items()]
+        return body
+
+
+@action.command()
+@with_options
+def create(*, options: ActionOptions, admin: AdminAccess) -> None:
+    """Deploy the function in FILE (- for stdin): source text, or a zip or tar.gz archive.
+
+    --param sets default parameters.
+    """
+    if options.file is None:
+        raise click.UsageError("Missing argument 'FILE'.", click.get_current_context())
+    ActionsClient(admin).put(options.name, options.body(), overwrite=False)
+    click.echo(f"ok: created action {options.name}")
+
+
+@action.command()
+@with_options
+def update(*, options: ActionOptions, admin: AdminAccess) -> None:
+    """Update an action, or create it. What is not given stays as it is."""
+    ActionsClient(admin).put(options.name, options.body(), overwrite=True)
+    click.echo(f"ok: updated action {options.name}")
+
+
+@action.command(name="get")
+@with_options
+def get_action(*, name: Name, admin: AdminAccess, output: Output = "table") -> None:
+    """Show an action with its code."""
+    print_object(ActionsClient(admin).get(action_path(name)), output, f"ok: got action {name}")
+
+
+@action.command(name="list")
+@with_options
+def list_actions(*, admin: AdminAccess, output: Output = "table") -> None:
+    """Show all actions."""
+    show(ActionsClient(admin).get("actions"), ACTIONS, output)
+
+
+@action.command()
+@with_options
+def delete(*, name: Name, admin: AdminAccess) -> None:
+    """Delete an action."""
+    ActionsClient(admin).ask(AdminRequest("DELETE", action_path(name)))
+    click.echo(f"ok: deleted action {name}")
+
+
+def _kind_of(file: Path) -> str:
+    family = _FAMILIES.get(file.suffix.lower())
+    if file == _STDIN:
+        raise InvalidInput("code from stdin has no name to tell its kind by: give --kind")
+    if family is None:
+        raise InvalidInput(f"cannot tell the kind of {file.name} by its name: give --kind")
+    return f"{family}:default"
+
+
+def _code_in(file: Path) -> Document:
+    from owmesos.invoker.action_rules import MAX_CODE
+
+    binary = file.name.lower().endswith(_BINARY)
+    try:
+        data = _read(file)
+        binary = binary or (file == _STDIN and data.startswith(_ARCHIVES))
+        code = base64.b64encode(data).decode() if binary else data.decode()
+    except OSError as error:
+        raise InvalidInput(f"the code in {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"the code in {file} is not valid UTF-8: name binary code .zip, .jar or .tar.gz") from None
+    if len(code) > MAX_CODE:
+        raise InvalidInput(f"the code in {file} is larger than {MAX_CODE // 2**20} MB, as base64 if it is an archive")
+    return {"code": code, "binary": binary}

@@ -1,132 +1,118 @@
-"""Documents on stdout: as a table for people, as JSON, YAML or TSV for programs; once or again and again."""
+"""Documents on stdout: as a table for people, as JSON, YAML or TSV for programs; once or repeatedly."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import click
 
-from owmesos.cli.documents import Listing, flat, headings
+from owmesos.cli.columns import Listing, flat
+from owmesos.cli.options import Option
+from owmesos.cli.table import painted, table, window_of_stdout
+from owmesos.cli.text import cell, json_text
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-FORMATS = ("table", "json", "yaml", "tsv")
-WATCH_INTERVAL = 1.0
-_GAP = 2
-_NARROWEST = 100
+WATCH_INTERVAL = 1.0  # seconds
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # the other screen, without a cursor
+_HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 Document = Mapping[str, Any]
-F = TypeVar("F", bound=Callable[..., Any])
+Output = Annotated[
+    Literal["table", "json", "yaml", "tsv"],
+    Option("Output format; json is one array (or object), tsv has a heading.", None, "-o", "--output"),
+]
+Watch = Annotated[bool, Option("Refresh every second until Ctrl-C; with json, print one array a line.")]
 
 
-def output_option(command: F) -> F:
-    option = click.option(
-        "-o",
-        "--output",
-        type=click.Choice(FORMATS),
-        default="table",
-        show_default=True,
-        help="json: one array (or object); tsv: with a heading.",
-    )
-    return option(command)
+Wide = Annotated[bool, Option("Show ids whole, and leave nothing out of a table.")]
 
 
-def watch_option(command: F) -> F:
-    help_text = "Show it anew every second, until Ctrl-C; with json one array a line."
-    return click.option("--watch", is_flag=True, help=help_text)(command)
-
-
-def show(rows: Sequence[Document], listing: Listing, style: str) -> None:
+def show(rows: Sequence[Document], listing: Listing, style: str, *, wide: bool = False) -> None:
+    """`wide`: a table has ids whole, and nothing is cut or left out."""
     if style == "table":
-        _print_table(rows, listing)
+        _print_table(rows, listing, wide=wide)
     elif style == "tsv":
-        lines = ["\t".join(headings(listing)), *("\t".join(flat(row, listing).values()) for row in rows)]
+        headings = flat(dict.fromkeys(listing.fields), listing)
+        lines = ["\t".join(headings), *("\t".join(flat(row, listing).values()) for row in rows)]
         click.echo("\n".join(lines))
     else:
         show_object(list(rows), style)
 
 
 def show_object(document: Any, style: str) -> None:
-    """One object, or an array with each of its rows on a line, as json or yaml."""
-    if style == "yaml":
+    """One object, or (json, yaml) an array with each of its rows on a line; tsv has a line for each field."""
+    if style == "tsv":
+        click.echo("\n".join(f"{key}\t{cell(value)}" for key, value in document.items()))
+    elif style == "yaml":
         import msgspec.yaml
 
         click.echo(msgspec.yaml.encode(document).decode(), nl=False)
     elif isinstance(document, list) and document:
-        click.echo("[\n" + ",\n".join(_compact(row) for row in document) + "\n]")
+        click.echo("[\n" + ",\n".join(map(json_text, document)) + "\n]")
     else:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json_text(document, indent=2))
 
 
-def _compact(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False, separators=(", ", ": "))
-
-
-def watch(rows: Callable[[], Sequence[Document]], listing: Listing, style: str) -> None:
-    """Until Ctrl-C, which is its proper end. What `rows` raises ends it too."""
+def watch(rows: Callable[[], Sequence[Document]], listing: Listing, style: str, *, wide: bool = False) -> None:
+    """Show rows until Ctrl-C, or until `rows` raises."""
     try:
         if style == "table" and sys.stdout.isatty():
-            _watch_live(rows, listing)
+            _watch_live(rows, listing, wide=wide)
         while True:
             if style == "json":
-                click.echo(_compact(rows()))
+                click.echo(json_text(rows()))
             else:
-                show(rows(), listing, style)
+                show(rows(), listing, style, wide=wide)
                 click.echo("---" if style == "yaml" else "")
             time.sleep(WATCH_INTERVAL)
     except KeyboardInterrupt:
         return
 
 
-def _watch_live(rows: Callable[[], Sequence[Document]], listing: Listing) -> None:
-    from rich.live import Live
-
-    console = console_of_stdout()
-    with Live(table_of(rows(), listing, console.width), console=console, auto_refresh=False, screen=True) as live:
+def _watch_live(rows: Callable[[], Sequence[Document]], listing: Listing, *, wide: bool) -> None:
+    sys.stdout.write(_ENTER)
+    try:
         while True:
-            live.update(table_of(rows(), listing, console.width), refresh=True)
+            screen = screen_of(rows(), listing, shutil.get_terminal_size().lines, wide=wide)
+            sys.stdout.write(_HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in screen[:-1]))
+            sys.stdout.write(f"{screen[-1]}{_REST_OF_LINE}{_REST}")
+            sys.stdout.flush()
             time.sleep(WATCH_INTERVAL)
+    finally:
+        sys.stdout.write(_LEAVE)
+        sys.stdout.flush()
 
 
-def _print_table(rows: Sequence[Document], listing: Listing) -> None:
+def screen_of(rows: Sequence[Document], listing: Listing, height: int, *, wide: bool = False) -> list[str]:
+    """The table in at most `height` lines: the latest rows stay, and the last line says what is left out."""
+    if not rows:
+        return [listing.nothing]
+    window = window_of_stdout(wide=wide)
+    made = table(rows, listing, window, wide=wide)
+    room = max(1, height - 1)  # beside the heading
+    said = _left_out(made.left_out)
+    if len(made.lines) > room or said:
+        room = max(1, room - 1)
+    hidden = max(0, len(made.lines) - room)
+    lines = made.lines[:room] if listing.latest_first else made.lines[len(made.lines) - room if hidden else 0 :]
+    if hidden:
+        rest = "earlier rows" if listing.latest_first is not None else "rows"
+        said = f"{hidden} {rest} do not fit" + (f"; {said}" if said else "")
+    return [made.heading, *lines, *([painted(said, "dim", window.colour)] if said else [])]
+
+
+def _print_table(rows: Sequence[Document], listing: Listing, *, wide: bool) -> None:
     if not rows:
         click.echo(listing.nothing, err=True)
         return
-    console = console_of_stdout()
-    with console.capture() as captured:
-        console.print(table_of(rows, listing, console.width))
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    window = window_of_stdout(wide=wide)
+    made = table(rows, listing, window, wide=wide)
+    click.echo("\n".join([made.heading, *made.lines]), color=window.colour)
+    if made.left_out:
+        click.echo(painted(_left_out(made.left_out), "dim", window.colour), err=True, color=window.colour)
 
 
-def table_of(rows: Sequence[Document], listing: Listing, window: int) -> Table:
-    """What is long is cut off where the window ends; all else is never."""
-    from rich.table import Table
-    from rich.text import Text
-
-    cells = [[column.text(row) for row in rows] for column in listing.columns]
-    widths = [
-        max(len(text) for text in (column.title, *texts)) for column, texts in zip(listing.columns, cells, strict=True)
-    ]
-    others = sum(width + _GAP for column, width in zip(listing.columns, widths, strict=True) if not column.long)
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for column, width in zip(listing.columns, widths, strict=True):
-        justify: Literal["left", "right"] = "right" if column.number else "left"
-        shown = max(len(column.title), min(width, window - others - _GAP)) if column.long else width
-        table.add_column(column.title, justify=justify, no_wrap=True, overflow="ellipsis", width=shown)
-    for texts in zip(*cells, strict=True):
-        table.add_row(*map(Text, texts))
-    return table
-
-
-def console_of_stdout() -> Console:
-    """As wide as the terminal, if that is wide enough to read; without one nothing is cut off."""
-    from rich.console import Console
-
-    width = max(shutil.get_terminal_size().columns, _NARROWEST) if sys.stdout.isatty() else 10_000
-    return Console(highlight=False, width=width)
+def _left_out(titles: Sequence[str]) -> str:
+    return f"no room for {', '.join(titles)}: --wide shows all" if titles else ""

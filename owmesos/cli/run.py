@@ -2,146 +2,314 @@
 
 from __future__ import annotations
 
-import asyncio
+import ipaddress
 import logging
-import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import click
 
-from owmesos.cli.client import DEFAULT_ADMIN, Endpoint
-from owmesos.cli.connection import FILE, MASTER_FORMS, MasterAccess, credentials_allowed, master_access_options
-from owmesos.cli.embedded import embedded_cluster
-from owmesos.cli.kafka import KafkaOptions, kafka_options
-from owmesos.cli.tables import read_manifest
-from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.cli import connection
+from owmesos.cli.columns import short_ids
+from owmesos.cli.kafka import KafkaOptions, read_manifest
+from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
+from owmesos.cli.options import Option, with_options
+from owmesos.cli.state_places import LocalFolder, StateOption, folder_of_state, in_zookeeper
+from owmesos.errors import InvalidInput
+from owmesos.system.discovery import ADMIN, ADMIN_READ, announced
 
 if TYPE_CHECKING:
-    from owmesos.mesos.driver import Driver, Subscription
-    from owmesos.mesos.settings import Settings
-    from owmesos.service.admin import AdminServer
-    from owmesos.service.framework import Framework
-    from owmesos.service.work import Work
+    import ssl
 
-LOCAL = "local"
+    from owmesos.kubernetes.settings import KubernetesSettings
+    from owmesos.kubernetes.wire.access import ClusterAccess
+    from owmesos.mesos.messages import Subscribe
+    from owmesos.mesos.scheduler.settings import Settings
+    from owmesos.mesos.wire.driver import Driver
+    from owmesos.service.admin import AdminServer, Extension
+    from owmesos.service.admin_tokens import Tokens
+    from owmesos.service.served import ServedProcess
+
 _log = logging.getLogger("owmesos.run")
-_LEVELS = ("debug", "info", "warning", "error")
 
 
-class RunFailed(OwmesosError):
-    """The framework process had to end."""
+@dataclass(frozen=True)
+class SchedulerOptions:
+    """How the framework decides."""
+
+    buffer_mem: Annotated[float, Option("MB to keep free on every node.")] = 0.0
+    buffer_cpus: Annotated[float, Option("CPUs to keep free on every node.")] = 0.0
+    buffer_share: Annotated[float, Option("Share of every node's memory to keep free in addition.")] = (
+        0.05  # as core.ledger.SHARE
+    )
+    strategy: Annotated[
+        Literal["pack", "spread"],
+        Option("Choose the node with the least room that suffices (pack), or with the most (spread)."),
+    ] = "pack"
+    gpus: Annotated[bool, Option("Accept offers of agents with GPUs.")] = False
+    refuse_oversized: Annotated[bool, Option("Fail a launch at once if it is larger than any agent.")] = True
+    connect_timeout: Annotated[float, Option("Seconds at startup to wait for the cluster manager.", "S")] = 60.0
+
+    def settings(self) -> Settings:
+        from owmesos.core.ledger import Buffer
+        from owmesos.core.placement import Strategy
+        from owmesos.mesos.scheduler.settings import Settings
+
+        return Settings(
+            buffer=Buffer.of(mem=self.buffer_mem, cpus=self.buffer_cpus, share=self.buffer_share),
+            strategy=Strategy(self.strategy),
+            gpus=self.gpus,
+            refuse_oversized=self.refuse_oversized,
+            connect_timeout=self.connect_timeout,
+        )
+
+
+@dataclass(frozen=True)
+class AdminOptions:
+    """How the admin API is served: where, to whom, and with which certificate."""
+
+    admin: Annotated[str, Option("Address to serve the admin API at.", "HOST:PORT")] = connection.DEFAULT_ADMIN
+    admin_token_file: connection.TokenFile = None
+    admin_read_token_file: Annotated[Path | None, Option("File with a second token that may only read.", "F")] = None
+    admin_tls_cert: Annotated[Path | None, Option("Certificate of the admin API, for https.", "F")] = None
+    admin_tls_key: Annotated[Path | None, Option("Private key of that certificate.", "F")] = None
+    admin_insecure: connection.Insecure = False
+    metrics_nodes: Annotated[int, Option("Most nodes to show one by one at /metrics; with more, only sums.", "N")] = (
+        100  # as service.metrics.cluster.NODES_SHOWN
+    )
+
+    def server(self) -> AdminServer:
+        """Listens already, but does not answer yet. Raises InvalidInput and CannotListen."""
+        from owmesos.service.admin import AdminServer
+        from owmesos.service.admin_tokens import read_token
+
+        for file in (self.admin_token_file, self.admin_read_token_file):
+            if file is not None:
+                read_token(file)  # before anything else is done
+
+        endpoint, tls = connection.Endpoint.parse(self.admin), self._tls()
+        if (endpoint.scheme == "https") != (tls is not None) and endpoint.scheme is not None:
+            need = "needs" if tls is None else "is not https and does not use"
+            raise InvalidInput(f"--admin {self.admin} {need} --admin-tls-cert and --admin-tls-key")
+        server = AdminServer(endpoint.host, endpoint.port, tls=tls, metrics_nodes=self.metrics_nodes)
+        try:
+            self._check(server.address)
+        except InvalidInput:
+            server.close()
+            raise
+        return server
+
+    def _check(self, address: str) -> None:
+        """Beyond loopback, token and TLS are needed. Raises InvalidInput."""
+        if ipaddress.ip_address(address).is_loopback or self.admin_insecure:
+            return
+        needed = {
+            "--admin-token-file": self.admin_token_file,
+            "--admin-tls-cert": self.admin_tls_cert,
+            "--admin-tls-key": self.admin_tls_key,
+        }
+        missing = [option for option, file in needed.items() if file is None]
+        if missing:
+            raise InvalidInput(
+                f"--admin {self.admin} can be reached from other machines: give {' and '.join(missing)} too, "
+                "or --admin-insecure on a private network"
+            )
+
+    def _tls(self) -> ssl.SSLContext | None:
+        cert, key = self.admin_tls_cert, self.admin_tls_key
+        if cert is None and key is None:
+            return None
+        if cert is None or key is None:
+            raise InvalidInput("--admin-tls-cert needs --admin-tls-key, and vice versa")
+        import ssl
+
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(cert, key, password="")
+        except OSError as error:
+            raise InvalidInput(
+                f"the certificate {cert} with the key {key} cannot be used: {error.strerror or error}"
+            ) from None
+        return context
+
+    @contextmanager
+    def announced(self, server: AdminServer, tokens: Tokens) -> Iterator[None]:
+        """The other commands of this user find the token within the block."""
+        address = ipaddress.ip_address(server.address)
+        if not address.is_loopback and (self.admin_tls_cert is None or self.admin_token_file is None):
+            _log.warning(
+                "--admin-insecure: the admin API at %s can be reached from other machines, %s",
+                server.url,
+                "and its token can be read on the way" if self.admin_tls_cert is None else "with a token made here",
+            )
+        with ExitStack() as stack:
+            done = stack.enter_context(announced(ADMIN, server.address, server.port, f"{tokens.admin}\n"))
+            if not done:
+                _log.warning("no folder to leave the token in for other commands: give them --admin-token-file")
+            if tokens.read is not None:
+                stack.enter_context(announced(ADMIN_READ, server.address, server.port, f"{tokens.read}\n"))
+            yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """All settings of `owmesos run`, which `owmesos doctor` checks."""
+
+    cluster: Annotated[Literal["mesos", "kubernetes"], Option("Cluster manager.")] = "mesos"
+    master: Annotated[
+        str | None,
+        Option(f"Mesos master to register with: {connection.MASTER_FORMS}; or local, an embedded cluster.", "M"),
+    ] = None
+    kubernetes: KubernetesOptions
+    name: Annotated[str, Option("Name of the framework at the master, and of the default --state.")] = "owmesos"
+    role: Annotated[tuple[str, ...], Option("Role to subscribe with. May be repeated.", "R")] = ("*",)
+    state: StateOption = None
+    local_folder: LocalFolder = None
+    admin: AdminOptions
+    scheduler: SchedulerOptions
+    new_framework: Annotated[bool, Option("Forget the stored framework id and launches.")] = False
+    driver: Annotated[Literal["http", "pymesos"], Option("Client for the master; pymesos must be installed.")] = "http"
+    standalone: Annotated[bool, Option("Run an invoker with its own actions: see `owmesos action`.")] = False
+    runtimes: Annotated[Path | None, Option("OpenWhisk's runtimes manifest, for --standalone or --kafka.", "F")] = None
+    kafka: KafkaOptions
+    user: Annotated[str | None, Option("User to run tasks as, unless a launch names one. [default: you]", "U")] = None
+    access: connection.MasterAccess
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Option("Lowest level to log.")] = "info"
+
+    @property
+    def mesos_master(self) -> str:
+        """Raises InvalidInput."""
+        if self.master is None:
+            raise InvalidInput("Missing option '--master': the Mesos master; or give --cluster kubernetes")
+        return self.master
+
+    def kubernetes_settings(self, access: ClusterAccess) -> KubernetesSettings:
+        """Raises InvalidInput."""
+        instance, usual = self.kafka.instance, self.scheduler.settings()
+        invoker = f"invoker{instance}" if self.kafka.wanted and instance is not None else self.name
+        return self.kubernetes.settings(access, invoker, usual.buffer, usual.strategy)
+
+    @property
+    def folder(self) -> Path:
+        """Of the state; with --state zk://… of what stays on this machine. Raises InvalidInput."""
+        return folder_of_state(self.state, self.local_folder, self.name)
 
 
 @click.command()
-@click.option("--master", metavar="M", required=True, help=f"{MASTER_FORMS}, or local: an embedded cluster.")
-@click.option("--name", default="owmesos", show_default=True, help="The framework's name at the master.")
-@click.option("--role", "roles", metavar="R", multiple=True, default=("*",), help="May be given more than once.")
-@click.option("--state", metavar="DIR|zk://...", help="What outlives the process; default: your state folder, by name.")
-@click.option("--admin", metavar="HOST:PORT", default=DEFAULT_ADMIN, show_default=True, help="The admin API.")
-@click.option("--buffer-mem", type=float, default=0.0, show_default=True, help="MB to keep free on every agent.")
-@click.option("--buffer-cpus", type=float, default=0.0, show_default=True, help="Cpus to keep free on every agent.")
-@click.option("--buffer-share", type=float, default=0.05, show_default=True, help="Share of its memory, on top.")
-@click.option(
-    "--strategy",
-    type=click.Choice(["pack", "spread"]),
-    default="pack",
-    show_default=True,
-    help="The fitting agent with the least room, or the most.",
-)
-@click.option("--gpus", is_flag=True, help="Take offers of agents with GPUs.")
-@click.option(
-    "--refuse-oversized/--no-refuse-oversized",
-    default=True,
-    show_default=True,
-    help="Fail launches at once that are larger than any agent.",
-)
-@click.option("--new-framework", is_flag=True, help="Forget the framework id and the launches that are stored.")
-@click.option(
-    "--driver",
-    type=click.Choice(["http", "pymesos"]),
-    default="http",
-    show_default=True,
-    help="The wire to the master; pymesos is to be installed for it.",
-)
-@click.option("--standalone", is_flag=True, help="Be an invoker with its own actions: see `owmesos action`.")
-@click.option("--runtimes", type=FILE, metavar="F", help="With --standalone or --kafka: OpenWhisk's runtimes manifest.")
-@kafka_options
-@click.option("--user", metavar="U", help="Whom tasks run as, unless they say so; default: you.")
-@master_access_options
-@click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="Logs are on stderr.")
-@click.pass_context
-def run(
-    ctx: click.Context,
-    /,
-    master: str,
-    name: str,
-    state: str | None,
-    admin: str,
-    log_level: str,
-    access: MasterAccess,
-    roles: tuple[str, ...],
-    user: str | None,
-    new_framework: bool,
-    driver: str,
-    standalone: bool,
-    runtimes: Path | None,
-    kafka: KafkaOptions,
-    **numbers: Any,
-) -> None:
-    """Run the framework, until SIGTERM or Ctrl-C: then its tasks live on, and the next start takes them up again.
+@with_options
+def run(*, options: RunOptions) -> None:
+    """Run the framework until SIGTERM or Ctrl-C. Its tasks go on running, and the next start takes them over;
+    action containers, and what runs on `--master local`, end.
 
-    The other commands talk to it by its admin API. It takes no offers while nothing waits for room.
+    The other commands use its admin API. It declines offers while no launch waits for room. With --cluster kubernetes
+    it is an invoker there, and has no launches.
     """
-    from owmesos.mesos.address import parse_master
-    from owmesos.service.admin import AdminServer
-    from owmesos.service.framework import Framework
+    reject_options_of_others(options.cluster)
+    (_run_on_kubernetes if options.cluster == "kubernetes" else _run_on_mesos)(options)
 
-    endpoint, tls = Endpoint.parse(admin), access.tls()
+
+def _run_on_mesos(options: RunOptions) -> None:
+    from owmesos.cli.embedded import embedded_cluster
+    from owmesos.cli.local_control import controlled
+    from owmesos.mesos.wire.address import parse_master
+    from owmesos.service.framework import Framework
+    from owmesos.service.local_master import LOCAL
+    from owmesos.storage.sqlite import own_folder
+
+    tls = options.access.tls()
+    master, access, folder = options.mesos_master, options.access, options.folder
     if master != LOCAL:
-        parse_master(master, credentials_allowed=credentials_allowed(ctx), tls=tls is not None)
-    settings, secret, folder = _settings(**numbers), access.secret(), _state_folder(state, name)
-    _log_to_stderr(log_level)
+        parse_master(master, credentials_allowed=connection.credentials_allowed(), tls=tls is not None)
+    settings, secret = options.scheduler.settings(), access.secret()
+    _log_to_stderr(options.log_level)
     with ExitStack() as stack:
-        server = AdminServer(*endpoint)
+        server = options.admin.server()
         stack.callback(server.close)
         if master == LOCAL:
             cluster = stack.enter_context(embedded_cluster())
             master = cluster.master
-            _log.info("an embedded cluster is at %s and ends with this process", master)
-            if state is None:
+            stack.enter_context(controlled(cluster.state, int(master.rpartition(":")[2]), cluster))
+            _log.info("the embedded cluster is at %s and ends with this process", master)
+            if options.state is None:
+                if options.standalone:
+                    _log.info("its actions and records are removed with it; --state DIR keeps them")
                 folder = cluster.state / "framework"  # ends with the cluster, as its tasks do
-        work = _work(folder, standalone=standalone, runtimes=runtimes, kafka=kafka)
+        zookeeper = in_zookeeper(options.state)
+        if zookeeper:
+            stack.callback(own_folder(folder).release)
+            _log.info("the state is in ZooKeeper; what stays on this machine is in %s", folder)
+        extension = _extension(folder, standalone=options.standalone, runtimes=options.runtimes, kafka=options.kafka)
         framework = Framework(
             master=master,
-            name=name,
-            role=roles,
-            user=user,
-            state=folder,
+            name=options.name,
+            role=options.role,
+            user=options.user,
+            state=options.state if zookeeper else folder,
             principal=access.principal,
             secret=secret,
             tls=tls,
             settings=settings,
-            new_framework=new_framework,
-            driver=_driver(driver, master, access, secret),
-            pool=work.pool if work is not None else None,
+            new_framework=options.new_framework,
+            driver=_driver(options.driver, master, access, secret),
+            pool=extension.pool if extension is not None else None,
         )
-        asyncio.run(_serve(framework, server, work))
+        _serve(options, framework, server, extension, folder)
+
+
+def _run_on_kubernetes(options: RunOptions) -> None:
+    from owmesos.service.kubernetes.process import KubernetesProcess
+    from owmesos.storage.sqlite import own_folder
+
+    kafka, folder, scheduler = options.kafka, options.folder, options.scheduler
+    if not kafka.wanted and not options.standalone:
+        raise InvalidInput(
+            "--cluster kubernetes needs --standalone or --kafka: it starts only the containers of an invoker there"
+        )
+    if in_zookeeper(options.state):
+        raise InvalidInput("--state zk://… is for --cluster mesos: give a folder for the invoker's journal and actions")
+    access = options.kubernetes.access()
+    settings = options.kubernetes_settings(access)
+    _log_to_stderr(options.log_level)
+    with ExitStack() as stack:
+        server = options.admin.server()
+        stack.callback(server.close)
+        stack.callback(own_folder(folder).release)
+        extension = _extension(folder, standalone=options.standalone, runtimes=options.runtimes, kafka=kafka)
+        assert extension is not None
+        process = KubernetesProcess(access, extension.pool, settings, connect_timeout=scheduler.connect_timeout)
+        _log.info(
+            "%s, namespace %s, invoker %s; by %s", access.server, settings.namespace, settings.invoker, access.source
+        )
+        _serve(options, process, server, extension, folder)
+
+
+def _serve(
+    options: RunOptions, process: ServedProcess, server: AdminServer, extension: Extension | None, folder: Path
+) -> None:
+    """Until its end. Raises CannotRun."""
+    import asyncio
+
+    from owmesos.cli.serving import serve
+    from owmesos.service.admin_tokens import tokens
+
+    found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
+    with options.admin.announced(server, found):
+        asyncio.run(serve(process, server, found, extension, _what_ends(options)))
 
 
 def _driver(
-    name: str, master: str, access: MasterAccess, secret: str | None
-) -> Callable[[Subscription], Driver] | None:
-    """None for the driver that is always there. Raises PymesosMissing, and InvalidInput for what pymesos cannot do."""
+    name: str, master: str, access: connection.MasterAccess, secret: str | None
+) -> Callable[[Subscribe], Driver] | None:
+    """None for our own HTTP driver. Raises PymesosMissing, and InvalidInput for what pymesos cannot do."""
     if name != "pymesos":
         return None
-    from owmesos.mesos.access import Access
-    from owmesos.mesos.address import Credentials
-    from owmesos.mesos.pymesos_driver import NO_TLS, pymesos_driver
+    from owmesos.mesos.pymesos.driver import NO_TLS, pymesos_driver
+    from owmesos.mesos.wire.access import Access
+    from owmesos.mesos.wire.address import Credentials
 
     if access.tls() is not None:
         raise InvalidInput(NO_TLS)
@@ -149,90 +317,52 @@ def _driver(
     return pymesos_driver(master, Access(credentials))
 
 
-def _work(folder: Path, *, standalone: bool, runtimes: Path | None, kafka: KafkaOptions) -> Work | None:
-    """What the process does besides launches on demand; None for nothing. Raises InvalidInput."""
+def _extension(folder: Path, *, standalone: bool, runtimes: Path | None, kafka: KafkaOptions) -> Extension | None:
+    """The invoker, if the process is to be one. Raises InvalidInput."""
     if kafka.wanted:
         if standalone:
-            raise InvalidInput("--standalone is an invoker without Kafka: give one of --standalone and --kafka")
-        return kafka.invoker(runtimes)
+            raise InvalidInput("give --standalone or --kafka, not both")
+        return kafka.invoker(runtimes, folder=folder)
     if standalone:
-        from owmesos.service.standalone import Standalone
+        from owmesos.invoker.routes import add_routes
+        from owmesos.invoker.standalone import Standalone
+        from owmesos.openwhisk.whisk_config import WhiskConfig
 
-        return Standalone(folder, read_manifest(runtimes) if runtimes is not None else None)
+        manifest = read_manifest(runtimes) if runtimes is not None else None
+        launches, pool = kafka.containers(WhiskConfig({}))
+        return Standalone(folder, manifest, launches=launches, settings=pool, add_routes=add_routes)
     if runtimes is not None:
-        raise InvalidInput("--runtimes is for --standalone and --kafka")
+        raise InvalidInput("--runtimes needs --standalone or --kafka")
+    if kafka.launch_settings is not None:
+        raise InvalidInput("--launch-settings needs --standalone or --kafka")
     return None
 
 
-async def _serve(framework: Framework, server: AdminServer, work: Work | None) -> None:
-    """Until a signal arrives, or the master or a teardown ends it. Raises RunFailed."""
-    loop = asyncio.get_running_loop()
-    signalled = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, signalled.set)
-    await framework.start()
-    try:
-        if work is not None:
-            await work.start(framework)
-        await server.start(framework, work)
-        _log.info("the admin API is at %s", server.url)
-        finished = asyncio.ensure_future(framework.finished())
-        waiting = asyncio.ensure_future(signalled.wait())
-        await asyncio.wait([finished, waiting], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if not finished.done():
-            finished.cancel()
-            _log.info("stopping: launches live on, and the next start takes them up again")
-    finally:
-        await server.stop()
-        if work is not None:
-            await work.close()
-        await framework.stop(teardown=False)
-    if not finished.cancelled() and finished.done():
-        stopped = finished.result()
-        if stopped.exit_code:
-            raise RunFailed(stopped.reason)
-        _log.info("%s", stopped.reason)
+def _what_ends(options: RunOptions) -> str:
+    """Of what runs, with a signal."""
+    from owmesos.service.local_master import LOCAL
+
+    if options.cluster == "kubernetes":
+        return "action containers end"
+    if options.master == LOCAL:
+        return "the embedded cluster ends, and all tasks with it"
+    if options.standalone or options.kafka.wanted:
+        return "action containers end; launches go on running, and the next start takes them over"
+    return "tasks go on running, and the next start takes them over"
 
 
-def _settings(
-    *,
-    buffer_mem: float,
-    buffer_cpus: float,
-    buffer_share: float,
-    strategy: str,
-    gpus: bool,
-    refuse_oversized: bool,
-) -> Settings:
-    from owmesos.core.buffer import Buffer
-    from owmesos.core.placement import Strategy
-    from owmesos.mesos.settings import Settings
+class ShortIdFormatter(logging.Formatter):
+    """With the ids of agents and offers as tables have them: `S0`."""
 
-    return Settings(
-        buffer=Buffer.of(mem=buffer_mem, cpus=buffer_cpus, share=buffer_share),
-        strategy=Strategy(strategy),
-        gpus=gpus,
-        refuse_oversized=refuse_oversized,
-    )
-
-
-def _state_folder(state: str | None, name: str) -> Path:
-    """Raises InvalidInput."""
-    if state is None:
-        from platformdirs import user_state_path
-
-        return user_state_path("owmesos", appauthor=False) / quote(name, safe=" ")
-    if "://" in state:
-        raise InvalidInput(
-            f"--state {state.partition('://')[0]}://…: state in ZooKeeper does not exist yet, give a folder"
-        )
-    return Path(state)
+    def format(self, record: logging.LogRecord) -> str:
+        return short_ids(super().format(record))
 
 
 def _log_to_stderr(level: str) -> None:
-    """In UTC, as all times that owmesos shows. Of the libraries only what is wrong."""
+    """Times are UTC, as everywhere in owmesos. Other libraries log warnings and errors only. `debug` has whole ids."""
     handler = logging.StreamHandler()
-    formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    formatter_type = logging.Formatter if level == "debug" else ShortIdFormatter
+    formatter = formatter_type("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     formatter.converter = time.gmtime
     formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
     handler.setFormatter(formatter)

@@ -2,11 +2,12 @@
 
 One rule for both others. Option `--some-thing` of command C is `OWMESOS_C_SOME_THING`, and `some-thing` in the file's
 table `[C]`; an option of `run`, and those that every command shares, are `OWMESOS_SOME_THING` and stand at the file's
-top. What the file says and no command knows is an error, for a misspelt setting would silently do nothing.
+top. A setting that no command knows is an error, since a misspelt one would silently do nothing.
 """
 
 from __future__ import annotations
 
+import json
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -15,16 +16,16 @@ from typing import Any
 
 import click
 
+from owmesos.cli.connection import AdminAccess, MasterAccess
+from owmesos.cli.options import settings_of
 from owmesos.errors import InvalidInput
+from owmesos.system.private_files import read_private
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-SHARED = frozenset({"admin", "output", "principal", "secret_file", "tls_ca", "tls_cert", "tls_key"})
+SHARED = settings_of(AdminAccess) | settings_of(MasterAccess) | {"output"}
 _ALONE = ("demo", "local")
-"""Commands that share nothing: a demo must not run on the cluster that OWMESOS_MASTER names."""
+"""Commands without shared settings: a demo must not run on the cluster that OWMESOS_MASTER names."""
+_AS_RUN = ("doctor", "state export", "state import", "state check")
+"""Commands with settings of `run`, which they look up as it does."""
 _CONFIG = "config"
 Find = Callable[[str], click.Command | None]
 
@@ -42,7 +43,8 @@ def equip(name: str, command: click.Command, find: Find) -> click.Command:
     for key, option in _options(command).items():
         if option.envvar is None:
             shared = [f"OWMESOS_{key.upper()}"] if _shared(name, key) else []
-            option.envvar = [f"OWMESOS_{prefix}_{key.upper()}", *shared]
+            of_run = [f"OWMESOS_RUN_{key.upper()}"] if name in _AS_RUN else []
+            option.envvar = [f"OWMESOS_{prefix}_{key.upper()}", *of_run, *shared]
 
     def read(ctx: click.Context, option: click.Parameter, value: Path | None) -> None:
         if value is not None:
@@ -56,7 +58,7 @@ def equip(name: str, command: click.Command, find: Find) -> click.Command:
             is_eager=True,
             expose_value=False,
             callback=read,
-            help="A TOML file with settings; flags and OWMESOS_* come before it.",
+            help="TOML file with settings; flags and OWMESOS_* override it.",
         )
     )
     return command
@@ -66,7 +68,7 @@ def _settings(file: Path, name: str, command: click.Command, find: Find) -> dict
     """What `file` says to command `name`, by parameter name. Raises InvalidInput."""
     content = _read(file)
     own = _options(command)
-    tables = {key: _table(file, key, value, find) for key, value in content.items() if isinstance(value, dict)}
+    tables = {key: _table(file, key, value, find(key)) for key, value in content.items() if isinstance(value, dict)}
     run = find("run")
     of_run = _options(run) if run is not None else {}
     known = {**own, **of_run}
@@ -76,43 +78,37 @@ def _settings(file: Path, name: str, command: click.Command, find: Find) -> dict
             continue
         setting = _normal(key)
         if setting not in SHARED and setting not in of_run:
-            raise InvalidInput(f"{file}: there is no setting {key!r}")
+            raise InvalidInput(f"{file}: unknown setting {key!r}")
         if setting in known:
             _check(file, key, value, known[setting])
         if setting in own and _shared(name, setting):
             found[setting] = value
+    if name in _AS_RUN:
+        found |= {setting: value for setting, value in tables.get("run", {}).items() if setting in own}
     for part in name.split():
         tables = tables.get(part, {})
     found |= tables
     return {own[setting].name or setting: value for setting, value in found.items()}
 
 
-def _table(file: Path, name: str, table: Mapping[str, Any], find: Find) -> dict[str, Any]:
-    command = find(name)
-    if command is None:
-        raise InvalidInput(f"{file}: there is no command [{name}]")
-    return _table_of(file, name, table, command)
-
-
-def _table_of(file: Path, name: str, table: Mapping[str, Any], command: click.Command) -> dict[str, Any]:
+def _table(file: Path, name: str, table: Any, command: click.Command | None) -> dict[str, Any]:
+    """What `table` says to `command`, or to the commands of a group. Raises InvalidInput."""
+    if command is None or not isinstance(table, dict):
+        raise InvalidInput(f"{file}: unknown command [{name}]")
     if isinstance(command, click.Group):
-        found = {}
-        for key, value in table.items():
-            each = command.commands.get(key)
-            if each is None or not isinstance(value, dict):
-                raise InvalidInput(f"{file}: there is no command [{name}.{key}]")
-            found[key] = _table_of(file, f"{name}.{key}", value, each)
-        return found
+        return {key: _table(file, f"{name}.{key}", value, command.commands.get(key)) for key, value in table.items()}
     options = _options(command)
     for key, value in table.items():
         if _normal(key) not in options:
-            raise InvalidInput(f"{file}: there is no setting {key!r} of [{name}]")
+            raise InvalidInput(f"{file}: unknown setting {key!r} in [{name}]")
         _check(file, f"{name}.{key}", value, options[_normal(key)])
     return {_normal(key): value for key, value in table.items()}
 
 
 def _check(file: Path, key: str, value: Any, option: click.Option) -> None:
-    """That the value has the option's shape; its own type sees to the rest."""
+    """Check the shape of a value; the option's type checks the rest. Raises InvalidInput."""
+    if any(isinstance(each, str) and "\0" in each for each in (value if isinstance(value, list) else [value])):
+        raise InvalidInput(f"{file}: {key} must not contain a NUL character")
     if option.multiple:
         right = isinstance(value, list) and all(isinstance(each, (str, int, float)) for each in value)
         kind = "a list"
@@ -125,34 +121,60 @@ def _check(file: Path, key: str, value: Any, option: click.Option) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as opened:
-            mode = stat.S_IMODE(file.stat().st_mode)
-            content: dict[str, Any] = tomllib.load(opened)
-    except OSError as error:
-        raise InvalidInput(f"the configuration {file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the configuration {file} is no TOML: {error}") from None
-    if mode & 0o077 and any("@" in url for url in _urls(content)):
+    content = read_table(file)
+    if any("@" in url for url in _urls(content)) and _mode(file) & 0o077:
         raise InvalidInput(f"{file} holds credentials and can be read by others: chmod 600 {file}")
     return content
 
 
+def _mode(file: Path) -> int:
+    """Raises InvalidInput for one that has gone."""
+    try:
+        return stat.S_IMODE(file.stat().st_mode)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+
+
 def _urls(content: Mapping[str, Any]) -> list[str]:
-    """Those that may hold a password."""
+    """URLs that may hold a password."""
     tables = [content, *(value for value in content.values() if isinstance(value, dict))]
-    return [table[key] for table in tables for key in ("master", "couchdb") if isinstance(table.get(key), str)]
+    return [table[key] for table in tables for key in ("master", "couchdb", "state") if isinstance(table.get(key), str)]
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
-    """By their flags, as `buffer_mem`; what they are called in the program is nobody's business."""
+    """By their flags, as `buffer_mem`."""
     options = [option for option in command.params if isinstance(option, click.Option) and option.name != _CONFIG]
     return {_normal(max(option.opts, key=len).lstrip("-")): option for option in options}
 
 
 def _shared(name: str, setting: str) -> bool:
-    return name not in _ALONE and (name == "run" or setting in SHARED)
+    return name not in _ALONE and (name in ("run", *_AS_RUN) or setting in SHARED)
 
 
 def _normal(key: str) -> str:
     return key.replace("-", "_")
+
+
+def read_table(file: Path, *, private: bool = False) -> dict[str, Any]:
+    """JSON if it is named so, else TOML. With `private`, only its owner may have access to it. Raises InvalidInput."""
+    try:
+        text = read_private(file) if private else file.read_text(encoding="utf-8")
+        found = json.loads(text) if file.suffix == ".json" else _toml(text)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+    except InvalidInput:
+        raise
+    except (ValueError, RecursionError) as error:
+        kind = "JSON" if file.suffix == ".json" else "TOML"
+        raise InvalidInput(f"{file} is not valid {kind}: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{file} is not a JSON object")
+    return found
+
+
+def _toml(text: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)

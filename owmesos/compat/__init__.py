@@ -1,1 +1,1 @@
-"""Other libraries' own names on top of our wire, for programs that are written for them."""
+"""Other libraries' own names on top of our wire, for programs written for them; nothing of ours imports from here."""

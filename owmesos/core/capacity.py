@@ -1,91 +1,153 @@
-"""Whether a container can start, and where: the pool's question to whoever knows the room.
+"""Whether a container can start, and where, from the ledger: what a pool and a scheduler ask.
 
-Two answers exist. On a cluster it is the ledger: room on one agent, reserved when it is decided. Today's invoker has
-`user-memory` instead, a number that nobody checks: it is here so that both can be compared by the same pool.
+It only reads the ledger and reserves in it; whoever feeds the ledger (Mesos's offers, a test) is its owner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container as Having
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from owmesos.core.constraints import Constraint
-from owmesos.core.explanation import Explanation, SlotFacts, explain
-from owmesos.core.placement import Slot
-from owmesos.resources import MILLI, NOTHING, Ask, Ports, Resources
+from owmesos.core.explanation import Exclusion, Explanation, SlotFacts, explain
+from owmesos.core.ledger import Ledger, LedgerNode
+from owmesos.core.placement import Placement, Slot, Strategy
+from owmesos.core.reservations import ReservationState
+from owmesos.resources import NOTHING, Ask, Resources
 
 
-class Capacity(Protocol):
-    """`known` is False until NodeStats came and were given time to come: unknown is not full."""
+class Capacity:
+    """`closed` nodes get no starts. `known` is the owner's to set: NodeStats came, and had the time to come, so that
+    from now on silence means that nothing is free; unknown is not full.
 
-    credits_stops: bool
-    """Whether room counts as free as soon as a stop is asked for (fixed user-memory only)."""
+    `queues_starts`: the cluster takes a start for which there is no room yet, and carries it out when there is.
+    """
 
-    @property
-    def known(self) -> bool: ...
+    def __init__(self, ledger: Ledger, strategy: Strategy = Strategy.PACK, *, queues_starts: bool = False) -> None:
+        self.ledger = ledger
+        self.queues_starts = queues_starts
+        self.known = False
+        self.closed: dict[str, Exclusion] = {}
+        self.kept: str | None = None  # the node that is set aside for a launch; the scheduler itself looks by `index`
+        self._room = Placement(strategy)
+        self._behind = ledger.watch()
+        self._unseen: set[Slot] | None = None  # since `changed` was last asked, if it ever was
 
     def find(self, ask: Ask, constraints: tuple[Constraint, ...], avoid: Having[str] = ()) -> Slot | None:
-        """The slot where `ask` is launchable now, or None. `avoid`: agent ids."""
-        ...
+        """The slot where `ask` is launchable now, or None. `avoid`: node ids."""
+        closed = self.closed if self.kept is None else Either(self.closed, (self.kept,))
+        return self.index().find(ask, constraints, avoid=Either(closed, avoid))
+
+    def index(self) -> Placement:
+        """What is available, as of now."""
+        for slot in self._behind:
+            self._room.set(slot, self.ledger.available(slot))
+        self._behind.clear()
+        return self._room
+
+    def describe(self, agent: LedgerNode) -> None:
+        """The node's hostname or attributes are new: constraints judge them from now on."""
+        self._room.describe(agent.agent_id, agent.hostname, agent.attributes)
+
+    def close(self, agent_id: str, reason: Exclusion | None) -> bool:
+        """The node gets no starts from now on, or (None) gets some again. Whether that is a change."""
+        if self.closed.get(agent_id) == reason:
+            return False
+        if reason is None:
+            del self.closed[agent_id]
+        else:
+            self.closed[agent_id] = reason
+        return True
+
+    def forget(self, agent_id: str) -> None:
+        """The node is in the ledger no more."""
+        if self._unseen is not None:
+            self._unseen.update(self._room.slots_of(agent_id))
+        self._room.forget(agent_id)
+        self.closed.pop(agent_id, None)
 
     def available(self, slot: Slot) -> Resources:
         """What is free there for a start now."""
-        ...
+        return self.ledger.available(slot) if slot.agent_id in self.ledger.agents else NOTHING
 
     def allows(self, agent_id: str, constraints: tuple[Constraint, ...]) -> bool:
-        """Whether starts may go there at all: not draining, not in back-off, constraints met."""
-        ...
+        """Whether starts may go there at all: not draining, not in back-off, not kept, constraints met."""
+        agent = self.ledger.agents.get(agent_id)
+        if agent is None or agent.gone_at is not None or agent_id in self.closed or agent_id == self.kept:
+            return False
+        return not constraints or all(each.matches(agent.hostname, agent.attributes) for each in constraints)
 
     def changed(self) -> Iterable[Slot]:
         """The slots whose `available` changed since this was last asked; all of them the first time."""
-        ...
-
-    def reserve(self, container_id: str, slot: Slot, ask: Ask, now: float) -> None: ...
-
-    def release(self, container_id: str) -> None:
-        """The start is over, one way or another; on fixed memory also the container. Unknown ids are ignored."""
-        ...
-
-    def explain(self, ask: Ask, constraints: tuple[Constraint, ...], set_aside: str | None) -> Explanation: ...
-
-
-HERE = Slot("invoker", "*")
-
-
-class FixedCapacity:
-    """Today's invoker: `user_memory` MB, and every container counts until it is asked to stop."""
-
-    credits_stops = True
-    known = True
-
-    def __init__(self, user_memory: int) -> None:
-        self.user_memory = user_memory
-        self._held: dict[str, int] = {}  # container id → thousandths of MB
-        self._told = False
-
-    def _free(self) -> int:
-        return self.user_memory * MILLI - sum(self._held.values())
-
-    def find(self, ask: Ask, constraints: tuple[Constraint, ...], avoid: Having[str] = ()) -> Slot | None:
-        return HERE if ask.milli_mem <= self._free() else None
-
-    def available(self, slot: Slot) -> Resources:
-        plenty = 2**40
-        return Resources(plenty, self._free(), plenty, plenty, Ports(((0, 65535),)))
-
-    def allows(self, agent_id: str, constraints: tuple[Constraint, ...]) -> bool:
-        return True
-
-    def changed(self) -> Iterable[Slot]:
-        return (HERE,)
+        if self._unseen is None:
+            self._unseen = self.ledger.watch()
+            return list(self.ledger.accounts)
+        changed = list(self._unseen)
+        self._unseen.clear()
+        return changed
 
     def reserve(self, container_id: str, slot: Slot, ask: Ask, now: float) -> None:
-        self._held[container_id] = ask.milli_mem
+        self.ledger.reserve(container_id, slot, ask, now)
 
     def release(self, container_id: str) -> None:
-        self._held.pop(container_id, None)
+        """Only what is not cut yet: the rest is the ledger's owner's. Unknown ids are ignored."""
+        reservation = self.ledger.reservations.by_launch.get(container_id)
+        if reservation is not None and reservation.state is ReservationState.RESERVED:
+            self.ledger.release(container_id)
 
-    def explain(self, ask: Ask, constraints: tuple[Constraint, ...], set_aside: str | None) -> Explanation:
-        facts = SlotFacts(HERE.agent_id, "user-memory", HERE.role, self.available(HERE), NOTHING, NOTHING, True)
-        return explain(ask, [facts])
+    def is_reserved(self, container_id: str) -> bool:
+        """Whether the start's room is subtracted: it is not cut yet."""
+        reservation = self.ledger.reservations.by_launch.get(container_id)
+        return reservation is not None and reservation.state is ReservationState.RESERVED
+
+    def owed_ports(self, slot: Slot) -> int:
+        """How many ports more are reserved there than are free, which `available` cannot say."""
+        reserved = self.ledger.reservations.reserved_on(slot)
+        return max(0, reserved.ports - len(self.ledger.free(slot).ports)) if reserved is not None else 0
+
+    def explain(
+        self,
+        ask: Ask,
+        constraints: tuple[Constraint, ...],
+        set_aside: str | None,
+        *,
+        role: str | None = None,
+        but: str | None = None,
+        noun: str = "node",
+    ) -> Explanation:
+        """`role` narrows it to one allocation role; the reservation of launch `but` is left out."""
+        return explain(ask, self._facts(constraints, set_aside, role, but), noun)
+
+    def _facts(
+        self, constraints: tuple[Constraint, ...], set_aside: str | None, role: str | None, but: str | None
+    ) -> Iterator[SlotFacts]:
+        for agent in self.ledger.agents.values():
+            if agent.gone_at is not None:
+                continue
+            cpus, mem = self.ledger.buffer_on(agent)
+            matches = all(each.matches(agent.hostname, agent.attributes) for each in constraints)
+            excluded = self.closed.get(agent.agent_id, "set_aside" if agent.agent_id == set_aside else None)
+            for account in agent.accounts:
+                if role in (None, account.slot.role):
+                    yield SlotFacts(
+                        agent.agent_id,
+                        agent.hostname,
+                        account.slot.role,
+                        account.free(),
+                        self.ledger.reservations.reserved_on(account.slot, but) or Ask(),
+                        Ask(cpus, mem),
+                        matches,
+                        "unknown" if excluded is None and account.observed_at is None else excluded,
+                    )
+
+
+@dataclass(slots=True)
+class Either:
+    """The union of two containers, without a copy."""
+
+    first: Having[str]
+    second: Having[str]
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.second or item in self.first

@@ -1,34 +1,42 @@
-"""Which agents a launch may go to, judged by their attributes and host names.
+"""Which nodes a launch may go to, judged by their attributes and host names.
 
-Judged here for every agent, whatever the master was told: of a repeated attribute the master sees the first
-value only, and lets an attribute that is no text pass every predicate (offer constraints in
+Judged here for every node, whatever the master was told: of a repeated attribute the master sees the first
+value only, and lets an attribute that is not text pass every predicate (offer constraints in
 include/mesos/v1/scheduler/scheduler.proto). So each value has one canonical text here, which is what counts.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import msgspec
+import re2
 
+from owmesos.core.texts import check_text, shortened
 from owmesos.errors import InvalidInput
-from owmesos.resources import MILLI
+from owmesos.resources import MILLI, check_number, joined
 
 Operator = Literal["LIKE", "UNLIKE", "==", "!="]
-OPERATORS: tuple[Operator, ...] = ("LIKE", "UNLIKE", "==", "!=")
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
 HOSTNAME = "@hostname"
+MAX_ATTRIBUTE = 1e300
+"""Of a node's attribute that is a number."""
 MAX_PATTERN = 1000
+"""Characters of a pattern."""
+MAX_PROGRAM = 1100
+"""Instructions that RE2 makes of a pattern: about one a character in a list of alternatives."""
+MAX_REPEATING_PROGRAM = 250
+"""Of a pattern that repeats something: a text costs at most its length times this."""
+MAX_TEXT = 4096
+"""Bytes of an attribute's name, and of a text that is compared with == or !=."""
 _FORM = "write ATTRIBUTE OPERATOR VALUE with LIKE, UNLIKE, == or !=, as in 'rack LIKE r[12]'"
 
 
 def scalar_text(value: float) -> str:
     """A scalar in thousandths, as Mesos counts, without trailing zeros: `2`, `2.5`. Raises InvalidInput."""
-    if not math.isfinite(value):
-        raise InvalidInput(f"an attribute must be a finite number, not {value!r}")
+    check_number("an attribute", value, -MAX_ATTRIBUTE, MAX_ATTRIBUTE)
     thousandths = round(value * MILLI)
     whole, part = divmod(abs(thousandths), MILLI)
     sign = "-" if thousandths < 0 else ""
@@ -37,13 +45,7 @@ def scalar_text(value: float) -> str:
 
 def ranges_text(ranges: Iterable[tuple[int, int]]) -> str:
     """Inclusive ranges in order, with those that touch joined: `[1-3]`, `[1-5,8-9]`."""
-    joined: list[tuple[int, int]] = []
-    for begin, end in sorted(ranges):
-        if joined and begin <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((begin, end))
-    return "[" + ",".join(f"{begin}-{end}" for begin, end in joined) + "]"
+    return "[" + ",".join(f"{begin}-{end}" for begin, end in joined(ranges)) + "]"
 
 
 def set_text(items: Iterable[str]) -> str:
@@ -51,62 +53,31 @@ def set_text(items: Iterable[str]) -> str:
     return "{" + ",".join(sorted(set(items))) + "}"
 
 
-class Attributes(Mapping[str, tuple[str, ...]]):
-    """An agent's attributes: each name with the canonical texts of all its values, in the order they came.
+Attributes = Mapping[str, tuple[str, ...]]
+"""Attributes of a node: each name with the canonical texts of its values, in the offer's order.
 
-    Immutable. Agents of one rack carry the same attributes, so equal ones from `of` are mostly one object:
-    50,000 agents cost little.
-    """
+Immutable, so that nodes with the same attributes share one object and 50,000 nodes cost little.
+"""
 
-    __slots__ = ("_hash", "_pairs")
 
-    def __init__(self, pairs: tuple[tuple[str, tuple[str, ...]], ...]) -> None:
-        """`pairs` sorted by name, each name once: use `of`."""
-        self._pairs = pairs
-        self._hash = hash(pairs)
-
-    @staticmethod
-    def of(values: Iterable[tuple[str, str]]) -> Attributes:
-        """From (name, canonical text) in the order of the offer; a name may come several times."""
-        found: dict[str, tuple[str, ...]] = {}
-        for name, text in values:
-            found[name] = (*found.get(name, ()), text)
-        return _shared(tuple(sorted(found.items())))
-
-    def __getitem__(self, name: str) -> tuple[str, ...]:
-        for known, texts in self._pairs:
-            if known == name:
-                return texts
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._pairs)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        return self._pairs == other._pairs if isinstance(other, Attributes) else super().__eq__(other)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __repr__(self) -> str:
-        return f"Attributes({self._pairs!r})"
+def shared_attributes(values: Iterable[tuple[str, str]]) -> Attributes:
+    """From (name, canonical text) in the order of the offer; a name may come several times."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, text in values:
+        found[name] = (*found.get(name, ()), text)
+    return _shared(tuple(sorted(found.items())))
 
 
 @lru_cache(maxsize=4096)
 def _shared(pairs: tuple[tuple[str, tuple[str, ...]], ...]) -> Attributes:
-    return Attributes(pairs)
+    return dict(pairs)
 
 
-NO_ATTRIBUTES = Attributes.of(())
+NO_ATTRIBUTES = shared_attributes(())
 
 
 class Constraint(msgspec.Struct, frozen=True, cache_hash=True):
-    """One condition on an agent. LIKE and UNLIKE take a regular expression, which must match the whole text.
+    """One condition on a node. LIKE and UNLIKE take a regular expression of RE2, which must match the whole text.
 
     A missing attribute fails LIKE and ==, and satisfies UNLIKE and !=, which hold when no value matches.
     Raises InvalidInput, also when built without `parse`.
@@ -123,6 +94,8 @@ class Constraint(msgspec.Struct, frozen=True, cache_hash=True):
             raise InvalidInput(f"unknown operator {_short(self.operator)} in a constraint: {_FORM}")
         if self.attribute.startswith("@") and self.attribute != HOSTNAME:
             raise InvalidInput(f"bad constraint {_short(str(self))}: of names with @ only {HOSTNAME} is known")
+        check_text("a constraint's attribute", self.attribute, MAX_TEXT)
+        check_text("a constraint's value", self.value, MAX_TEXT)
         if self.operator in ("LIKE", "UNLIKE"):
             _pattern(self.value)
 
@@ -138,31 +111,51 @@ class Constraint(msgspec.Struct, frozen=True, cache_hash=True):
         attribute, operator, value = parts
         return cls(attribute, cast(Operator, operator), value.rstrip())
 
-    def matches(self, hostname: str, attributes: Mapping[str, tuple[str, ...]]) -> bool:
-        """True if an agent with this host name and these attributes meets the constraint."""
+    def matches(self, hostname: str, attributes: Attributes) -> bool:
+        """True if a node with this host name and these attributes meets the constraint."""
         texts = (hostname,) if self.attribute == HOSTNAME else attributes.get(self.attribute, ())
         if self.operator == "==":
             return self.value in texts
         if self.operator == "!=":
             return self.value not in texts
-        pattern = _pattern(self.value)
-        found = any(pattern.fullmatch(text) for text in texts)
+        found = any(_fully_matches(self.value, text) for text in texts)
         return found if self.operator == "LIKE" else not found
 
     def __str__(self) -> str:
         return f"{self.attribute} {self.operator} {self.value}"
 
 
-@lru_cache(maxsize=1024)
-def _pattern(text: str) -> re.Pattern[str]:
-    # `re` cannot be kept from exponential time on a hostile pattern; a bound on its length is what there is.
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
+_OPTIONS.never_capture = True
+_OPTIONS.max_mem = 256 * 1024  # bytes; for the program and the states that it caches
+_REPEATING = frozenset("*+?{")
+
+
+@lru_cache(maxsize=256)
+def _pattern(text: str) -> re2._Regexp:
     if len(text) > MAX_PATTERN:
         raise InvalidInput(f"a constraint's pattern has {len(text)} characters: {MAX_PATTERN} at most")
     try:
-        return re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise InvalidInput(f"bad pattern {_short(text)} in a constraint: {error}; {_FORM}") from None
+        pattern = re2.compile(text.encode(), _OPTIONS)
+    except re2.error as error:
+        why = error.args[0].decode(errors="replace")
+        raise InvalidInput(
+            f"bad pattern {_short(text)} in a constraint: {shortened(' '.join(why.split()))}; {_FORM}"
+        ) from None
+    most = MAX_PROGRAM if _REPEATING.isdisjoint(text) else MAX_REPEATING_PROGRAM
+    if pattern.programsize > most:
+        raise InvalidInput(
+            f"the pattern {_short(text)} in a constraint is too complex: RE2 makes {pattern.programsize} instructions"
+            f" of it, and at most {most} are allowed ({MAX_PROGRAM} without *, +, ? and {{)"
+        )
+    return pattern
+
+
+@lru_cache(maxsize=32768)
+def _fully_matches(pattern: str, text: str) -> bool:
+    return _pattern(pattern).fullmatch(text.encode(errors="surrogatepass")) is not None
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+    return repr(shortened(text))

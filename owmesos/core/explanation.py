@@ -1,53 +1,61 @@
-"""Why a launch finds no slot: how many agents fail on what, and which one fails by the least.
+"""Why a start finds no slot: how many nodes fail on what, and which one fails by the least.
 
-Made only when someone asks, from facts that the ledger's owner lists; so it may look at every agent.
+Made only when someone asks, from facts that the ledger's owner lists; so it may look at every node.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
-from owmesos.resources import MILLI, Ask, Resources
+from owmesos.resources import MILLI, Ask, Resources, plainly
 
-Exclusion = Literal["backoff", "draining", "set_aside", "unknown"]
-Reason = Literal[
-    "unknown",
-    "memory",
-    "cpus",
-    "disk",
-    "gpus",
-    "ports",
-    "constraint",
-    "buffer",
-    "reservation",
+Exclusion = Literal[
     "backoff",
     "draining",
+    "cordoned",
+    "tainted",
+    "not_ready",
+    "memory_pressure",
+    "disk_pressure",
+    "pid_pressure",
+    "no_network",
+    "unselected",
     "set_aside",
+    "unknown",
 ]
-
-REASONS: tuple[Reason, ...] = (
-    "unknown",  # it has not been seen since we lost the master: what it has is not known
-    "memory",  # from here to ports: it has too little, even with nothing reserved or kept as buffer
+Reason = Literal[
+    "unknown",  # it has not been seen since the cluster was last reached: what it has is not known
+    "memory",  # from here to pods: it has too little, even with nothing reserved or kept as buffer
     "cpus",
     "disk",
     "gpus",
     "ports",
+    "pods",
     "constraint",
     "buffer",  # it would fit without the buffer
-    "reservation",  # it would fit without what is promised to others (and, may be, the buffer)
+    "reservation",  # it would fit without what is reserved for others (and, may be, the buffer)
     "backoff",
     "draining",
+    "cordoned",  # from here to unselected: on Kubernetes, see owmesos.kubernetes.closed_nodes
+    "tainted",
+    "not_ready",
+    "memory_pressure",
+    "disk_pressure",
+    "pid_pressure",
+    "no_network",
+    "unselected",
     "set_aside",
-)
-"""The order of reasons: a slot counts under the first, an agent as its slot that gets furthest."""
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+"""The order of reasons: a slot counts under the first, a node as its slot that gets furthest."""
 
 _ORDER: dict[str, int] = {reason: place for place, reason in enumerate(REASONS)}
 _FITS = len(REASONS)
-_CONSTRAINT, _BUFFER, _RESERVATION = _ORDER["constraint"], _ORDER["buffer"], _ORDER["reservation"]
-_UNKNOWN, _FIRST_KIND = _ORDER["unknown"], _ORDER["memory"]
+_KINDS: tuple[Reason, ...] = ("memory", "cpus", "disk", "gpus", "ports", "pods")
+_UNITS = {"memory": " MB", "disk": " MB of disk"}  # the others are counted
 
 _PHRASES: dict[Reason, tuple[str, str]] = {
     "unknown": ("is not known yet", "are not known yet"),
@@ -56,47 +64,48 @@ _PHRASES: dict[Reason, tuple[str, str]] = {
     "disk": ("lacks disk", "lack disk"),
     "gpus": ("lacks gpus", "lack gpus"),
     "ports": ("lacks ports", "lack ports"),
+    "pods": ("runs as many pods as it may", "run as many pods as they may"),
     "constraint": ("fails a constraint", "fail a constraint"),
-    "buffer": ("would do but for the buffer", "would do but for the buffer"),
+    "buffer": ("has room only in its buffer", "have room only in their buffers"),
     "reservation": ("is reserved for others", "are reserved for others"),
     "backoff": ("is in back-off", "are in back-off"),
     "draining": ("is draining", "are draining"),
+    "cordoned": ("is cordoned", "are cordoned"),
+    "tainted": ("has a taint that is not tolerated", "have taints that are not tolerated"),
+    "not_ready": ("is not ready", "are not ready"),
+    "memory_pressure": ("is short of memory", "are short of memory"),
+    "disk_pressure": ("is short of disk", "are short of disk"),
+    "pid_pressure": ("is short of process ids", "are short of process ids"),
+    "no_network": ("has no network", "have no network"),
+    "unselected": ("is outside the node selector", "are outside the node selector"),
     "set_aside": ("is set aside for another launch", "are set aside for another launch"),
 }
 
 
 class SlotFacts(NamedTuple):
-    """What decides about one agent's room for one allocation role.
-
-    `free` is outstanding plus remembered room, before `reserved` (uncut starts) and `buffer` are taken off.
-    `excluded` says why the agent gets nothing whatever it has.
-    """
+    """What decides about one node's room for one allocation role."""
 
     agent_id: str
     hostname: str
     role: str
-    free: Resources
-    reserved: Resources
-    buffer: Resources
-    matches: bool
-    excluded: Exclusion | None = None
+    free: Resources  # outstanding plus remembered, before `reserved` and `buffer` are taken off
+    reserved: Ask  # by starts
+    buffer: Ask
+    matches: bool  # the constraints are met
+    excluded: Exclusion | None = None  # why the node gets nothing whatever it has
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The funnel: of `agents`, how many fail for each reason (zero is left out), and the nearest miss."""
+    """The funnel: of `agents` nodes, how many fail for each reason (zero is left out), and the nearest miss."""
 
     agents: int
     failed: dict[Reason, int]
     nearest: str | None
     summary: str
 
-    def as_json(self) -> dict[str, Any]:
-        """`{agents, failed: {reason: count}, nearest, summary}`."""
-        return cast(dict[str, Any], msgspec.to_builtins(self))
-
 
 class _Shortage(NamedTuple):
-    """One kind of room in thousandths (ports: in thousandths of a port, to be like the others)."""
+    """One kind of room, all in thousandths."""
 
     kind: str
     wanted: int
@@ -105,15 +114,18 @@ class _Shortage(NamedTuple):
     reserved: int
 
 
-def explain(ask: Ask, slots: Iterable[SlotFacts]) -> Explanation:
-    """Why none of `slots` gets `ask`. An agent that would fit now is in no count; the summary says so."""
+def explain(ask: Ask, slots: Iterable[SlotFacts], noun: str = "node") -> Explanation:
+    """Why none of `slots` gets `ask`. A node that would fit now is in no count; the summary says so.
+
+    `noun` is what the texts call a node.
+    """
     furthest: dict[str, int] = {}
     nearest: tuple[float, str, str, SlotFacts] | None = None
     for facts in slots:
         place = _place(ask, facts)
         if place > furthest.get(facts.agent_id, -1):
             furthest[facts.agent_id] = place
-        if place not in (_FITS, _UNKNOWN):
+        if place not in (_FITS, _ORDER["unknown"]):
             miss = (_distance(ask, facts), facts.agent_id, facts.role, facts)
             if nearest is None or miss[:3] < nearest[:3]:
                 nearest = miss
@@ -122,34 +134,56 @@ def explain(ask: Ask, slots: Iterable[SlotFacts]) -> Explanation:
         counts[place] += 1
     failed = {reason: count for reason, count in zip(REASONS, counts, strict=False) if count}
     fitting = counts[_FITS]
-    text = _miss_in_words(ask, nearest[3]) if nearest is not None and not fitting else None
-    return Explanation(len(furthest), failed, text, _summary(len(furthest), fitting, failed, text))
+    text = _miss_in_words(ask, nearest[3], noun) if nearest is not None and not fitting else None
+    return Explanation(len(furthest), failed, text, _summary(len(furthest), fitting, failed, text, noun))
+
+
+def in_words(reason: Reason) -> str:
+    """Of one node: `is cordoned`."""
+    return _PHRASES[reason][0]
+
+
+def _amounts(of: Ask) -> tuple[int, ...]:
+    """In the order of `_KINDS`, in thousandths, ports and pods too."""
+    return of.milli_mem, of.milli_cpus, of.milli_disk, of.milli_gpus, MILLI * of.ports, MILLI * of.pods
+
+
+def _lacking(ask: Ask, room: Ask) -> Reason | None:
+    """The first kind of which there is too little."""
+    each = zip(_KINDS, _amounts(ask), _amounts(room), strict=True)
+    return next((kind for kind, wanted, there in each if wanted and wanted > there), None)
 
 
 def _place(ask: Ask, facts: SlotFacts) -> int:
     """The place in REASONS of the first reason that applies."""
-    if facts.excluded == "unknown":
-        return _UNKNOWN
-    free = facts.free
-    if not ask.fits(free):
-        return _FIRST_KIND + _kind_short(ask, free)
-    if not facts.matches:
-        return _CONSTRAINT
+    free = facts.free.as_ask()
     unreserved = free.minus(facts.reserved)
-    if not ask.fits(unreserved.minus(facts.buffer)):
-        return _BUFFER if ask.fits(unreserved) else _RESERVATION
-    return _FITS if facts.excluded is None else _ORDER[facts.excluded]
+    if facts.excluded == "unknown":
+        reason: str | None = facts.excluded
+    elif (lacking := _lacking(ask, free)) is not None:
+        reason = lacking
+    elif not facts.matches:
+        reason = "constraint"
+    elif _lacking(ask, unreserved) is not None:
+        reason = "reservation"
+    elif _lacking(ask, unreserved.minus(facts.buffer)) is not None:
+        reason = "buffer"
+    else:
+        reason = facts.excluded
+    return _FITS if reason is None else _ORDER[reason]
 
 
-def _kind_short(ask: Ask, room: Resources) -> int:
-    """Which of memory, cpus, disk, gpus, ports is the first that `room` lacks; ports if no other."""
-    pairs = (
-        (ask.milli_mem, room.milli_mem),
-        (ask.milli_cpus, room.milli_cpus),
-        (ask.milli_disk, room.milli_disk),
-        (ask.milli_gpus, room.milli_gpus),
-    )
-    return next((kind for kind, (wanted, there) in enumerate(pairs) if wanted and wanted > there), len(pairs))
+def _shortages(ask: Ask, facts: SlotFacts) -> list[_Shortage]:
+    """Each kind that is short, with the part of it that the buffer and others' reservations take; the worst first."""
+    found = []
+    amounts = (_amounts(each) for each in (ask, facts.free.as_ask(), facts.buffer, facts.reserved))
+    for kind, wanted, there, kept, taken in zip(_KINDS, *amounts, strict=True):
+        short = wanted - there + kept + taken
+        if wanted and short > 0:
+            # A shortage of 10 MB owes no more than 10 MB to a buffer of 64 MB.
+            by_buffer = min(kept, short)
+            found.append(_Shortage(kind, wanted, short, by_buffer, min(taken, short - by_buffer)))
+    return sorted(found, key=lambda each: -each.short / each.wanted)
 
 
 def _distance(ask: Ask, facts: SlotFacts) -> float:
@@ -157,56 +191,12 @@ def _distance(ask: Ask, facts: SlotFacts) -> float:
 
     A failed constraint and an exclusion count as much as one whole kind.
     """
-    free, reserved, buffer = facts.free, facts.reserved, facts.buffer
-    far = (not facts.matches) + (facts.excluded is not None) + 0.0
-    for wanted, there in (
-        (ask.milli_mem, free.milli_mem - reserved.milli_mem - buffer.milli_mem),
-        (ask.milli_cpus, free.milli_cpus - reserved.milli_cpus - buffer.milli_cpus),
-        (ask.milli_disk, free.milli_disk - reserved.milli_disk - buffer.milli_disk),
-        (ask.milli_gpus, free.milli_gpus - reserved.milli_gpus - buffer.milli_gpus),
-    ):
-        if wanted > there and wanted:
-            far += (wanted - there) / wanted
-    if ask.ports:
-        far += max(0, ask.ports - _ports_left(facts)) / ask.ports
-    return far
+    short = sum(each.short / each.wanted for each in _shortages(ask, facts))
+    return short + (not facts.matches) + (facts.excluded is not None)
 
 
-def _ports_left(facts: SlotFacts) -> int:
-    return len(facts.free.ports.minus(facts.reserved.ports).minus(facts.buffer.ports))
-
-
-def _shortages(ask: Ask, facts: SlotFacts) -> list[_Shortage]:
-    """Each kind that is short, with the part of it that the buffer and others' reservations take."""
-    free, reserved, buffer = facts.free, facts.reserved, facts.buffer
-    ports_left = _ports_left(facts)
-    ports_reserved = len(free.ports.intersection(reserved.ports))
-    ports_buffer = len(free.ports) - ports_reserved - ports_left
-    kinds: tuple[tuple[str, int, int, int, int], ...] = (
-        ("memory", ask.milli_mem, free.milli_mem, buffer.milli_mem, reserved.milli_mem),
-        ("cpus", ask.milli_cpus, free.milli_cpus, buffer.milli_cpus, reserved.milli_cpus),
-        ("disk", ask.milli_disk, free.milli_disk, buffer.milli_disk, reserved.milli_disk),
-        ("gpus", ask.milli_gpus, free.milli_gpus, buffer.milli_gpus, reserved.milli_gpus),
-        (
-            "ports",
-            MILLI * ask.ports,
-            MILLI * len(free.ports),
-            MILLI * ports_buffer,
-            MILLI * ports_reserved,
-        ),
-    )
-    found = []
-    for kind, wanted, there, kept, promised in kinds:
-        short = wanted - there + kept + promised
-        if wanted and short > 0:
-            # A shortage of 10 MB owes no more than 10 MB to a buffer of 64 MB.
-            by_buffer = min(kept, short)
-            found.append(_Shortage(kind, wanted, short, by_buffer, min(promised, short - by_buffer)))
-    return sorted(found, key=lambda each: -each.short / each.wanted)
-
-
-def _miss_in_words(ask: Ask, facts: SlotFacts) -> str:
-    """`agent S3 (node3) is 96 MB short, of which 64 MB is buffer, and fails a constraint`."""
+def _miss_in_words(ask: Ask, facts: SlotFacts, noun: str) -> str:
+    """`node S3 (node3) is 96 MB short, of which 64 MB is buffer, and fails a constraint`."""
     parts = []
     if shortages := _shortages(ask, facts):
         parts.append("is " + " and ".join(_shortage_in_words(each) for each in shortages))
@@ -214,12 +204,12 @@ def _miss_in_words(ask: Ask, facts: SlotFacts) -> str:
         parts.append(_PHRASES["constraint"][0])
     if facts.excluded is not None:
         parts.append(_PHRASES[facts.excluded][0])
-    host = f" ({facts.hostname})" if facts.hostname else ""
-    return f"agent {facts.agent_id}{host} " + ", and ".join(parts)
+    host = f" ({facts.hostname})" if facts.hostname not in ("", facts.agent_id) else ""
+    return f"{noun} {facts.agent_id}{host} " + ", and ".join(parts)
 
 
 def _shortage_in_words(shortage: _Shortage) -> str:
-    one = shortage.kind in ("memory", "disk")  # MB are a mass, ports are counted
+    one = shortage.kind in _UNITS  # "3 MB is short", and "3 ports are short"
     causes = [
         f"{_amount(shortage.kind, amount)} {'is' if one or amount == MILLI else 'are'} {cause}"
         for amount, cause in ((shortage.buffer, "buffer"), (shortage.reserved, "reserved"))
@@ -230,18 +220,15 @@ def _shortage_in_words(shortage: _Shortage) -> str:
 
 
 def _amount(kind: str, thousandths: int) -> str:
-    number = f"{thousandths / MILLI:.3f}".rstrip("0").rstrip(".")
-    if kind in ("memory", "disk"):
-        return f"{number} MB" if kind == "memory" else f"{number} MB of disk"
-    singular = {"cpus": "cpu", "gpus": "gpu", "ports": "port"}[kind]
-    return f"{number} {singular if thousandths == MILLI else kind}"
+    unit = _UNITS.get(kind) or " " + (kind.removesuffix("s") if thousandths == MILLI else kind)
+    return f"{plainly(thousandths)}{unit}"
 
 
-def _summary(agents: int, fitting: int, failed: dict[Reason, int], nearest: str | None) -> str:
+def _summary(agents: int, fitting: int, failed: dict[Reason, int], nearest: str | None, noun: str) -> str:
     if not agents:
-        return "no agent is known"
+        return f"no {noun} is known"
     parts = [f"{count} {_PHRASES[reason][count != 1]}" for reason, count in failed.items()]
     if fitting:
         parts.insert(0, f"{fitting} would fit now")
-    text = f"of {agents} agent{'s' if agents != 1 else ''}, " + ", ".join(parts)
+    text = f"of {agents} {noun}{'s' if agents != 1 else ''}, " + ", ".join(parts)
     return text if nearest is None else f"{text}; nearest: {nearest}"

@@ -1,7 +1,7 @@
-"""Which agent gets a launch: an index over the room that is available now.
+"""Which node gets a launch: an index over the room that is available now.
 
 The ledger's writer tells it every change; `find` answers from an index of the slots that meet a launch's
-constraints, kept per distinct set of constraints, so that neither scans the agents. Such an index, a view, is
+constraints, kept per distinct set of constraints, so that neither scans the nodes. Such an index, a view, is
 brought up to date when it is next asked: a burst of offers costs a view one sort, and nothing if nobody asks.
 """
 
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
 from enum import Enum
 
 from owmesos.core.constraints import HOSTNAME, NO_ATTRIBUTES, Attributes, Constraint
 from owmesos.core.room_index import Entry, RoomIndex, Slot
-from owmesos.errors import InvariantBroken
 from owmesos.resources import Ask, Resources
 
 __all__ = ["Placement", "Slot", "Strategy"]
 
-_VIEWS = 32  # each costs some ten bytes an agent that is in it
+_VIEWS = 32  # each costs some ten bytes a node that is in it
 _FEW_CHANGES = 256  # up to these, and an eighth of a view, are put in one by one; more are sorted in
 
 
@@ -27,13 +27,13 @@ class Strategy(str, Enum):
     """Which of the fitting slots a launch gets."""
 
     PACK = "pack"
-    """The one with the least memory, then the fewest cpus; then by agent id and role."""
+    """The one with the least memory, then the fewest cpus; then by node id and role."""
     SPREAD = "spread"
-    """The one with the most memory, then the most cpus; then by agent id and role."""
+    """The one with the most memory, then the most cpus; then by node id and role."""
 
 
-class _Agent:
-    """What constraints judge of an agent (nothing until it is described), its roles and its views."""
+class _PlacementNode:
+    """What constraints judge of a node (nothing until it is described), its roles and its views."""
 
     __slots__ = ("attributes", "hostname", "roles", "views")
 
@@ -50,18 +50,16 @@ class _Agent:
         return hostname is not None and all(each.matches(hostname, attributes) for each in constraints)
 
 
-class _View:
-    """The slots of the agents that meet some constraints, per allocation role."""
+@dataclass(slots=True)
+class _ConstraintView:
+    """The slots of the nodes that meet some constraints, per allocation role."""
 
-    __slots__ = ("bit", "changes", "constraints", "rows", "size", "stale")
-
-    def __init__(self, constraints: tuple[Constraint, ...], bit: int) -> None:
-        self.constraints = constraints
-        self.bit = bit
-        self.rows: dict[str, RoomIndex] = {}
-        self.size = 0
-        self.stale = True  # to be built anew: `rows` and `changes` are empty
-        self.changes: dict[Slot, Entry | None] = {}  # what `rows` hold of each slot that has changed since
+    constraints: tuple[Constraint, ...]
+    bit: int
+    rows: dict[str, RoomIndex] = field(default_factory=dict)
+    size: int = 0
+    stale: bool = True  # to be built anew: `rows` and `changes` are empty
+    changes: dict[Slot, Entry | None] = field(default_factory=dict)  # what `rows` hold of each slot changed since
 
     def note(self, slot: Slot, held: Entry | None) -> None:
         """`slot` changes, whose entry here was `held`."""
@@ -86,21 +84,6 @@ class _View:
                 self.size += 1
         self.changes = {}
 
-    def validate(self, entries: dict[Slot, Entry]) -> None:
-        """Raises InvariantBroken unless `rows` hold `entries` but for the changes."""
-        if self.stale:
-            entries = {}
-        for slot, held in self.changes.items():
-            entries.pop(slot, None)
-            if held is not None:
-                entries[slot] = held
-        for row in self.rows.values():
-            row.validate()
-        if sorted(entry for row in self.rows.values() for entry in row) != sorted(entries.values()):
-            raise InvariantBroken(f"the view of {self.constraints} holds the wrong slots")
-        if not self.stale and self.size != len(entries):
-            raise InvariantBroken(f"the view of {self.constraints} miscounts its slots")
-
 
 class Placement:
     """The room that is available now on every slot, and the search for the slot that a launch goes to."""
@@ -108,13 +91,13 @@ class Placement:
     def __init__(self, strategy: Strategy = Strategy.PACK) -> None:
         self.strategy = strategy
         self._sign = -1 if strategy is Strategy.SPREAD else 1
-        self._agents: dict[str, _Agent] = {}
+        self._agents: dict[str, _PlacementNode] = {}
         self._entries: dict[Slot, Entry] = {}
-        self._hosts: dict[str, tuple[str, ...]] = {}  # the agents of a host name: mostly one
-        self._views: OrderedDict[tuple[Constraint, ...], _View] = OrderedDict()  # the last one was used last
+        self._hosts: dict[str, tuple[str, ...]] = {}  # the nodes of a host name: mostly one
+        self._views: OrderedDict[tuple[Constraint, ...], _ConstraintView] = OrderedDict()  # the last one was used last
 
     def describe(self, agent_id: str, hostname: str, attributes: Attributes) -> None:
-        """Says, or says anew, what constraints judge. Until then the agent gets only asks without any."""
+        """Says, or says anew, what constraints judge. Until then the node gets only asks without any."""
         agent = self._agent(agent_id)
         if agent.hostname == hostname and agent.attributes == attributes:
             return
@@ -132,7 +115,7 @@ class Placement:
             agent.views ^= view.bit
 
     def forget(self, agent_id: str) -> None:
-        """Drops the agent with all its slots; unknown ones are ignored."""
+        """Drops the node with all its slots; unknown ones are ignored."""
         agent = self._agents.get(agent_id)
         if agent is not None:
             for slot in self.slots_of(agent_id):
@@ -141,7 +124,7 @@ class Placement:
             self._agents.pop(agent_id, None)
 
     def slots_of(self, agent_id: str) -> list[Slot]:
-        """None for an unknown agent."""
+        """None for an unknown node."""
         agent = self._agents.get(agent_id)
         return [Slot(agent_id, role) for role in agent.roles] if agent is not None else []
 
@@ -152,7 +135,7 @@ class Placement:
             slot = held[2]  # one object for all
         sign, cpus = self._sign, room.milli_cpus
         rank = (sign * room.milli_mem, sign * cpus)
-        entry = (*rank, slot, cpus, len(room.ports), room.milli_disk, room.milli_gpus)
+        entry = (*rank, slot, cpus, len(room.ports), room.milli_disk, room.milli_gpus, room.pods)
         if held == entry:
             return
         agent = self._agent(slot.agent_id)
@@ -183,13 +166,10 @@ class Placement:
     ) -> Slot | None:
         """The slot for `ask`: the first in the strategy's order that fits.
 
-        `avoid` holds the ids of agents that get nothing; `roles`, if given, the allocation roles to use.
+        `avoid` holds the ids of nodes that get nothing; `roles`, if given, the allocation roles to use.
         Slots without room are passed 64 at a time, avoided ones one by one.
         """
-        for entry in self._fitting(ask, constraints, roles):
-            if entry[2].agent_id not in avoid:
-                return entry[2]
-        return None
+        return next(self.candidates(ask, constraints, avoid=avoid, roles=roles), None)
 
     def candidates(
         self,
@@ -198,59 +178,37 @@ class Placement:
         *,
         avoid: Container[str] = (),
         roles: Container[str] | None = None,
-        limit: int,
-    ) -> list[Slot]:
-        """The first `limit` slots that fit `ask`, in the strategy's order."""
-        found: list[Slot] = []
-        if limit <= 0:
-            return found
+    ) -> Iterator[Slot]:
+        """All slots that fit `ask`, in the strategy's order. Nothing may change meanwhile."""
         for entry in self._fitting(ask, constraints, roles):
             if entry[2].agent_id not in avoid:
-                found.append(entry[2])
-                if len(found) == limit:
-                    break
-        return found
+                yield entry[2]
 
-    def validate(self) -> None:
-        """Raises InvariantBroken unless every summary equals one made anew."""
-        slots = {Slot(agent_id, role) for agent_id, agent in self._agents.items() for role in agent.roles}
-        if slots != self._entries.keys():
-            raise InvariantBroken("the placement's agents and slots disagree")
-        hosts = {(agent_id, host) for host, agent_ids in self._hosts.items() for agent_id in agent_ids}
-        if hosts != {(name, a.hostname) for name, a in self._agents.items() if a.hostname is not None}:
-            raise InvariantBroken("the placement's agents and hosts disagree")
-        for view in self._views.values():
-            for agent_id, agent in self._agents.items():
-                if bool(agent.views & view.bit) != agent.meets(view.constraints):
-                    raise InvariantBroken(f"agent {agent_id} is wrongly in or out of {view.constraints}")
-            here = {slot: entry for slot, entry in self._entries.items() if self._belongs(slot, view)}
-            view.validate(here)
-
-    def _agent(self, agent_id: str) -> _Agent:
+    def _agent(self, agent_id: str) -> _PlacementNode:
         agent = self._agents.get(agent_id)
         if agent is None:
-            agent = self._agents[agent_id] = _Agent()
+            agent = self._agents[agent_id] = _PlacementNode()
             for view in self._views.values():
                 if agent.meets(view.constraints):
                     agent.views |= view.bit
         return agent
 
-    def _leave_host(self, agent_id: str, agent: _Agent) -> None:
+    def _leave_host(self, agent_id: str, agent: _PlacementNode) -> None:
         if agent.hostname is not None:
             others = tuple(other for other in self._hosts.pop(agent.hostname) if other != agent_id)
             if others:
                 self._hosts[agent.hostname] = others
 
-    def _belongs(self, slot: Slot, view: _View) -> bool:
+    def _belongs(self, slot: Slot, view: _ConstraintView) -> bool:
         return bool(self._agents[slot.agent_id].views & view.bit)
 
-    def _change(self, slot: Slot, agent: _Agent, held: Entry | None) -> None:
+    def _change(self, slot: Slot, agent: _PlacementNode, held: Entry | None) -> None:
         """Called before a slot of `agent` changes its entry from `held`."""
         for view in self._views.values():
             if agent.views & view.bit:
                 view.note(slot, held)
 
-    def _view(self, constraints: tuple[Constraint, ...]) -> _View:
+    def _view(self, constraints: tuple[Constraint, ...]) -> _ConstraintView:
         view = self._views.get(constraints)
         if view is None:
             view = self._new_view(constraints)
@@ -262,13 +220,13 @@ class Placement:
             view.update({slot: self._entries[slot] for slot in known}, largest_first=self._sign < 0)
         return view
 
-    def _new_view(self, constraints: tuple[Constraint, ...]) -> _View:
+    def _new_view(self, constraints: tuple[Constraint, ...]) -> _ConstraintView:
         """A view in place of the one that was used longest ago."""
         full = len(self._views) == _VIEWS
         bit = self._views.popitem(last=False)[1].bit if full else 1 << len(self._views)
-        view = self._views[constraints] = _View(constraints, bit)
+        view = self._views[constraints] = _ConstraintView(constraints, bit)
         by_host = any(each.attribute == HOSTNAME for each in constraints)
-        judged: dict[int, bool] = {}  # by the attributes' identity: agents share them
+        judged: dict[int, bool] = {}  # by the attributes' identity: nodes share them
         for agent in self._agents.values():
             key = id(agent.attributes)
             if by_host or agent.hostname is None:
@@ -280,13 +238,13 @@ class Placement:
             agent.views = agent.views | bit if meets else agent.views & ~bit
         return view
 
-    def _build(self, view: _View) -> None:
+    def _build(self, view: _ConstraintView) -> None:
         rows: dict[str, list[Entry]] = {}
         for slot, entry in self._entries.items():
             if self._belongs(slot, view):
                 rows.setdefault(slot.role, []).append(entry)
         view.size = sum(map(len, rows.values()))
-        view.rows = {role: RoomIndex(largest_first=self._sign < 0, entries=row) for role, row in rows.items()}
+        view.rows = {role: self._index(row) for role, row in rows.items()}
         view.stale = False
 
     def _fitting(self, ask: Ask, constraints: tuple[Constraint, ...], roles: Container[str] | None) -> Iterator[Entry]:
@@ -302,17 +260,9 @@ class Placement:
         self, hostname: str, ask: Ask, constraints: tuple[Constraint, ...], roles: Container[str] | None
     ) -> Iterator[Entry]:
         agents = [(agent_id, self._agents[agent_id]) for agent_id in self._hosts.get(hostname, ())]
-        slots = [Slot(agent_id, role) for agent_id, agent in agents for role in agent.roles]
+        slots = [Slot(agent_id, role) for agent_id, agent in agents if agent.meets(constraints) for role in agent.roles]
         entries = [self._entries[slot] for slot in slots if roles is None or slot.role in roles]
-        return iter(sorted(entry for entry in entries if self._suits(entry, ask, constraints)))
+        return self._index(entries).fitting(ask)
 
-    def _suits(self, entry: Entry, ask: Ask, constraints: tuple[Constraint, ...]) -> bool:
-        rank, _, slot, cpus, ports, disk, gpus = entry
-        return (
-            (not ask.milli_mem or ask.milli_mem <= self._sign * rank)
-            and (not ask.milli_cpus or ask.milli_cpus <= cpus)
-            and ask.ports <= ports
-            and (not ask.milli_disk or ask.milli_disk <= disk)
-            and (not ask.milli_gpus or ask.milli_gpus <= gpus)
-            and self._agents[slot.agent_id].meets(constraints)
-        )
+    def _index(self, entries: Iterable[Entry] = ()) -> RoomIndex:
+        return RoomIndex(largest_first=self._sign < 0, entries=entries)

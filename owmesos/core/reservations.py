@@ -1,4 +1,4 @@
-"""Starts and stops that NodeStats does not show yet: the proposal's Reservations.
+"""Starts and stops that NodeStats does not show yet: the Reservations of OpenWhisk's proposal *Clustered Resources*.
 
 Theirs were sizes without an owner, matched to hosts anew at each question and released in a race with the numbers
 that should have replaced them. Here each belongs to one live launch or one pending stop, and to one slot.
@@ -7,6 +7,7 @@ that should have replaced them. Here each belongs to one live launch or one pend
 from __future__ import annotations
 
 from enum import Enum
+from typing import Literal
 
 import msgspec
 
@@ -16,51 +17,44 @@ from owmesos.resources import Ask, Resources
 
 
 class ReservationState(str, Enum):
-    DECIDED = "decided"  # promised, not yet cut from an offer: subtracted
-    CUT = "cut"  # in an ACCEPT, not yet running: listed
+    RESERVED = "decided"  # subtracted; listings have always called it decided
+    CUT = "cut"  # handed to the cluster, not yet running: listed
     STOPPING = "stopping"  # a stop whose room was not seen yet: listed, never credited
     OVERDUE = "overdue"  # nothing confirmed it in time: being reconciled
 
 
 class Reservation(msgspec.Struct, gc=False):
-    """`resources` are what was cut (ports included), and before that None: then `ask` is what is promised.
-
-    `ended_at` is when a stop's task ended, or None while it lives.
-    """
+    """One start, or one stop. Times in seconds."""
 
     launch_id: str
     slot: Slot
     ask: Ask
     since: float
-    state: ReservationState = ReservationState.DECIDED
-    task_id: str | None = None
-    resources: Resources | None = None
-    ended_at: float | None = None
+    state: ReservationState = ReservationState.RESERVED
+    task_id: str | None = None  # the attempt, once it is cut
+    resources: Resources | None = None  # what was cut, ports included; before that `ask` is what is reserved
+    ended_at: float | None = None  # what a stop is about has ended
 
     @property
-    def kind(self) -> str:
-        """`start` or `stop`."""
+    def kind(self) -> Literal["start", "stop"]:
         return "stop" if self.state is ReservationState.STOPPING else "start"
 
 
 class Reservations:
-    """By launch, and the sum of uncut starts by slot."""
+    """By launch, and the sum of reserved starts by slot."""
 
     def __init__(self) -> None:
         self.by_launch: dict[str, Reservation] = {}
-        self._uncut: dict[Slot, Ask] = {}
-        self._stops: dict[str, set[str]] = {}  # agent id → launch ids
+        self._reserved: dict[Slot, Ask] = {}
+        self._stops: dict[str, set[str]] = {}  # node id → launch ids
 
-    def get(self, launch_id: str) -> Reservation | None:
-        return self.by_launch.get(launch_id)
-
-    def uncut(self, slot: Slot, but: str | None = None) -> Ask | None:
-        """The sum of the uncut starts on `slot`, that of launch `but` left out."""
-        asks = self._uncut.get(slot)
+    def reserved_on(self, slot: Slot, but: str | None = None) -> Ask | None:
+        """The sum of the reserved starts on `slot`, that of launch `but` left out."""
+        asks = self._reserved.get(slot)
         if asks is None or but is None:
             return asks
         own = self.by_launch.get(but)
-        if own is None or own.slot != slot or own.state is not ReservationState.DECIDED:
+        if own is None or own.slot != slot or own.state is not ReservationState.RESERVED:
             return asks
         return asks.minus(own.ask)
 
@@ -68,19 +62,16 @@ class Reservations:
         if launch_id in self.by_launch:
             raise InvariantBroken(f"launch {launch_id} is reserved twice")
         self.by_launch[launch_id] = Reservation(launch_id, slot, ask, now)
-        asks = self._uncut.get(slot)
-        self._uncut[slot] = ask if asks is None else asks.plus(ask)
+        asks = self._reserved.get(slot)
+        self._reserved[slot] = ask if asks is None else asks.plus(ask)
 
     def cut(self, launch_id: str, resources: Resources, task_id: str) -> Slot:
         reservation = self.by_launch[launch_id]
-        if reservation.state is not ReservationState.DECIDED:
+        if reservation.state is not ReservationState.RESERVED:
             raise InvariantBroken(f"launch {launch_id} is cut twice")
         self._unsum(reservation)
-        reservation.state, reservation.resources, reservation.task_id = (
-            ReservationState.CUT,
-            resources,
-            task_id,
-        )
+        reservation.state = ReservationState.CUT
+        reservation.resources, reservation.task_id = resources, task_id
         return reservation.slot
 
     def restored(self, launch_id: str, slot: Slot, ask: Ask, resources: Resources, task_id: str, now: float) -> None:
@@ -94,7 +85,7 @@ class Reservations:
             reservation.state = ReservationState.OVERDUE
 
     def stopping(self, launch_id: str, slot: Slot, ask: Ask, resources: Resources, task_id: str, now: float) -> None:
-        """A KILL was sent: the start, if there is one, becomes a stop."""
+        """A stop was asked for: the start, if there is one, becomes it."""
         self.release(launch_id)
         self.by_launch[launch_id] = Reservation(
             launch_id, slot, ask, now, ReservationState.STOPPING, task_id, resources
@@ -116,7 +107,7 @@ class Reservations:
         reservation = self.by_launch.pop(launch_id, None)
         if reservation is None:
             return None
-        if reservation.state is ReservationState.DECIDED:
+        if reservation.state is ReservationState.RESERVED:
             self._unsum(reservation)
         elif reservation.state is ReservationState.STOPPING:
             ids = self._stops[reservation.slot.agent_id]
@@ -126,18 +117,18 @@ class Reservations:
         return reservation.slot
 
     def _unsum(self, reservation: Reservation) -> None:
-        left = self._uncut.pop(reservation.slot).minus(reservation.ask)
+        left = self._reserved.pop(reservation.slot).minus(reservation.ask)
         if left != Ask():
-            self._uncut[reservation.slot] = left
+            self._reserved[reservation.slot] = left
 
     def validate(self) -> None:
         """Raises InvariantBroken when a sum is not the sum."""
         sums: dict[Slot, Ask] = {}
         for reservation in self.by_launch.values():
-            if reservation.state is ReservationState.DECIDED:
+            if reservation.state is ReservationState.RESERVED:
                 sums[reservation.slot] = sums.get(reservation.slot, Ask()).plus(reservation.ask)
-        if self._uncut != sums:
-            raise InvariantBroken(f"uncut starts sum to {sums}, the book says {self._uncut}")
+        if self._reserved != sums:
+            raise InvariantBroken(f"reserved starts sum to {sums}, the book says {self._reserved}")
         stops = {r.launch_id for r in self.by_launch.values() if r.state is ReservationState.STOPPING}
         if stops != {launch_id for ids in self._stops.values() for launch_id in ids}:
             raise InvariantBroken("the index of stops is wrong")

@@ -1,15 +1,15 @@
 """Slots in the order in which a strategy tries them: the first that fits an ask is found without a scan.
 
-Sorted by memory, in chunks that know the most cpus, ports, disk and gpus that any of their slots has: where
+Sorted by memory, in chunks that know the most cpus, ports, disk, gpus and pods that any of their slots has: where
 cpus are scarce, whole chunks are passed over. A plain sorted list was measured to degrade to a scan there,
-and the time of a vectorised scan grows with the agents.
+and the time of a vectorised scan grows with the nodes.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import chain, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from owmesos.errors import InvariantBroken
@@ -17,16 +17,17 @@ from owmesos.resources import Ask
 
 
 class Slot(NamedTuple):
-    """One place where a launch can go: what an agent has for one allocation role."""
+    """One place where a launch can go: what a node has for one allocation role."""
 
     agent_id: str
     role: str
 
 
 # Rank by memory, then by cpus (ascending: negated to try the largest first), slot; then what judges a fit:
-# cpus, ports, disk, gpus. A plain tuple: it is compared and sorted far faster than any class.
-Entry = tuple[int, int, Slot, int, int, int, int]
+# cpus, ports, disk, gpus, pods. A plain tuple: it is compared and sorted far faster than any class.
+Entry = tuple[int, int, Slot, int, int, int, int, int]
 
+_KINDS = (itemgetter(3), itemgetter(4), itemgetter(5), itemgetter(6), itemgetter(7))  # what judges a fit
 _CHUNK = 64
 _DEBT = -(1 << 62)  # less than any room: what is not asked for may be owed
 
@@ -34,31 +35,22 @@ _DEBT = -(1 << 62)  # less than any room: what is not asked for may be owed
 class RoomIndex:
     """Entries in their order, each at most once. `largest_first` says that ranks are negated."""
 
-    __slots__ = ("_bounds", "_chunks", "_largest_first", "_lasts", "_loose", "_size")
+    __slots__ = ("_bounds", "_chunks", "_largest_first", "_lasts", "_loose")
 
     def __init__(self, *, largest_first: bool, entries: Iterable[Entry] = ()) -> None:
         ordered = sorted(entries)
         self._largest_first = largest_first
-        self._size = len(ordered)
-        self._chunks = [ordered[begin : begin + _CHUNK] for begin in range(0, len(ordered), _CHUNK)]
-        self._lasts = [chunk[-1] for chunk in self._chunks]
+        self._chunks: list[list[Entry]] = []
+        self._lasts: list[Entry] = []
         # Per kind of room and chunk, the most that a slot of the chunk has. Removal leaves the bounds as they
         # are, loose: may be too high, so nothing is missed. They are corrected when a chunk is read in vain.
-        self._bounds: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
-        for chunk in self._chunks:
-            for bound, most in zip(self._bounds, _most(chunk), strict=True):
-                bound.append(most)
-        self._loose = [False] * len(self._chunks)
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[Entry]:
-        return chain.from_iterable(self._chunks)
+        self._bounds: tuple[list[int], list[int], list[int], list[int], list[int]] = ([], [], [], [], [])
+        self._loose: list[bool] = []
+        for number, begin in enumerate(range(0, len(ordered), _CHUNK)):
+            self._insert_chunk(number, ordered[begin : begin + _CHUNK])
 
     def add(self, entry: Entry) -> None:
         """Adds an entry that is not there yet."""
-        self._size += 1
         if not self._chunks:
             self._insert_chunk(0, [entry])
             return
@@ -66,7 +58,7 @@ class RoomIndex:
         chunk = self._chunks[number]
         chunk.insert(bisect_left(chunk, entry), entry)
         self._lasts[number] = chunk[-1]
-        for bound, value in zip(self._bounds, (entry[3], entry[4], entry[5], entry[6]), strict=True):
+        for bound, value in zip(self._bounds, entry[3:], strict=True):
             if value > bound[number]:
                 bound[number] = value
         if len(chunk) > 2 * _CHUNK:
@@ -81,7 +73,6 @@ class RoomIndex:
         if position == len(chunk) or chunk[position] != entry:
             raise InvariantBroken(f"slot {entry[2]} is not in the placement index where its room puts it")
         del chunk[position]
-        self._size -= 1
         if not chunk:
             self._delete_chunk(number)
         elif len(chunk) < _CHUNK // 4 and number > 0 and len(self._chunks[number - 1]) <= _CHUNK:
@@ -93,9 +84,9 @@ class RoomIndex:
 
     def fitting(self, ask: Ask) -> Iterator[Entry]:
         """The entries that fit `ask`, in order. The index must not change meanwhile."""
-        asked = (ask.milli_cpus, ask.ports, ask.milli_disk, ask.milli_gpus)
+        asked = (ask.milli_cpus, ask.ports, ask.milli_disk, ask.milli_gpus, ask.pods)
         needs = [(bound, need) for bound, need in zip(self._bounds, asked, strict=True) if need]
-        cpus, ports, disk, gpus = (need or _DEBT for need in asked)
+        cpus, ports, disk, gpus, pods = (need or _DEBT for need in asked)
         number = position = 0
         last_rank = -ask.milli_mem if self._largest_first and ask.milli_mem else -_DEBT
         if ask.milli_mem and not self._largest_first:
@@ -111,7 +102,8 @@ class RoomIndex:
                 return
             vain = True
             for entry in chunk[position:]:
-                if entry[3] >= cpus and entry[4] >= ports and entry[5] >= disk and entry[6] >= gpus:
+                others = entry[3] >= cpus and entry[4] >= ports and entry[5] >= disk and entry[6] >= gpus
+                if others and entry[7] >= pods:
                     if entry[0] > last_rank:
                         return
                     vain = False
@@ -148,28 +140,10 @@ class RoomIndex:
         for column in (self._chunks, self._lasts, self._loose, *self._bounds):
             del column[number]
 
-    def validate(self) -> None:
-        """Raises InvariantBroken unless the order and every bound agree with the entries."""
-        entries = list(self)
-        if any(before >= after for before, after in pairwise(entries)):
-            raise InvariantBroken("the placement index is out of order")
-        if self._size != len(entries) or self._lasts != [chunk[-1] for chunk in self._chunks]:
-            raise InvariantBroken("the placement index miscounts its slots")
-        for number, chunk in enumerate(self._chunks):
-            bounds, most = tuple(bound[number] for bound in self._bounds), _most(chunk)
-            loose = self._loose[number] and all(b >= m for b, m in zip(bounds, most, strict=True))
-            if bounds != most and not loose:
-                raise InvariantBroken(f"the placement index bounds a chunk by {bounds}, it holds {most}")
 
-
-def _most(chunk: list[Entry]) -> tuple[int, int, int, int]:
-    """The most cpus, ports, disk and gpus of any entry."""
-    return (
-        max([entry[3] for entry in chunk]),
-        max([entry[4] for entry in chunk]),
-        max([entry[5] for entry in chunk]),
-        max([entry[6] for entry in chunk]),
-    )
+def _most(chunk: list[Entry]) -> tuple[int, ...]:
+    """The most cpus, ports, disk, gpus and pods of any entry."""
+    return tuple([max(map(kind, chunk)) for kind in _KINDS])
 
 
 def _at_least(bound: list[int], need: int, start: int) -> int:

@@ -1,8 +1,8 @@
 """Builds Apache Mesos 1.11.0 into the user's cache folder, once, from a published package and our launcher.
 
-Two builds at once wait for each other, and an interrupted one leaves nothing that looks finished: everything is
-made in a temporary folder that gets its name at the end. The name tells the sources, so that another version of
-owmesos builds its own.
+Concurrent builds wait for each other, and an interrupted build leaves nothing that looks finished: everything is
+made in a temporary folder that is renamed at the end. The name contains a digest of the sources, so another version
+of owmesos builds its own.
 """
 
 from __future__ import annotations
@@ -16,24 +16,21 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from owmesos.local.archive import FILE, LIBRARY, SHA256, Fetch, fetch_from_index, unpack
-from owmesos.local.lock import FileLock
 from owmesos.local.mesos.stubs import PYTHON, StubLibrary, stub_libraries
 from owmesos.local.toolchain import BuildError, Host, Toolchain, toolchain
+from owmesos.system.file_lock import FileLock
+from owmesos.system.user_folders import user_cache_folder
 
 VERSION = "1.11.0"
 SOURCES = Path(__file__).parent / "mesos"
-_BUILD_TIMEOUT = 900.0
-_COMPILE_TIMEOUT = 300.0
+_BUILD_TIMEOUT = 900.0  # seconds
+_COMPILE_TIMEOUT = 300.0  # seconds
 _log = logging.getLogger("owmesos.local")
 
 
 @dataclass(frozen=True)
 class Build:
-    """Where the built program and its libraries are."""
-
     folder: Path
 
     @property
@@ -48,14 +45,14 @@ class Build:
 
     @property
     def exists(self) -> bool:
-        """Whether it is there; it is then whole."""
+        """Whether it exists; it is complete then."""
         return self.mesosd.is_file()
 
 
 def cache_folder() -> Path:
-    """Where builds are kept: OWMESOS_CACHE, else the user's cache folder for owmesos."""
+    """The folder of builds: OWMESOS_CACHE, else the user's cache folder for owmesos."""
     own = os.environ.get("OWMESOS_CACHE")
-    return Path(own).absolute() if own else platformdirs.user_cache_path("owmesos")
+    return Path(own).absolute() if own else user_cache_folder()
 
 
 def expected_build(cache: Path | None = None) -> Build:
@@ -67,7 +64,7 @@ def expected_build(cache: Path | None = None) -> Build:
 
 
 def build(cache: Path | None = None, *, host: Host | None = None, fetch: Fetch = fetch_from_index) -> Build:
-    """The build, made first where it lacks: 27 MB are fetched and about 125 MB kept. Raises BuildError."""
+    """The build, created if it does not exist: 27 MB are fetched and about 125 MB kept. Raises BuildError."""
     tools = toolchain(host or Host.here())
     result = expected_build(cache)
     if result.exists:
@@ -95,8 +92,12 @@ def _make(home: Path, result: Build, tools: Toolchain, fetch: Fetch) -> None:
         shutil.rmtree(leftover)
     library = home / LIBRARY
     if not library.is_file():
+        _log.info("fetching %s (27 MB) from the package index", FILE)
         with tempfile.TemporaryDirectory(prefix="unfinished-", dir=home) as folder:
-            _obtain(library, Path(folder), fetch)
+            archive, unpacked = Path(folder, FILE), Path(folder, LIBRARY)
+            fetch(archive)
+            unpack(archive, unpacked)
+            unpacked.rename(library)
     _log.info("compiling the launcher of Apache Mesos %s", VERSION)
     made = Build(Path(tempfile.mkdtemp(prefix="unfinished-", dir=home)))
     try:
@@ -118,14 +119,6 @@ def _compile(made: Build, library: Path, tools: Toolchain) -> None:
     source = str(SOURCES / "mesosd.cpp")
     _run(tools.gxx, "-O1", "-std=c++11", "-Wall", "-o", str(made.mesosd), source, "-ldl")
     _run(str(made.mesosd), "check", environment={"MESOSD_LIB": str(made.lib)})
-
-
-def _obtain(library: Path, folder: Path, fetch: Fetch) -> None:
-    _log.info("fetching %s (27 MB) from the package index", FILE)
-    archive, unpacked = folder / FILE, folder / LIBRARY
-    fetch(archive)
-    unpack(archive, unpacked)
-    unpacked.rename(library)
 
 
 def _compile_stub(stub: StubLibrary, folder: Path, tools: Toolchain) -> None:
@@ -153,7 +146,7 @@ def _run(*command: str, environment: dict[str, str] | None = None) -> str:
     except subprocess.TimeoutExpired:
         raise BuildError(f"{Path(command[0]).name} did not end within {_COMPILE_TIMEOUT:g} s") from None
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        said = done.stderr.strip().splitlines() or ["it wrote no output"]
         first = next((line for line in said if "error" in line), said[0])
         raise BuildError(f"{Path(command[0]).name} failed ({done.returncode}) while building Apache Mesos: {first}")
     return done.stdout

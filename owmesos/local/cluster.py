@@ -1,8 +1,7 @@
 """Apache Mesos on this machine: a master and agents as separate processes, with their state in one folder.
 
 The master listens at 127.0.0.1:PORT, agent N at 127.0.0.N:PORT+1, which is its hostname too; so agents differ in
-their hostnames as on a real cluster. A cluster ends with the process that brought it up, unless it is `detached`;
-then it stays until `down`, and other processes find it by `MesosCluster.open`.
+their hostnames as on a real cluster. A cluster ends with the process that brought it up.
 """
 
 from __future__ import annotations
@@ -12,29 +11,29 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from owmesos.errors import InvalidInput
 from owmesos.local.build import Build, build
 from owmesos.local.credentials import basic_authentication
-from owmesos.local.daemon import ClusterError, Daemon, DaemonStatus
-from owmesos.local.launching import MASTER_FLAGS, environment, write_launchers, write_whole
+from owmesos.local.daemon import READY_TIMEOUT, ClusterError, Daemon, ask
+from owmesos.local.launching import MASTER_FLAGS, environment, write_launchers
 from owmesos.local.launching import agent_flags as default_agent_flags
-from owmesos.local.lock import FileLock
-from owmesos.local.proc import end_all, with_variable
+from owmesos.local.proc import end_tasks
+from owmesos.simulator.embedded import DEFAULT_ATTRIBUTES, DEFAULT_RESOURCES, DaemonStatus, for_each_agent, for_one_more
+from owmesos.system.file_lock import FileLock
+from owmesos.system.private_files import make_private_folder, write_private
+from owmesos.system.task_ports import HeldPorts
 
-DEFAULT_RESOURCES = "cpus:2;mem:1024;disk:1024;ports:[{ports}]"
-DEFAULT_ATTRIBUTES = "rack:r{n};zone:z1"
 MAX_AGENTS = 254
-READY_TIMEOUT = 60.0
-_PORTS = range(31000, 32768)  # below what the kernel gives out by itself
-_STOP_GRACE = 2.0
-_POLL = 0.05
-_SETTINGS = "cluster.json"
+_POLL = 0.05  # seconds
+_TASK_PORTS = "task-ports.json"
 
 
 class MesosCluster:
     """One cluster. `with MesosCluster(folder) as cluster:` is `up` and `down`."""
+
+    detached = False
+    """Whether it stays until `down`, and other processes use it too."""
 
     def __init__(
         self,
@@ -46,15 +45,14 @@ class MesosCluster:
         attributes: str | Sequence[str] = DEFAULT_ATTRIBUTES,
         master_flags: Mapping[str, str] | None = None,
         agent_flags: Mapping[str, str] | None = None,
-        registry: str = "replicated_log",
-        detached: bool = False,
+        advertised: Mapping[str, str] | None = None,
     ) -> None:
-        """`state` is made where it lacks, and kept by `down`: a cluster that comes up there again recovers.
+        """`state` is created if it does not exist, and kept by `down`: a cluster that comes up there again recovers.
 
         `resources` and `attributes` are in Mesos's own notation, for all agents or for each; `{n}` in them is the
-        agent's number, `{ports}` its share of 31000-32767: agents of one machine share its ports. Flags are those of
-        Mesos, such as `offer_timeout`. `registry` is `replicated_log` or, for a master that forgets, `in_memory`.
-        Raises InvalidInput.
+        agent's number, `{ports}` its share of ports that no other cluster of this machine has. Flags are Mesos's,
+        such as `offer_timeout`. `advertised` maps `master`, `agent1`… to the `ip:port` under which other daemons
+        reach them, such as a proxy's. Raises InvalidInput.
         """
         if not 0 <= agents <= MAX_AGENTS:
             raise InvalidInput(f"an embedded cluster has 0 to {MAX_AGENTS} agents, not {agents}")
@@ -63,38 +61,30 @@ class MesosCluster:
         self.state = state.resolve()
         self.master = f"127.0.0.1:{master_port}"
         self._port = master_port
-        self._resources = _for_each("resources", resources, agents)
-        self._attributes = _for_each("attributes", attributes, agents)
-        self._master_flags = {**MASTER_FLAGS, "registry": registry, **(master_flags or {})}
+        self._given = (resources, attributes)
+        self._resources = for_each_agent("resources", resources, agents)
+        self._attributes = for_each_agent("attributes", attributes, agents)
+        self._master_flags = {**MASTER_FLAGS, **(master_flags or {})}
         self._agent_flags = dict(agent_flags or {})
-        self._detached = detached
+        self._advertised = dict(advertised or {})
         self._owner = FileLock(self.state / "owner")
+        self._task_ports: HeldPorts | None = None
+        self._added_ports: list[HeldPorts] = []
+        self._filled = self._resources
         self._build: Build | None = None
-        names = ["master", *(f"agent{n}" for n in range(1, agents + 1))]
-        self._daemons = {name: self._daemon(name) for name in names}
-
-    @classmethod
-    def open(cls, state: Path) -> MesosCluster:
-        """The detached cluster that was brought up in this folder. Raises ClusterError if there is none."""
-        try:
-            settings = json.loads((state / _SETTINGS).read_bytes())
-        except FileNotFoundError:
-            raise ClusterError(f"no cluster was brought up in {state}: begin with `up`") from None
-        except ValueError as error:
-            raise ClusterError(f"{state / _SETTINGS} is damaged ({error}): remove it and begin with `up`") from None
-        return cls(state, **settings, detached=True)
+        daemons = [Daemon("master", "127.0.0.1", master_port, self.state)]
+        daemons += [Daemon(f"agent{n}", f"127.0.0.{n}", master_port + 1, self.state) for n in range(1, agents + 1)]
+        self._daemons = {each.name: each for each in daemons}
 
     def __enter__(self) -> MesosCluster:
         self.up()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.down()
 
     def up(self) -> None:
-        """Builds Mesos if need be, starts every daemon that does not run, waits until all agents are registered.
+        """Builds Mesos if needed, starts every daemon that does not run, waits until all agents are registered.
 
         Raises BuildError, ClusterError; then nothing that it started is left running.
         """
@@ -107,7 +97,7 @@ class MesosCluster:
                     started.append(daemon)
                     self._launch(daemon)
                     if daemon.name == "master":
-                        daemon.wait_ready(READY_TIMEOUT)
+                        daemon.wait_ready()
             self.wait_registered()
             for daemon in self._daemons.values():
                 daemon.require_alive()
@@ -119,12 +109,17 @@ class MesosCluster:
             raise
 
     def down(self) -> None:
-        """Ends all daemons, and the executors and tasks of their agents. The state folder stays."""
+        """Ends all daemons, and their agents' executors and tasks. The state folder stays."""
         for daemon in reversed(self._daemons.values()):
             daemon.kill()
-        # They would live on for `recovery_timeout`, and their tasks with them.
-        end_all(lambda: with_variable("MESOS_DIRECTORY", f"{self.state}/"), grace=_STOP_GRACE)
+        end_tasks(self.state)  # executors would live on for `recovery_timeout`, and their tasks with them
         self._owner.release()
+        for ports in self._added_ports:
+            ports.close()
+        self._added_ports.clear()
+        if self._task_ports is not None:
+            self._task_ports.close()
+            self._task_ports = None
 
     def kill(self, name: str) -> None:
         """SIGKILL to `master` or `agent1`…; tasks of an agent live on, as they do in Mesos. Raises ClusterError."""
@@ -135,7 +130,7 @@ class MesosCluster:
         ClusterError."""
         daemon = self._named(name)
         if daemon.pid is not None:
-            raise ClusterError(f"{name} runs already (pid {daemon.pid}): `kill` it first")
+            raise ClusterError(f"{name} is already running (pid {daemon.pid}): `kill` it first")
         if fresh:
             folder = self.work_folder(name)
             if folder.exists():
@@ -143,10 +138,29 @@ class MesosCluster:
         self._build = self._build or build()
         self._prepare()
         self._launch(daemon)
-        daemon.wait_ready(READY_TIMEOUT)
+        daemon.wait_ready()
+
+    def add(self) -> str:
+        """Start one more agent, like the others; returns its name when it has registered. Raises ClusterError."""
+        number = len(self._daemons)
+        if number > MAX_AGENTS:
+            raise ClusterError(f"an embedded cluster has {MAX_AGENTS} agents at most")
+        resources, attributes = (for_one_more(given, number) for given in self._given)
+        filled = resources
+        if "{ports}" in resources:
+            held, (share,) = HeldPorts.shared_by(1)
+            self._added_ports.append(held)
+            filled = resources.replace("{ports}", share)
+        daemon = Daemon(f"agent{number}", f"127.0.0.{number}", self._port + 1, self.state)
+        self._resources = [*self._resources, resources]
+        self._filled = [*self._filled, filled]
+        self._attributes = [*self._attributes, attributes]
+        self._daemons[daemon.name] = daemon
+        self.start(daemon.name)
+        self.wait_registered()
+        return daemon.name
 
     def status(self) -> list[DaemonStatus]:
-        """The master and each agent."""
         return [daemon.status() for daemon in self._daemons.values()]
 
     def require_alive(self, name: str) -> None:
@@ -158,10 +172,11 @@ class MesosCluster:
         return self.state / self._named(name).name
 
     def wait_registered(self, timeout: float = READY_TIMEOUT) -> None:
-        """Waits until the master has every agent that runs. Raises ClusterError at its end or the deadline."""
+        """Waits until the master has every agent that runs, and each has written down its id: one that is killed before
+        that comes back as another. Raises ClusterError at its end or the deadline."""
         deadline = time.monotonic() + timeout
         master, *agents = self._daemons.values()
-        while missing := {agent.host for agent in agents if agent.pid is not None} - self._registered():
+        while missing := self._not_ready([agent for agent in agents if agent.pid is not None]):
             master.require_alive()
             if time.monotonic() >= deadline:
                 raise ClusterError(
@@ -169,52 +184,72 @@ class MesosCluster:
                 )
             time.sleep(_POLL)
 
+    def _not_ready(self, running: Sequence[Daemon]) -> set[str]:
+        """Hostnames. An agent writes down its id after the master has listed it (src/slave/slave.cpp, registered)."""
+        registered = self._registered()
+        written = "agents/*/work/meta/slaves/latest/slave.info"
+        return {
+            each.host
+            for each in running
+            if each.host not in registered or not any(self.work_folder(each.name).glob(written))
+        }
+
     def _registered(self) -> set[str]:
         """Hostnames of the agents that the master has, and would use unless an operator deactivated them."""
         credentials = self._master_flags.get("credentials")
-        status, body = self._daemons["master"].ask(
-            "GET_AGENTS", basic_authentication(credentials) if credentials else {}
-        )
+        headers = basic_authentication(credentials) if credentials else {}
+        status, body = ask("127.0.0.1", self._port, "GET_AGENTS", headers)
         if status in (401, 403):
-            raise ClusterError(f"the master does not let us see its agents ({status}): give it `credentials` that may")
+            raise ClusterError(f"the master refused to list its agents ({status}): give `credentials` that allow it")
         agents = json.loads(body)["get_agents"].get("agents", []) if status == 200 else []
         return {each["agent_info"]["hostname"] for each in agents if each["active"] or each.get("deactivated")}
 
     def _named(self, name: str) -> Daemon:
         if name not in self._daemons:
-            raise ClusterError(f"there is no {name} here, but {', '.join(self._daemons)}")
+            raise ClusterError(f"unknown daemon {name!r}: use one of {', '.join(self._daemons)}")
         return self._daemons[name]
 
-    def _daemon(self, name: str) -> Daemon:
-        if name == "master":
-            return Daemon(name, "127.0.0.1", self._port, self.state)
-        return Daemon(name, f"127.0.0.{name.removeprefix('agent')}", self._port + 1, self.state)
-
     def _prepare(self) -> None:
-        """The state folder: whose it is, how the cluster is set up, and what agents find in their launcher folder."""
+        """The state folder: whose it is, and what agents find in their launcher folder."""
         assert self._build is not None
         launchers = self.state / "launcher"
-        launchers.mkdir(parents=True, exist_ok=True)
-        if not self._detached and not self._owner.held and not self._owner.acquire(timeout=2.0):
+        make_private_folder(self.state, ("owner",))
+        make_private_folder(launchers, ("mesos-executor",))
+        if not self.detached and not self._owner.held and not self._owner.acquire(timeout=2.0):
             raise ClusterError(f"another process has a cluster in {self.state}: choose another folder")
-        if self._detached:
-            settings = {
-                "master_port": self._port,
-                "agents": len(self._daemons) - 1,
-                "resources": self._resources,
-                "attributes": self._attributes,
-                "master_flags": self._master_flags,
-                "agent_flags": self._agent_flags,
-                "registry": self._master_flags["registry"],
-            }
-            write_whole(self.state / _SETTINGS, json.dumps(settings, indent=2), 0o600)
-        write_launchers(launchers, self._build, () if self._detached else [str(self.state / "owner")])
+        self._fill_in_ports()
+        write_launchers(launchers, self._build, None if self.detached else self.state / "owner")
+
+    def _fill_in_ports(self) -> None:
+        """A folder's agents have the same ports each time: Mesos recovers none whose resources differ.
+
+        They are held as long as this process, or the master where that stays. Raises OwmesosError.
+        """
+        if self._task_ports is not None or not any("{ports}" in each for each in self._resources):
+            return
+        path = self.state / _TASK_PORTS
+        shares: list[str] = []
+        if path.exists():
+            blocks, shares = json.loads(path.read_bytes())
+        if len(shares) != len(self._resources):
+            self._task_ports, shares = HeldPorts.shared_by(len(self._resources))
+            write_private(path, json.dumps([self._task_ports.blocks, shares]))
+        elif not self.detached or self._daemons["master"].pid is None:
+            self._task_ports = HeldPorts(blocks)
+        self._filled = [
+            resources.replace("{ports}", ports) for resources, ports in zip(self._resources, shares, strict=True)
+        ]
 
     def _launch(self, daemon: Daemon) -> None:
         assert self._build is not None
-        role = ["master"] if daemon.name == "master" else ["agent", self.master]
+        role = ["master"] if daemon.name == "master" else ["agent", self._advertised.get("master", self.master)]
         variables = environment(self._build, daemon.host, daemon.port, self._flags(daemon))
-        daemon.start([str(self._build.mesosd), *role], variables, lifeline=not self._detached)
+        if daemon.name in self._advertised:
+            host, _, port = self._advertised[daemon.name].rpartition(":")
+            variables |= {"LIBPROCESS_ADVERTISE_IP": host, "LIBPROCESS_ADVERTISE_PORT": port}
+        held = self._task_ports.sockets if self._task_ports is not None and daemon.name == "master" else []
+        keep = [each.fileno() for each in held] if self.detached else []
+        daemon.start([str(self._build.mesosd), *role], variables, lifeline=not self.detached, keep=keep)
 
     def _flags(self, daemon: Daemon) -> dict[str, str]:
         folder = self.state / daemon.name
@@ -224,21 +259,7 @@ class MesosCluster:
         return {
             "hostname": daemon.host,
             **default_agent_flags(folder, self.state / "launcher"),
-            "resources": self._resources[place],
+            "resources": self._filled[place],
             "attributes": self._attributes[place],
             **self._agent_flags,
         }
-
-
-def _for_each(what: str, values: str | Sequence[str], agents: int) -> list[str]:
-    """One value for each agent, with its number and its share of the ports filled in."""
-    each = [values] * agents if isinstance(values, str) else list(values)
-    if len(each) != agents:
-        raise InvalidInput(f"{what}: {len(each)} values for {agents} agents")
-    share = len(_PORTS) // max(agents, 1)
-    filled = []
-    for place, value in enumerate(each):
-        begin = _PORTS.start + place * share
-        ports = f"{begin}-{begin + share - 1}"
-        filled.append(value.replace("{n}", str(place + 1)).replace("{ports}", ports))
-    return filled

@@ -15,15 +15,17 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from owmesos.errors import OwmesosError
 from owmesos.local.proc import started_at
+from owmesos.simulator.embedded import DaemonStatus
+from owmesos.system.private_files import open_private, write_private
 
-_POLL = 0.02
-_END_TIMEOUT = 10.0
-_ANSWER_TIMEOUT = 5.0
+READY_TIMEOUT = 60.0  # seconds
+_POLL = 0.02  # seconds
+_END_TIMEOUT = 10.0  # seconds
+_ANSWER_TIMEOUT = 5.0  # seconds
 
 
 class ClusterError(OwmesosError):
@@ -31,7 +33,8 @@ class ClusterError(OwmesosError):
 
 
 def ask(host: str, port: int, call: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
-    """HTTP status and body of a call to a daemon's operator API; status 0 where none is to be had."""
+    """HTTP status and body of a call to a daemon's operator API, such as GET_AGENTS; status is 0 if it cannot be
+    reached."""
     connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_TIMEOUT)
     try:
         fields = {"Content-Type": "application/json", **(headers or {})}
@@ -39,7 +42,7 @@ def ask(host: str, port: int, call: str, headers: Mapping[str, str] | None = Non
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, http.client.HTTPException):
-        return 0, b""  # not up yet, or just killed: whoever waits for it asks again
+        return 0, b""  # not up yet, or just killed: the caller asks again
     finally:
         connection.close()
 
@@ -47,17 +50,7 @@ def ask(host: str, port: int, call: str, headers: Mapping[str, str] | None = Non
 def is_ready(host: str, port: int) -> bool:
     """Whether the daemon there answers its API and has recovered."""
     status, _ = ask(host, port, "GET_HEALTH")
-    return status not in (0, 404, 503)  # the route lacks at first; then it recovers; 401 is an answer, too
-
-
-@dataclass(frozen=True)
-class DaemonStatus:
-    """What `status` shows: `pid` is None, and `alive` false, for a daemon that does not run."""
-
-    name: str
-    pid: int | None
-    address: str
-    alive: bool
+    return status not in (0, 404, 503)  # first the route is missing, then it recovers; 401 is an answer, too
 
 
 class Daemon:
@@ -88,32 +81,39 @@ class Daemon:
         return pid if started_at(pid) == start else None
 
     def status(self) -> DaemonStatus:
-        """What is known of it now."""
-        pid = self.pid
-        return DaemonStatus(self.name, pid, self.address, pid is not None)
+        return DaemonStatus(self.name, self.pid, self.address)
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str], *, lifeline: bool) -> None:
+    def start(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        lifeline: bool,
+        keep: Sequence[int] = (),
+    ) -> None:
         """Starts the process. With `lifeline` it ends when this process does, by a pipe at its standard input.
 
-        Raises ClusterError where the port is taken.
+        It inherits the descriptors in `keep`. Raises ClusterError where the port is taken.
         """
         self._require_free_port()
         self._close_lifeline()
         variables = {**environment, "MESOSD_LIFELINE": "1"} if lifeline else dict(environment)
-        with self.log.open("ab") as log:
+        with os.fdopen(open_private(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE if lifeline else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=variables,
+                umask=0o077,
+                pass_fds=keep,
                 start_new_session=True,  # the terminal's Ctrl-C is for its owner, who ends it in order
             )
         start = started_at(self._process.pid)
-        self._pid_file.write_text(f"{self._process.pid} {start or 0}\n", encoding="ascii")
+        write_private(self._pid_file, f"{self._process.pid} {start or 0}\n")
 
     def kill(self) -> None:
-        """SIGKILL, and waits until the process is gone. Without effect if it does not run."""
+        """SIGKILL, and waits until the process is gone. Has no effect if it does not run."""
         pid = self.pid
         if pid is not None:
             try:
@@ -129,14 +129,14 @@ class Daemon:
             time.sleep(_POLL)
         self._close_lifeline()
 
-    def wait_ready(self, timeout: float) -> None:
+    def wait_ready(self) -> None:
         """Waits until it answers its API and has recovered. Raises ClusterError with the log's reason."""
-        deadline = time.monotonic() + timeout
-        while not self._is_ready():
+        deadline = time.monotonic() + READY_TIMEOUT
+        while not is_ready(self.host, self.port):
             self.require_alive()
             if time.monotonic() >= deadline:
                 raise ClusterError(
-                    f"{self.name} does not answer at {self.address} within {timeout:g} s, see {self.log}"
+                    f"{self.name} does not answer at {self.address} within {READY_TIMEOUT:g} s, see {self.log}"
                 )
             time.sleep(_POLL)
 
@@ -144,13 +144,6 @@ class Daemon:
         """Raises ClusterError with the reason in the log if the process has ended."""
         if self.pid is None:
             raise ClusterError(f"{self.name} has ended: {self._last_words()} ({self.log})")
-
-    def ask(self, call: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
-        """HTTP status and body of a call to its operator API, such as GET_AGENTS; status 0 where none is to be had."""
-        return ask(self.host, self.port, call, headers)
-
-    def _is_ready(self) -> bool:
-        return is_ready(self.host, self.port)
 
     def _require_free_port(self) -> None:
         with socket.socket() as probe:

@@ -1,6 +1,6 @@
 """What a master or an agent of Apache Mesos needs to start: its environment, and its launcher folder.
 
-Both a cluster on one machine and a host of a cluster of several are made of this.
+Both a cluster on one machine and a host of a cluster of several (`vagrant`) are made of this.
 """
 
 from __future__ import annotations
@@ -8,13 +8,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from owmesos.local.build import SOURCES, Build
+from owmesos.system.private_files import write_private
 
 # Failures of agents show in 3 s, not after the 75 s of Mesos's own 15secs x 5.
-MASTER_FLAGS: Mapping[str, str] = {"agent_ping_timeout": "1secs", "max_agent_ping_timeouts": "3"}
+MASTER_FLAGS: Mapping[str, str] = {
+    "agent_ping_timeout": "1secs",
+    "max_agent_ping_timeouts": "3",
+    "registry": "replicated_log",
+}
 _AGENT_FLAGS = {
     "launcher": "posix",
     "isolation": "posix/cpu,posix/mem",
@@ -38,13 +43,17 @@ def agent_flags(work: Path, launchers: Path) -> dict[str, str]:
     }
 
 
-def write_launchers(folder: Path, build: Build, executor_arguments: Sequence[str] = ()) -> None:
-    """Puts into `folder`, which is there, the programs that an agent looks for in its launcher folder."""
+def write_launchers(folder: Path, build: Build, owner: Path | None = None) -> None:
+    """Puts into `folder`, which is there, the programs that an agent looks for in its launcher folder.
+
+    `owner` is the file that the owner of the cluster keeps locked, if it is to end with that.
+    """
     containerizer = folder / "mesos-containerizer"
     containerizer.unlink(missing_ok=True)
     containerizer.symlink_to(build.mesosd)
-    command = [sys.executable, "-I", "-S", str(SOURCES / "executor.py"), *executor_arguments]
-    write_whole(folder / "mesos-executor", f"#!/bin/sh\nexec {shlex.join(command)}\n", 0o755)
+    arguments = [] if owner is None else [str(owner)]
+    command = shlex.join([sys.executable, "-I", "-S", str(SOURCES / "executor.py"), *arguments])
+    write_private(folder / "mesos-executor", f"#!/bin/sh\nexec {command}\n", executable=True)
 
 
 def environment(build: Build, host: str, port: int, flags: Mapping[str, str]) -> dict[str, str]:
@@ -56,11 +65,3 @@ def environment(build: Build, host: str, port: int, flags: Mapping[str, str]) ->
         "LIBPROCESS_IP": host,
         "LIBPROCESS_PORT": str(port),
     }
-
-
-def write_whole(path: Path, text: str, mode: int) -> None:
-    """Writes a file in one step: an agent may be reading the old one."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.chmod(mode)
-    fresh.replace(path)

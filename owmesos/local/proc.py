@@ -1,16 +1,16 @@
-"""Processes of this machine as Linux shows them in /proc: who still runs, and who was started for whom."""
+"""Processes of this machine as Linux shows them in /proc: which still run, and which belong to which cluster."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 _PROC = Path("/proc")
-_POLL = 0.05
+_POLL = 0.05  # seconds
+_GRACE = 2.0  # seconds; from SIGTERM to SIGKILL
 
 
 def started_at(pid: int) -> int | None:
@@ -42,11 +42,11 @@ def with_variable(name: str, prefix: str) -> list[int]:
     return found
 
 
-def end_all(find: Callable[[], list[int]], *, grace: float) -> None:
-    """Ends every process that `find` gives until it gives none: SIGTERM once, after `grace` seconds SIGKILL."""
-    deadline = time.monotonic() + grace
+def end_tasks(state: Path) -> None:
+    """Ends the executors and tasks of agents that have their state below a folder: SIGTERM once, then SIGKILL."""
+    deadline = time.monotonic() + _GRACE
     asked: set[int] = set()
-    while running := find():
+    while running := with_variable("MESOS_DIRECTORY", f"{state}/"):
         overdue = time.monotonic() >= deadline
         for pid in running:
             if overdue or pid not in asked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Callable
@@ -26,9 +25,7 @@ class Host:
 
     @classmethod
     def here(cls) -> Host:
-        """This machine."""
-        glibc = "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
-        return cls(platform.system(), platform.machine(), glibc and _confstr_is_glibc())
+        return cls(platform.system(), platform.machine(), platform.libc_ver()[0] == "glibc")
 
 
 @dataclass(frozen=True)
@@ -40,19 +37,14 @@ class Toolchain:
     nm: str
 
 
-def _confstr_is_glibc() -> bool:
-    try:
-        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
-    except OSError:  # musl knows the name and refuses it
-        return False
-
-
 def toolchain(host: Host) -> Toolchain:
-    """The programs to build with. Raises BuildError where the platform is not the one, or a program lacks."""
+    """The programs to build with. Raises BuildError if the platform is not supported or a program is missing."""
     if (host.system, host.machine) != ("Linux", "x86_64"):
-        raise BuildError(f"Apache Mesos runs here on Linux x86_64 only, and this is {host.system} {host.machine}")
+        raise BuildError(
+            f"the embedded Apache Mesos needs Linux on x86_64; this machine is {host.system} {host.machine}"
+        )
     if not host.glibc:
-        raise BuildError("Apache Mesos needs a Linux with the GNU C library, and this one has another")
+        raise BuildError("the embedded Apache Mesos needs a Linux with the GNU C library")
     found = {name: host.which(name) for name in ("gcc", "g++", "nm")}
     missing = [name for name, path in found.items() if path is None]
     if missing:

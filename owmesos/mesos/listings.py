@@ -1,182 +1,238 @@
-"""The documents that others script against: nodes, offers, reservations, launches, a launch's story and explanation.
-
-One function for each, from the books to builtins that JSON can hold. Field names are a contract (docs/cli.md): cpus a
-float, mem and disk MB, ports `[[begin, end], …]`, times ISO 8601 UTC, `null` for what is not known.
-"""
+"""Builds the documents (`owmesos.documents`) from the scheduler's state, one function for each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime, timezone
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Hashable, Iterable
+from itertools import islice, takewhile
+from typing import NamedTuple
 
+from owmesos import documents
+from owmesos.core import listings as core_listings
 from owmesos.core.explanation import Explanation
-from owmesos.core.launches import LaunchRecord
-from owmesos.core.ledger import Account, Agent
-from owmesos.mesos.books import Books
-from owmesos.mesos.offers import OfferRecord
-from owmesos.resources import NOTHING, Ask, Resources
+from owmesos.core.ledger import Account, LedgerNode
+from owmesos.core.listings import instant, vector, without_ports, word
+from owmesos.errors import Ambiguous
+from owmesos.mesos.scheduler.launches import LaunchRecord
+from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.mesos.scheduler.state import NOT_CONNECTED, SILENT, SchedulerState
 
-Document = dict[str, Any]
-
-
-def instant(seconds: float | None) -> str | None:
-    """Seconds of the epoch as ISO 8601 UTC with milliseconds."""
-    if seconds is None:
-        return None
-    text = datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+_MOST_LOOKS = 10_000
+"""Most agents to check for the summaries of one listing: 24 µs each."""
+_ASK_EXPLAIN = "it waits for room: `explain` says why"
 
 
-def vector(resources: Resources | None) -> Document | None:
-    if resources is None:
-        return None
-    return {
-        "cpus": resources.cpus,
-        "mem": resources.mem,
-        "disk": resources.disk,
-        "gpus": resources.gpus,
-        "ports": [list(pair) for pair in resources.ports.ranges],
-    }
+def connection_trouble(state: SchedulerState) -> str | None:
+    """That no master is connected, or that it is silent, with the time and the reason; None while all is well."""
+    connection = state.connection
+    if state.connected:
+        silent = connection.silent_since
+        return None if silent is None else f"{SILENT}; it was last heard at {instant(silent)}"
+    since, reason = instant(connection.since), connection.reason
+    return NOT_CONNECTED + (f" since {since}" if since is not None else "") + (f": {reason}" if reason else "")
 
 
-def nodes(books: Books, now: float) -> list[Document]:
+def nodes(state: SchedulerState, now: float) -> list[documents.NodeDocument]:
     """One row an agent and allocation role, by hostname."""
-    rows = []
-    for agent in sorted(books.ledger.agents.values(), key=lambda agent: (agent.hostname, agent.agent_id)):
-        rows += [_node(books, agent, account, now) for account in agent.accounts]
-    return rows
+    agents = sorted(state.ledger.agents.values(), key=lambda agent: (agent.hostname, agent.agent_id))
+    return [node(state, agent, account, now) for agent in agents for account in agent.accounts]
 
 
-def _node(books: Books, agent: Agent, account: Account, now: float) -> Document:
-    stats = books.ledger.stats(account, books.node_state(agent))
-    uncut = books.ledger.reservations.uncut(account.slot)
-    cpus, mem = books.ledger.buffer_on(agent)
-    observed = stats.observed_at
-    return {
-        "agent_id": agent.agent_id,
-        "hostname": agent.hostname,
-        "role": stats.role,
-        "attributes": {name: list(texts) for name, texts in agent.attributes.items()},
-        "state": stats.state.value,
-        "total": vector(agent.total),
-        "used": vector(books.used.get(agent.agent_id, NOTHING)),
-        "free": vector(stats.free),
-        "reserved": vector(_without_ports(uncut or Ask())),
-        "buffer": vector(Resources(cpus, mem)),
-        "available": vector(stats.available.at_least_zero()),
-        "unavailability": _unavailability(agent),
-        "observed_at": instant(observed),
-        "age_s": None if observed is None else round(max(0.0, now - observed), 3),
-    }
+def node(state: SchedulerState, agent: LedgerNode, account: Account, now: float) -> documents.NodeDocument:
+    return core_listings.node(state, agent, account, now, _node_reason(state, agent, account))
 
 
-def _unavailability(agent: Agent) -> Document | None:
-    if agent.unavailability is None:
-        return None
-    start, duration = agent.unavailability
-    return {"start": instant(start), "duration_s": duration}
+def _node_reason(state: SchedulerState, agent: LedgerNode, account: Account) -> str | None:
+    """Why it gets few or no starts."""
+    if not state.connected and account.observed_at is None:
+        return connection_trouble(state)
+    pause = state.backoff.agent_pause(agent.agent_id)
+    return pause.reason if pause is not None else state.backoff.doubt(agent.agent_id)
 
 
-def offers(books: Books, now: float, *, outstanding: bool = False) -> list[Document]:
+def offers(state: SchedulerState, now: float, *, outstanding: bool = False) -> list[documents.OfferDocument]:
     """Those in hand, then the last ended one of every agent."""
-    records = list(books.offers.outstanding.values())
+    records = list(state.offers.outstanding.values())
     if not outstanding:
-        records += books.offers.last.values()
-    return [_offer(record, now) for record in records]
-
-
-def _offer(record: OfferRecord, now: float) -> Document:
-    return {
-        "offer_id": record.offer_id,
-        "agent_id": record.slot.agent_id,
-        "hostname": record.hostname,
-        "role": record.slot.role,
-        "resources": vector(record.resources),
-        "state": record.state.value,
-        "reason": record.reason,
-        "filter_s": record.filter_s,
-        "launch_ids": list(record.launch_ids),
-        "received_at": instant(record.received_at),
-        "ended_at": instant(record.ended_at),
-        "age_s": round(max(0.0, now - record.received_at), 3),
-    }
-
-
-def reservations(books: Books, now: float) -> list[Document]:
-    """Starts that are not confirmed, and stops whose room was not seen yet; oldest first."""
+        records += state.offers.last.values()
     return [
         {
-            "launch_id": reservation.launch_id,
-            "task_id": reservation.task_id,
-            "agent_id": reservation.slot.agent_id,
-            "hostname": books.ledger.agent(reservation.slot.agent_id).hostname,
-            "kind": reservation.kind,
-            "state": reservation.state.value,
-            "resources": vector(reservation.resources or _without_ports(reservation.ask)),
-            "since": instant(reservation.since),
-            "age_s": round(max(0.0, now - reservation.since), 3),
+            "offer_id": record.offer_id,
+            "agent_id": record.slot.agent_id,
+            "hostname": record.hostname,
+            "role": record.slot.role,
+            "resources": vector(record.resources),
+            "state": word(record.state),
+            "reason": record.reason,
+            "filter_s": record.filter_s,
+            "launch_ids": list(record.launch_ids),
+            "received_at": instant(record.received_at),
+            "ended_at": instant(record.ended_at),
+            "age_s": round(max(0.0, now - record.received_at), 3),
         }
-        for reservation in sorted(books.ledger.reservations.by_launch.values(), key=lambda r: r.since)
+        for record in records
     ]
 
 
-def launches(books: Books, ids: Iterable[str] | None = None) -> list[Document]:
-    """All that are known, in the order in which they were asked for; or those named, which must be known."""
+class LaunchFilter(NamedTuple):
+    """Which launches to list: those in this state and of this name, of which the latest `limit` were asked for."""
+
+    state: State | None = None
+    name: str | None = None
+    limit: int | None = None
+
+    def among(self, records: Iterable[LaunchRecord]) -> list[LaunchRecord]:
+        """In the order in which they were asked for."""
+        chosen = [
+            record
+            for record in records
+            if self.state in (None, record.state) and self.name in (None, record.launch.name)
+        ]
+        chosen.sort(key=lambda record: record.place)
+        return chosen if self.limit is None else chosen[max(0, len(chosen) - self.limit) :]
+
+
+def launches(
+    state: SchedulerState,
+    ids: Iterable[str] | None = None,
+    chosen: LaunchFilter | None = None,
+    *,
+    explained: bool = True,
+) -> list[documents.LaunchDocument]:
+    """All, or those `chosen`, in the order of their submission; or those named, which must be known.
+
+    Without `explained`, none has a reason why it waits, which takes long to find on a large cluster.
+    """
     if ids is not None:
-        return [launch(books, books.launches[launch_id]) for launch_id in ids]
-    return [launch(books, record) for record in sorted(books.launches.values(), key=lambda record: record.place)]
+        records = [state.launches[launch_id] for launch_id in ids]
+    else:
+        records = (chosen or LaunchFilter()).among(state.launches.values())
+    summaries = _Summaries(state)
+    return [_launch(state, record, summaries.of(record) if explained else None) for record in records]
 
 
-def launch(books: Books, record: LaunchRecord) -> Document:
+def launch(state: SchedulerState, record: LaunchRecord) -> documents.LaunchDocument:
+    return _launch(state, record, _Summaries(state).of(record))
+
+
+def _launch(state: SchedulerState, record: LaunchRecord, summary: str | None) -> documents.LaunchDocument:
+    """A launch that waits again does not show its former agent."""
+    placed = not record.state.waiting
+    resources = record.resources if placed else None
     return {
         "launch_id": record.id,
         "task_id": record.task_id,
         "name": record.launch.name,
-        "state": record.state.value,
+        "state": word(record.state),
         "attempts": record.attempts,
-        "agent_id": record.agent_id,
-        "hostname": record.hostname,
-        "ports": [list(pair) for pair in record.resources.ports.ranges] if record.resources is not None else [],
-        "resources": vector(record.resources or _without_ports(record.ask)),
-        "queue_position": books.queue.position(record),
+        "agent_id": record.agent_id if placed else None,
+        "hostname": record.hostname if placed else None,
+        "ports": [list(pair) for pair in resources.ports.ranges] if resources is not None else [],
+        "resources": vector(resources or without_ports(record.ask)),
+        "queue_position": state.queue.position(record),
         "submitted_at": instant(record.submitted_at),
         "deadline_at": instant(record.deadline_at),
         "started_at": instant(record.started_at),
         "ended_at": instant(record.ended_at),
+        "overdue": record.overdue or record.late is not None,
+        "late_s": None if record.late is None else round(record.late, 3),
         "reason": record.reason,
         "message": record.message,
+        "summary": summary,
     }
 
 
-def story(record: LaunchRecord) -> Document:
-    """A launch's whole history."""
+class _Summaries:
+    """Why launches wait. Found once for each shape, and only for so many shapes that the event loop is not held up."""
+
+    def __init__(self, state: SchedulerState) -> None:
+        self._state = state
+        self._found: dict[Hashable, str] = {}
+        self._most = max(1, _MOST_LOOKS // max(1, len(state.ledger.agents)))
+
+    def of(self, record: LaunchRecord) -> str | None:
+        """None for one that neither waits nor is unreachable."""
+        state = self._state
+        if record.state is State.UNREACHABLE and record.unreachable_at is not None:
+            until = record.unreachable_at + state.settings.unreachable_timeout
+            return (
+                f"agent {record.agent_id} is unreachable since {instant(record.unreachable_at)};"
+                f" if it does not come back, the launch is LOST at {instant(until)}"
+            )
+        if record.state is State.RESERVED and record.story:
+            return record.story[-1].text
+        if not record.state.waiting:
+            return None
+        aside = state.set_aside
+        heads = aside is not None and aside.launch_id == record.id
+        key = (record.shape, record.launch.start_key, record.managed, heads)
+        if key not in self._found and len(self._found) < self._most:
+            self._found[key] = connection_trouble(state) or state.explain(record).summary
+        return self._found.get(key, _ASK_EXPLAIN)
+
+
+def unreadable(state: SchedulerState) -> list[documents.UnreadableDocument]:
+    """The stored launches that are set aside, by id."""
+    return [{"launch_id": each.launch_id, "reason": each.reason} for _, each in sorted(state.unreadable.items())]
+
+
+def story(record: LaunchRecord) -> documents.StoryDocument:
     return {
         "launch_id": record.id,
-        "state": record.state.value,
-        "story": [{"at": instant(line.at), "state": line.state.value, "text": line.text} for line in record.story],
+        "state": word(record.state),
+        "story": [{"at": instant(line.at), "state": word(line.state), "text": line.text} for line in record.story],
     }
 
 
-def explanation(books: Books, record: LaunchRecord, found: Explanation | None) -> Document:
+def explanation(state: SchedulerState, record: LaunchRecord, found: Explanation | None) -> documents.LaunchExplanation:
     """Why the launch waits; for one that does not, where it is."""
-    document: Document = {
-        "launch_id": record.id,
-        "state": record.state.value,
-        "queue_position": books.queue.position(record),
-    }
-    if found is not None:
-        return document | found.as_json()
-    text = f"the launch does not wait: it is {record.state.value}"
+    text = f"the launch is not waiting: it is {record.state.value}"
     if record.message:
         text += f" ({record.message})"
-    return document | {"agents": None, "failed": {}, "nearest": None, "summary": text}
+    return {
+        "launch_id": record.id,
+        "state": word(record.state),
+        "queue_position": state.queue.position(record),
+        "agents": found.agents if found is not None else None,
+        "failed": dict[str, int](found.failed.items()) if found is not None else {},
+        "nearest": found.nearest if found is not None else None,
+        "summary": text if found is None else connection_trouble(state) or found.summary,
+    }
 
 
-def find(books: Books, name: str) -> LaunchRecord | None:
-    """By launch id, then by task id."""
-    return books.launches.get(name) or books.launches.get(books.by_task.get(name, ""))
+def find(state: SchedulerState, name: str) -> LaunchRecord | None:
+    """By launch id or task id, else by a unique name or beginning of an id. Raises Ambiguous."""
+    return Finder(state).find(name)
 
 
-def _without_ports(ask: Ask) -> Resources:
-    return Resources(ask.milli_cpus, ask.milli_mem, ask.milli_disk, ask.milli_gpus)
+class Finder:
+    """Finds launches as `find` does, as long as none comes or goes: the first that is not an id looks at all of them,
+    the others do not."""
+
+    def __init__(self, state: SchedulerState) -> None:
+        self._state = state
+        self._named: dict[str, list[LaunchRecord]] = {}
+        self._ids: list[str] = []  # sorted
+
+    def find(self, name: str) -> LaunchRecord | None:
+        """Raises Ambiguous."""
+        state = self._state
+        exact = state.launches.get(name) or state.launches.get(state.launch_of(name) or "")
+        if exact is not None or not name:
+            return exact
+        if not self._ids:
+            self._look()
+        found = self._named.get(name) or [state.launches[each] for each in self._beginning(name)]
+        if len(found) > 1:
+            latest_first = sorted(found, key=lambda record: -record.place)
+            raise Ambiguous(name, [f"{record.id} ({record.state.value})" for record in latest_first])
+        return found[0] if found else None
+
+    def _look(self) -> None:
+        self._ids = sorted(self._state.launches)
+        for record in self._state.launches.values():
+            self._named.setdefault(record.launch.name, []).append(record)
+
+    def _beginning(self, name: str) -> Iterable[str]:
+        begin = bisect_left(self._ids, name)
+        return takewhile(lambda each: each.startswith(name), islice(self._ids, begin, None))

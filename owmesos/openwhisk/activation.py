@@ -1,4 +1,4 @@
-"""An activation that is over: what a Controller is told of it and what is kept of it, one and the same document
+"""An ended activation: what is sent to a Controller and what is stored are the same document
 (common/…/core/entity/WhiskActivation.scala, ActivationResult.scala)."""
 
 from __future__ import annotations
@@ -8,24 +8,23 @@ from typing import Any
 
 import msgspec
 
-from owmesos.openwhisk.ids import InvokerId
+from owmesos.errors import NOT_READABLE
 from owmesos.openwhisk.messages import (
     ActivationEvent,
     ActivationMessage,
     Combined,
     Completion,
-    Event,
+    InvokerId,
     Result,
+    UserEvent,
 )
+from owmesos.system.lone_surrogates import Decoder
 
 SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR, WHISK_ERROR = range(4)
 ERROR = "error"
 UNKNOWN_KIND = "unknown"
 DEFAULT_VERSION = "0.0.1"
 
-ACTION_REMOVED = "Action could not be found or may have been deleted."
-ACTION_MISMATCH = "Action version is not compatible and cannot be invoked."
-ACTION_NOT_FETCHED = "Action could not be fetched."
 NOT_PREPARED = "The activation could not be prepared."
 NAMESPACE_BLACKLISTED = "The action was not invoked due to a blacklisted namespace."
 
@@ -39,7 +38,7 @@ class Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def system_error(self) -> bool:
-        """Ours, and not the action's or its developer's: too many of them make the invoker Unhealthy."""
+        """An error of the invoker, and not of the action or its developer: too many make the invoker Unhealthy."""
         return self.status_code == WHISK_ERROR
 
     @property
@@ -54,12 +53,12 @@ def success(result: Any, size: int | None = None) -> Response:
 
 
 def application_error(error: Any) -> Response:
-    """The action ran and says that it failed; or the user's own doing kept it from running."""
+    """The action ran and reported an error; or the user's own mistake kept it from running."""
     return Response(APPLICATION_ERROR, {ERROR: error})
 
 
 def developer_error(error: Any) -> Response:
-    """The action's code is at fault: its container must not be used again."""
+    """The action's code failed: its container must not be used again."""
     return Response(DEVELOPER_ERROR, {ERROR: error})
 
 
@@ -68,8 +67,10 @@ def whisk_error(error: Any) -> Response:
 
 
 class Annotation(msgspec.Struct, frozen=True):
+    """Of an activation, an action or a parameter."""
+
     key: str
-    value: Any
+    value: Any = None
 
 
 class Activation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -94,16 +95,15 @@ class Activation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
         return f"{self.namespace}/{self.activation_id}"
 
     def annotation(self, key: str) -> Any:
-        """None where there is none."""
         return next((each.value for each in self.annotations if each.key == key), None)
 
     def without_logs(self) -> Activation:
-        """As Controllers get it."""
+        """The form that Controllers get."""
         return msgspec.structs.replace(self, logs=[]) if self.logs else self
 
 
 class ActivationDocument(Activation, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """An activation as it stands in the database `activations`."""
+    """An activation as stored in the database `activations`."""
 
     id: str = msgspec.field(name="_id")
     entity_type: str
@@ -116,10 +116,10 @@ def document(activation: Activation, now: float) -> ActivationDocument:
     return ActivationDocument(**fields, id=activation.document_id, entity_type="activation", updated=int(now * 1000))
 
 
-def not_run(message: ActivationMessage, response: Response, now: float) -> Activation:
+def not_run(message: ActivationMessage, response: Response, now: float, kind: str = UNKNOWN_KIND) -> Activation:
     """An activation that ended without its action having run. `now` in seconds since the epoch."""
     moment = int(now * 1000)
-    annotations = [Annotation("path", message.action.document_id), Annotation("kind", UNKNOWN_KIND)]
+    annotations = [Annotation("path", message.action.document_id), Annotation("kind", kind)]
     if message.cause is not None:
         annotations.append(Annotation("causedBy", "sequence"))
     return Activation(
@@ -140,29 +140,29 @@ def not_run(message: ActivationMessage, response: Response, now: float) -> Activ
 
 
 class Reporter:
-    """Says what became of activations in this invoker's name."""
+    """Creates acknowledgements and events in this invoker's name. `now`: seconds since the epoch."""
 
     def __init__(self, invoker: InvokerId, now: Callable[[], float]) -> None:
-        """`now`: seconds since the epoch."""
         self._invoker = invoker
         self._now = now
 
-    def combined(self, message: ActivationMessage, activation: Activation) -> Combined:
-        """For a blocking activation whose logs are collected, or are none."""
+    def combined(self, message: ActivationMessage, activation: Activation, *, blamed: bool = True) -> Combined:
+        """For a blocking activation whose logs are collected, or are none. Without `blamed` even a whisk error is sent
+        with `isSystemError: false`: the Controller does not count it against the invoker (CommonLoadBalancer.scala)."""
         return Combined(
             transid=message.transid,
             response=activation.without_logs() if message.blocking else activation.activation_id,
-            is_system_error=activation.response.system_error,
+            is_system_error=blamed and activation.response.system_error,
             instance=self._invoker,
             invoker=self._invoker,
         )
 
-    def completion(self, message: ActivationMessage, activation: Activation) -> Completion:
-        """The slot is free; nobody waits for the result, or it was sent already."""
+    def completion(self, message: ActivationMessage, activation: Activation, *, blamed: bool = True) -> Completion:
+        """The slot is free; the caller does not wait for the result, or has got it already."""
         return Completion(
             transid=message.transid,
             activation_id=activation.activation_id,
-            is_system_error=activation.response.system_error,
+            is_system_error=blamed and activation.response.system_error,
             instance=self._invoker,
             invoker=self._invoker,
         )
@@ -172,7 +172,7 @@ class Reporter:
         """For a blocking activation, while its logs are still collected."""
         return Result(transid=message.transid, response=activation.without_logs())
 
-    def event(self, message: ActivationMessage, activation: Activation) -> Event:
+    def event(self, message: ActivationMessage, activation: Activation) -> UserEvent:
         """What goes to the topic `events`, with the acknowledgement that frees the slot."""
         limits = activation.annotation("limits")
         body = ActivationEvent(
@@ -189,7 +189,7 @@ class Reporter:
             size=activation.response.size,
             user_defined_status_code=_user_defined_status(activation.response.result),
         )
-        return Event(
+        return UserEvent(
             source=f"invoker{self._invoker.instance}",
             body=body,
             subject=activation.subject,
@@ -207,18 +207,15 @@ class _Status(msgspec.Struct):
     status: Any = msgspec.field(default=None, name="statusCode")
 
 
+_status = Decoder(_Status)
+
+
 def _user_defined_status(result: Any) -> int | None:
-    """The action's `statusCode`, in its error or beside it; 400 when it is no number (Message.scala)."""
+    """The action's `statusCode`, in its error or beside it; 400 when it is not a number (Message.scala)."""
     try:
-        found = (
-            msgspec.json.decode(result, type=_Status)
-            if isinstance(result, msgspec.Raw)
-            else msgspec.convert(result, _Status)
-        )
-    except msgspec.MsgspecError:
+        found = _status.decode(result) if isinstance(result, msgspec.Raw) else msgspec.convert(result, _Status)
+    except NOT_READABLE:
         return None
     status = found.error.get("statusCode") if isinstance(found.error, dict) else None
     status = found.status if status is None else status
-    if status is None:
-        return None
-    return status if isinstance(status, int) and not isinstance(status, bool) else 400
+    return status if status is None or type(status) is int else 400

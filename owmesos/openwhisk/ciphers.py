@@ -29,8 +29,8 @@ def ciphers(keys: Mapping[str, str]) -> dict[str, Decrypt]:
     found: dict[str, Decrypt] = {NOOP: lambda value: value}
     for name, text in keys.items():
         if name not in _KEY_BYTES:
-            raise InvalidInput(f"there is no cipher {name!r} for parameters, but {' and '.join(_KEY_BYTES)}")
-        found[name] = _Aes(name, _key(name, text))
+            raise InvalidInput(f"unknown cipher {name!r} for parameters: use {' or '.join(_KEY_BYTES)}")
+        found[name] = _aes(name, _key(name, text))
     return found
 
 
@@ -38,34 +38,29 @@ def _key(name: str, text: str) -> bytes:
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidInput(f"the key for {name} is no base64") from None
+        raise InvalidInput(f"the key for {name} is not valid base64") from None
     if len(key) != _KEY_BYTES[name]:
         raise InvalidInput(f"the key for {name} has {len(key)} bytes and needs {_KEY_BYTES[name]}")
     return key
 
 
-class _Aes:
-    def __init__(self, name: str, key: bytes) -> None:
-        self._name = name
-        self._aes = AESGCM(key)
+def _aes(name: str, key: bytes) -> Decrypt:
+    aes = AESGCM(key)
 
-    def __call__(self, value: Any) -> Any:
-        """What is no text was not encrypted. Raises CannotUnlock."""
+    def decrypt(value: Any) -> Any:
+        """What is not text was not encrypted. Raises CannotUnlock."""
         if not isinstance(value, str):
             return value
         try:
             data = base64.b64decode(value, validate=True)
             length = int.from_bytes(data[:_LENGTH], "big")
-            if length != _NONCE_BYTES[self._name]:
+            if length != _NONCE_BYTES[name]:
                 raise ValueError(f"its nonce has {length} bytes")
             nonce, text = data[_LENGTH : _LENGTH + length], data[_LENGTH + length :]
-            return msgspec.Raw(self._checked(self._aes.decrypt(nonce, text, None)))
-        except (InvalidTag, ValueError, msgspec.DecodeError) as error:
+            # What is not valid JSON must not become part of a request.
+            return msgspec.json.decode(aes.decrypt(nonce, text, None), type=msgspec.Raw)
+        except (InvalidTag, ValueError, msgspec.DecodeError, RecursionError) as error:
             why = str(error) or "another key was used"
-            raise CannotUnlock(f"a parameter that is encrypted with {self._name!r} cannot be read: {why}") from None
+            raise CannotUnlock(f"a parameter that is encrypted with {name!r} cannot be read: {why}") from None
 
-    @staticmethod
-    def _checked(text: bytes) -> bytes:
-        """It is JSON: nothing else may become part of a request."""
-        msgspec.json.decode(text, type=msgspec.Raw)
-        return text
+    return decrypt

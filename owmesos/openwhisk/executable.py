@@ -1,26 +1,33 @@
-"""An action as a container needs it, with the large part of its `/init` already written.
+"""An action as a container needs it, with the large part of its `/init` already encoded.
 
-Code may be many MB, and there may be hundreds of containers of one action. So what `/init` says of the code is encoded
-once for each revision, when the action is read, and every container gets these same bytes; only the environment in
-front of them is an activation's own.
+An action may have hundreds of containers. So the part of `/init` with the code is encoded once for each revision, and
+every container gets the same bytes; only the environment before them belongs to one activation. Code in an attachment
+is fetched when a container needs it, and encoded while it arrives.
+
+Code may have 48 MB, so there is one copy of it, and it is encoded in slices: each keeps the interpreter from its other
+threads for some ms only.
 """
 
 from __future__ import annotations
 
+import binascii
+import codecs
 import hashlib
 from typing import Any
 
 import msgspec
 
-from owmesos.core.containers import Action, Shape
-from owmesos.openwhisk.manifest import BLACKBOX
+from owmesos.core.pool.containers import ContainerShape, PoolAction
 from owmesos.openwhisk.messages import EntityName
+from owmesos.system.lone_surrogates import encode
 
-_encode = msgspec.json.Encoder().encode
+END = b'"}}'
+SLICE = 2**20  # characters of code that are encoded at once
 _MB = 2**20
+_STORED = 4096  # bytes that an executable without its code counts as
 
 
-class Limits(msgspec.Struct, frozen=True):
+class ActionLimits(msgspec.Struct, frozen=True):
     """An action's: `timeout` in ms, `memory` and `logs` in MB, `concurrency` of runs in one container."""
 
     timeout: int = 60_000
@@ -37,24 +44,67 @@ class Limits(msgspec.Struct, frozen=True):
         return self.logs * _MB
 
 
-class Executable(msgspec.Struct, frozen=True, kw_only=True):
-    """One revision of an action. `initializer` is from `initializer_of`; `image` only for blackbox actions.
+class StoredCode(msgspec.Struct, frozen=True, kw_only=True):
+    """Code in an attachment of a document. `binary` and `head` are known with the action that it is the code of."""
 
-    `sentinelled_logs`: its container marks the end of each activation in its streams, which blackboxes may not.
-    `provides_api_key` is its annotation `provide-api-key`; where that is missing it is true.
-    `digest` is of all of it but its revision: as long as that is the same, its containers may serve again.
-    """
+    document_id: str  # the action's document
+    revision: str | None  # of the document
+    attachment: str  # the attachment's name
+    length: int | None = None  # bytes, if the document says so
+    digest: str | None = None  # as in the document
+    binary: bool = False  # an archive, sent in base64
+    head: bytes = b""  # of `/init`, from the environment to the opening quote of the code
+
+    @property
+    def encoded_length(self) -> int:
+        """About as many bytes as the initializer will have; 0 if that is not known."""
+        if self.length is None:
+            return 0
+        return len(self.head) + ((self.length + 2) // 3 * 4 if self.binary else self.length) + len(END)
+
+
+class Encoding:
+    """Makes the initializer of the code while it comes."""
+
+    def __init__(self, code: StoredCode) -> None:
+        self._binary = code.binary
+        self._rest = b""
+        self._text = codecs.getincrementaldecoder("utf-8")()
+        self._made = bytearray(code.head)
+
+    def extend(self, chunk: bytes) -> None:
+        """Raises UnicodeDecodeError for code that is text and not UTF-8."""
+        if self._binary:
+            chunk = self._rest + chunk
+            whole = len(chunk) // 3 * 3
+            self._made += binascii.b2a_base64(memoryview(chunk)[:whole], newline=False)
+            self._rest = chunk[whole:]
+        else:
+            self._made += memoryview(msgspec.json.encode(self._text.decode(chunk)))[1:-1]
+
+    def finish(self) -> bytearray:
+        """The initializer. Raises UnicodeDecodeError."""
+        if self._binary:
+            self._made += binascii.b2a_base64(self._rest, newline=False)
+        else:
+            self._text.decode(b"", final=True)
+        self._made += END
+        return self._made
+
+
+class Executable(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision of an action."""
 
     entity: EntityName
     version: str
-    revision: str | None
+    revision: str | None  # of the action's document
     kind: str
-    limits: Limits
-    initializer: bytes
-    digest: bytes
-    image: str | None = None
-    sentinelled_logs: bool = True
-    provides_api_key: bool = True
+    limits: ActionLimits
+    initializer: bytes | StoredCode  # from `initializer_of`
+    digest: bytes  # of everything but the revision: containers with the same one may be reused
+    image: str | None = None  # for blackboxes only
+    sentinelled_logs: bool = True  # its containers mark the end of each log
+    provides_api_key: bool = True  # its annotation `provide-api-key`
 
     @property
     def path(self) -> str:
@@ -62,61 +112,41 @@ class Executable(msgspec.Struct, frozen=True, kw_only=True):
         return self.entity.document_id
 
     @property
-    def shape(self) -> Shape:
-        return Shape(self.kind, self.limits.memory, self.image)
+    def shape(self) -> ContainerShape:
+        return ContainerShape(self.kind, self.limits.memory, self.image)
 
     @property
     def weight(self) -> int:
-        """Bytes that are held for it."""
-        return len(self.initializer)
+        """Bytes that are held for it, more or less."""
+        return len(self.initializer) if isinstance(self.initializer, bytes) else _STORED
 
-    def for_pool(self) -> Action:
-        """What the pool decides by."""
+    def for_pool(self) -> PoolAction:
+        """The fields that the pool uses."""
         limits = self.limits
-        return Action(self.path, self.version, self.shape, limits.concurrency, limits.seconds, self.digest)
+        return PoolAction(self.path, self.version, self.shape, limits.concurrency, limits.seconds, self.digest)
 
 
-def executable(
-    entity: EntityName,
-    *,
-    version: str,
-    kind: str,
-    code: str | None,
-    main: str | None = None,
-    binary: bool = False,
-    revision: str | None = None,
-    limits: Limits | None = None,
-    image: str | None = None,
-    sentinelled_logs: bool = True,
-    provides_api_key: bool = True,
-    set_with: Any = None,
-) -> Executable:
-    """The action, with its code encoded. `code` is text, or with `binary` base64; a blackbox may have none.
+def initializer_of(
+    name: str, code: str | memoryview | StoredCode | None, *, main: str | None, binary: bool
+) -> bytes | StoredCode:
+    """Everything of `/init` that follows the environment, or the place of the code.
 
-    `set_with`: what else it was set with, of which only matters that it stays the same: parameters may stand in the
-    environment of its containers.
+    `code` is text, or with `binary` base64; a memoryview of the same as JSON, between the quotes; or the place where
+    it is. A blackbox may have none.
     """
-    limits = limits or Limits()
-    initializer = initializer_of(entity.name, code, main=main, binary=binary)
-    digest = hashlib.blake2b(_encode((kind, image, limits, provides_api_key, set_with)), digest_size=16)
-    digest.update(initializer)
-    return Executable(
-        entity=entity,
-        version=version,
-        revision=revision,
-        kind=kind,
-        limits=limits,
-        initializer=initializer,
-        digest=digest.digest(),
-        image=image,
-        sentinelled_logs=sentinelled_logs and kind != BLACKBOX,
-        provides_api_key=provides_api_key,
-    )
+    start = encode({"name": name, "main": main or "main", "binary": binary})[1:-1]
+    head = start + b',"code":"'
+    if code is None:
+        return start + b"}}"
+    if isinstance(code, StoredCode):
+        return msgspec.structs.replace(code, binary=binary, head=head)
+    slices = (code[begin : begin + SLICE] for begin in range(0, len(code), SLICE))
+    pieces = (bytes(each) if isinstance(each, memoryview) else encode(each)[1:-1] for each in slices)
+    return b"".join([head, *pieces, END])
 
 
-def initializer_of(name: str, code: str | None, *, main: str | None = None, binary: bool = False) -> bytes:
-    """Everything of `/init` that follows the environment."""
-    value = {"name": name, "main": main or "main", "binary": binary}
-    if code is not None:
-        value["code"] = code
-    return _encode(value)[1:] + b"}"
+def digest_of(initializer: bytes | StoredCode, set_with: Any) -> bytes:
+    """`set_with`: what else the action was set with: parameters may stand in the environment of its containers."""
+    digest = hashlib.blake2b(encode(set_with), digest_size=16)
+    digest.update(initializer if isinstance(initializer, bytes) else encode(initializer))
+    return digest.digest()

@@ -1,24 +1,96 @@
-"""What travels over Kafka between Controllers and invokers (common/…/core/connector/Message.scala), as typed messages.
+"""The messages on Kafka between Controllers and invokers (common/…/core/connector/Message.scala), typed.
 
-Every optional field of OpenWhisk 1.0 and 2.0 is here. Unknown fields are passed over, for later versions add some; a
-missing field or one of the wrong type is a MalformedMessage, with what can still be said of the message.
+Every field of OpenWhisk 1.0 and 2.0 is here but limits that only a Controller applies. Unknown fields are ignored,
+because later versions add some; a missing field or one of the wrong type raises MalformedMessage, with what can still
+be read of the message. Optional fields are None if they are absent, and are then omitted when written; fields that a
+Controller requires have no default, so they are always written. So one type serves OpenWhisk 1.0 and 2.0.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
-from owmesos.errors import OwmesosError
-from owmesos.openwhisk.ids import HEALTH_TRANSACTION, ControllerId, InvokerId, TransactionId, transaction_name
+from owmesos.errors import NOT_READABLE, OwmesosError
+from owmesos.openwhisk.sizes import MAX_USER_MEMORY, megabytes
+from owmesos.system.lone_surrogates import Decoder
 
-T = TypeVar("T")
 ABSENT = msgspec.Raw()
 
 
+TransactionId: TypeAlias = list[Any]
+"""`[id, start in ms, true?, [parent…]?]`. Kept as it came, for it is only sent back and shown."""
+
+HEALTH_TRANSACTION = "sid_invokerHealth"
+
+
+def transaction_name(transid: TransactionId) -> str:
+    """Its id; `unknown`, as in OpenWhisk, if it has none."""
+    return transid[0] if transid and isinstance(transid[0], str) else "unknown"
+
+
+def transaction_start(transid: TransactionId) -> int | None:
+    """When it began, in ms since the epoch."""
+    start = transid[1] if len(transid) > 1 else None
+    return int(start) if isinstance(start, (int, float)) and not isinstance(start, bool) else None
+
+
+class ControllerId(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The Controller to answer: its name is part of a topic's name."""
+
+    as_string: str
+    instance_type: str | None = None
+
+
+class InvokerId(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """An invoker in pings and acknowledgements. `user_memory` and `busy_memory` are sizes such as `1024 MB`.
+
+    2.0 requires `instanceType`, `tags` and `dedicatedNamespaces`; 1.0 knows none of them.
+    """
+
+    instance: int
+    user_memory: str
+    busy_memory: str | None = None
+    instance_type: str | None = None
+    tags: tuple[str, ...] | None = None
+    dedicated_namespaces: tuple[str, ...] | None = None
+    unique_name: str | None = None
+    displayed_name: str | None = None
+
+    def __str__(self) -> str:
+        """As OpenWhisk shows it."""
+        names = (f"invoker{self.instance}", self.unique_name, self.displayed_name)
+        return "/".join(name for name in names if name is not None)
+
+
+def invoker_id(
+    instance: int,
+    *,
+    user_memory: int = MAX_USER_MEMORY,
+    tags: Sequence[str] = (),
+    dedicated_namespaces: Sequence[str] = (),
+    unique_name: str | None = None,
+    displayed_name: str | None = None,
+) -> InvokerId:
+    """This invoker, in the form that every Controller accepts. `user_memory` in MB.
+
+    The cluster's size is unknown and changes, so the default is the largest number that a Controller can count.
+    """
+    return InvokerId(
+        instance=instance,
+        user_memory=megabytes(user_memory),
+        instance_type="invoker",
+        tags=tuple(tags),
+        dedicated_namespaces=tuple(dedicated_namespaces),
+        unique_name=unique_name,
+        displayed_name=displayed_name,
+    )
+
+
 class MalformedMessage(OwmesosError):
-    """A message that cannot be read. `addressed` says whom to tell, if that much of it can be read."""
+    """A message that cannot be read. `addressed` says whom to answer, if that can be read."""
 
     def __init__(self, reason: str, addressed: Addressed | None = None) -> None:
         super().__init__(reason)
@@ -26,39 +98,23 @@ class MalformedMessage(OwmesosError):
 
 
 class Namespace(msgspec.Struct, frozen=True):
-    """`name` is what the blacklist, the records and the warm containers go by."""
+    """`name` identifies the namespace in the blacklist, the records and the warm containers."""
 
     name: str
     uuid: str
 
 
 class UserLimits(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """What differs for this user from the system's limits (Identity.scala). Only `storeActivations` is an invoker's
-    business, so the others are taken in whatever form they come."""
+    """What differs for this user from the system's limits (Identity.scala), as far as it concerns an invoker. The sizes
+    are taken in whatever form they come."""
 
-    invocations_per_minute: int | None = None
-    concurrent_invocations: int | None = None
-    fires_per_minute: int | None = None
-    allowed_kinds: list[str] | None = None
     store_activations: bool | None = None
-    min_action_memory: Any = None
-    max_action_memory: Any = None
-    min_action_logs: Any = None
-    max_action_logs: Any = None
-    min_action_timeout: Any = None
-    max_action_timeout: Any = None
-    min_action_concurrency: Any = None
-    max_action_concurrency: Any = None
-    max_parameter_size: Any = None
     max_payload_size: Any = None
     truncation_size: Any = None
-    warmed_container_keeping_count: Any = None
-    warmed_container_keeping_timeout: Any = None
-    max_action_instances: Any = None
 
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who invoked. `authkey` is `{"api_key": "uuid:key"}`, or what another authentication puts there."""
+    """The user who invoked. `authkey` is `{"api_key": "uuid:key"}`, or the value of another authentication."""
 
     subject: str
     namespace: Namespace
@@ -107,20 +163,12 @@ class ActivationMessage(msgspec.Struct, frozen=True, rename="camel", omit_defaul
 
     @property
     def health(self) -> bool:
-        """A Controller's test of this invoker: it must not wait behind anything."""
+        """A Controller's test of this invoker: it must not wait behind other activations."""
         return transaction_name(self.transid) == HEALTH_TRANSACTION
-
-    def arguments(self) -> Any:
-        """`content`, decoded; an empty object where there is none. Raises MalformedMessage."""
-        try:
-            value = msgspec.json.decode(self.content) if self.content else None
-        except _UNREADABLE as error:
-            raise MalformedMessage(f"the arguments of {self.activation_id} cannot be read: {error}") from None
-        return {} if value is None else value
 
 
 class Addressed(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """As much of an activation message as its acknowledgement needs."""
+    """The fields of an activation message that its acknowledgement needs."""
 
     activation_id: str
     root_controller_index: ControllerId
@@ -141,7 +189,7 @@ class Combined(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
 
 
 class Completion(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """The slot is free: after the logs, or where nobody waits for a result."""
+    """The slot is free: after the logs, or when no caller waits for a result."""
 
     transid: TransactionId
     activation_id: str
@@ -161,7 +209,7 @@ Acknowledgement = Combined | Completion | Result
 
 
 class Ping(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """An invoker lives. 1.0 does not know `isEnabled`; to 2.0, false is the same as being offline."""
+    """A sign of life of an invoker. 1.0 does not know `isEnabled`; for 2.0, false is the same as offline."""
 
     name: InvokerId
     is_enabled: bool | None = None
@@ -184,18 +232,11 @@ class ActivationEvent(msgspec.Struct, frozen=True, rename="camel", omit_defaults
     user_defined_status_code: int | None = None
 
 
-class MetricEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """A Controller's count; invokers send none."""
-
-    metric_name: str
-    metric_value: int
-
-
-class Event(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+class UserEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A user event. `timestamp` in ms since the epoch."""
 
     source: str
-    body: ActivationEvent | MetricEvent
+    body: ActivationEvent
     subject: str
     namespace: str
     user_id: str
@@ -203,84 +244,20 @@ class Event(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     timestamp: int
 
 
-class _RawEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """msgspec tells no two structs in a union apart that carry no tag."""
-
-    source: str
-    body: msgspec.Raw
-    subject: str
-    namespace: str
-    user_id: str
-    event_type: str
-    timestamp: int
-
-
-class _Keys(msgspec.Struct):
-    """Which of the keys that tell acknowledgements apart are there."""
-
-    instance: msgspec.Raw = ABSENT
-    invoker: msgspec.Raw = ABSENT
-    response: msgspec.Raw = ABSENT
-
-
-_activation = msgspec.json.Decoder(ActivationMessage)
-_addressed = msgspec.json.Decoder(Addressed)
-_ping = msgspec.json.Decoder(Ping)
-_keys = msgspec.json.Decoder(_Keys)
-_combined = msgspec.json.Decoder(Combined)
-_completion = msgspec.json.Decoder(Completion)
-_result = msgspec.json.Decoder(Result)
-_raw_event = msgspec.json.Decoder(_RawEvent)
-_encode = msgspec.json.Encoder().encode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-def encode(message: msgspec.Struct) -> bytes:
-    """Any of the messages, as a record on its topic."""
-    return _encode(message)
+_activation = Decoder(ActivationMessage)
+_addressed = Decoder(Addressed)
 
 
 def decode_activation(data: bytes) -> ActivationMessage:
-    """Raises MalformedMessage, with whom to tell where that can be read."""
+    """Raises MalformedMessage, with the address for an answer if it can be read."""
     try:
         return _activation.decode(data)
-    except _UNREADABLE as error:
-        raise MalformedMessage(f"no activation message: {error}", _address(data)) from None
+    except NOT_READABLE as error:
+        raise MalformedMessage(f"not a valid activation message: {error}", _address(data)) from None
 
 
 def _address(data: bytes) -> Addressed | None:
     try:
         return _addressed.decode(data)
-    except _UNREADABLE:
+    except NOT_READABLE:
         return None
-
-
-def decode_acknowledgement(data: bytes) -> Acknowledgement:
-    """Which one it is tells the presence of `instance` (in 1.0 `invoker`) and `response`. Raises MalformedMessage."""
-    keys = _decode(_keys, data, "acknowledgement")
-    if not keys.instance and not keys.invoker:
-        return _decode(_result, data, "result")
-    if keys.response:
-        return _decode(_combined, data, "acknowledgement")
-    return _decode(_completion, data, "completion")
-
-
-def decode_ping(data: bytes) -> Ping:
-    """Raises MalformedMessage."""
-    return _decode(_ping, data, "ping")
-
-
-def decode_event(data: bytes) -> Event:
-    """Raises MalformedMessage."""
-    raw = _decode(_raw_event, data, "event")
-    kind: type[ActivationEvent] | type[MetricEvent] = MetricEvent if raw.event_type == "Metric" else ActivationEvent
-    body = _decode(msgspec.json.Decoder(kind), bytes(raw.body), "event")
-    fields = {name: getattr(raw, name) for name in raw.__struct_fields__ if name != "body"}
-    return Event(body=body, **fields)
-
-
-def _decode(decoder: msgspec.json.Decoder[T], data: bytes, what: str) -> T:
-    try:
-        return decoder.decode(data)
-    except _UNREADABLE as error:
-        raise MalformedMessage(f"no {what}: {error}") from None

@@ -1,6 +1,6 @@
-"""What actions return, as Python has it. JSON knows numbers that Python does not: `1e999`, or one of 5,000 digits.
+"""Decodes the results of actions. JSON allows numbers that Python does not: `1e999`, or one of 5,000 digits.
 
-To OpenWhisk such a result is as good as any, so it is kept and shown; only whoever decodes it must not stumble.
+For OpenWhisk such a result is valid, so it is stored and shown; only decoding it must not fail.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def decode_result(data: bytes | msgspec.Raw) -> Any:
-    """JSON, decoded; a number that Python cannot read is the text that stands there. Raises ValueError."""
+    """JSON, decoded; a number that Python cannot read becomes its text. Raises ValueError."""
     return json.loads(bytes(data), parse_float=_float, parse_int=_int)
 
 

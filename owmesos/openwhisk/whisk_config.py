@@ -13,21 +13,25 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from owmesos.errors import InvalidInput
-from owmesos.openwhisk.couch_entities import Databases, databases
+from owmesos.errors import NOT_READABLE, InvalidInput
+from owmesos.openwhisk import limits
 from owmesos.openwhisk.manifest import parse_duration
+from owmesos.openwhisk.sizes import parse_config_size
+from owmesos.openwhisk.store.couch_entities import Databases
 
 T = TypeVar("T")
 PREFIX = "CONFIG_whisk_"
+_DIGITS = 18
 _CAMEL = re.compile(r"([a-z0-9])([A-Z])")
 _ARGS = "container-factory.container-args"
 _HEALTH = "mesos.health-check"
 
 
 class WhiskConfig:
-    """Remembers what was asked for: the rest is `ignored`. Every method raises InvalidInput, which names the variable.
+    """Records which settings were read: the others are `ignored`. Every method raises InvalidInput, which names the
+    variable.
 
-    An empty variable is none, and `$NAME` stands for another one.
+    An empty variable counts as unset, and `$NAME` refers to another one.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -38,7 +42,7 @@ class WhiskConfig:
         self._asked: set[str] = set()
 
     def ignored(self) -> list[str]:
-        """The variables that nobody asked for."""
+        """The variables that were not read."""
         return sorted(name for name in self._variables.values() if name not in self._asked)
 
     def variable(self, name: str) -> str | None:
@@ -102,23 +106,18 @@ def couch_url(config: WhiskConfig) -> str | None:
 
 def couch_databases(config: WhiskConfig, prefix: str | None) -> Databases:
     """By `prefix`, or each by its own name."""
-    whole = databases(prefix or "")
     names = [config.text(f"couchdb.databases.{name}") for name in ("WhiskEntity", "WhiskActivation", "WhiskAuth")]
+    usual = msgspec.structs.astuple(Databases())
     if prefix is not None:
-        return whole
-    found = [name or usual for name, usual in zip(names, msgspec.structs.astuple(whole), strict=True)]
-    return Databases(*found)
+        return Databases(*(f"{prefix}{name}" for name in usual))
+    return Databases(*(name or default for name, default in zip(names, usual, strict=True)))
 
 
 def launch_fields(config: WhiskConfig) -> dict[str, Any]:
     """Those of LaunchSettings that are set, by their own names."""
-    check = {
-        "delay": config.seconds(f"{_HEALTH}.delay"),
-        "interval": config.seconds(f"{_HEALTH}.interval"),
-        "timeout": config.seconds(f"{_HEALTH}.timeout"),
-        "grace-period": config.seconds(f"{_HEALTH}.grace-period"),
-        "max-consecutive-failures": config.number(f"{_HEALTH}.max-consecutive-failures"),
-    }
+    times = ("delay", "interval", "timeout", "grace-period")
+    check: dict[str, Any] = {name: config.seconds(f"{_HEALTH}.{name}") for name in times}
+    check["max-consecutive-failures"] = config.number(f"{_HEALTH}.max-consecutive-failures")
     return _set(
         {
             "constraints": config.texts("mesos.constraints"),
@@ -127,9 +126,7 @@ def launch_fields(config: WhiskConfig) -> dict[str, Any]:
             "task-launch": config.seconds("mesos.timeouts.task-launch"),
             "health-check": _set(check) or None,
             "network": config.text(f"{_ARGS}.network"),
-            "dns-servers": config.texts(f"{_ARGS}.dns-servers"),
-            "dns-search": config.texts(f"{_ARGS}.dns-search"),
-            "dns-options": config.texts(f"{_ARGS}.dns-options"),
+            **{name: config.texts(f"{_ARGS}.{name}") for name in ("dns-servers", "dns-search", "dns-options")},
             "extra-args": config.table(f"{_ARGS}.extra-args"),
             "extra-env-vars": _variables(config.texts(f"{_ARGS}.extra-env-vars")),
             "registry": config.text("container-factory.runtimes-registry.url"),
@@ -147,6 +144,41 @@ def pool_fields(config: WhiskConfig) -> dict[str, Any]:
             "idle_timeout": config.seconds("container-proxy.timeouts.idle-container"),
         }
     )
+
+
+def forced_completion(config: WhiskConfig) -> limits.ForcedCompletion:
+    """As the Controller has it (its reference.conf)."""
+    factor = config.read("loadbalancer.timeout-factor", _factor)
+    addon = config.seconds("loadbalancer.timeout-addon")
+    return limits.ForcedCompletion(**_set({"factor": factor, "addon": addon}))
+
+
+def _factor(text: str) -> int:
+    factor = _whole(text)
+    if factor > 1000:
+        raise ValueError(f"{text[:100]!r} is not a factor of time limits: write a whole number up to 1000")
+    return factor
+
+
+def payload_limits(config: WhiskConfig) -> limits.PayloadLimits:
+    """The defaults of namespaces count only if both are set (ActivationEntityLimit.scala)."""
+    system = _response_limits(config, "activation.payload")
+    longest, kept = _response_limits(config, "namespace-default-limit.activation.payload")
+    overhead = config.read("activation.serdes-overhead", parse_config_size)
+    return limits.PayloadLimits(
+        system=limits.ResponseLimits(*(limits.DEFAULT_MAX if size is None else size for size in system)),
+        namespace=None if longest is None or kept is None else limits.ResponseLimits(longest, kept),
+        serdes_overhead=limits.SERDES_OVERHEAD if overhead is None else overhead,
+    )
+
+
+def _response_limits(config: WhiskConfig, path: str) -> tuple[int | None, int | None]:
+    """Raises InvalidInput for what no process could hold."""
+    found = [config.read(f"{path}.{name}", parse_config_size) for name in ("max", "truncation")]
+    for size in found:
+        if size is not None and size > limits.MAX_RESPONSE:
+            raise InvalidInput(f"whisk.{path} must be at most {limits.MAX_RESPONSE} bytes, not {size}")
+    return found[0], found[1]
 
 
 def _api_host(config: WhiskConfig) -> str | None:
@@ -174,30 +206,29 @@ def _set(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _path(name: str) -> str:
     """`mesos_timeouts_taskLaunch` → `mesos.timeouts.task-launch`; class names stay."""
-    parts = [part if part[:1].isupper() else _CAMEL.sub(_dashed, part) for part in name.split("_")]
-    return ".".join(parts)
+    return ".".join(part if part[:1].isupper() else _dashed(part) for part in name.split("_"))
 
 
-def _dashed(match: re.Match[str]) -> str:
-    return f"{match[1]}-{match[2].lower()}"
+def _dashed(name: str) -> str:
+    return _CAMEL.sub(lambda match: f"{match[1]}-{match[2].lower()}", name)
 
 
 def _whole(text: str) -> int:
-    if not text.strip().isdecimal():
-        raise ValueError(f"{text!r} is no whole number")
+    if not text.strip().isdecimal() or len(text) > _DIGITS:
+        raise ValueError(f"{text[:100]!r} is not a whole number")
     return int(text)
 
 
 def _truth(text: str) -> bool:
-    known = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-    if text.strip().lower() not in known:
+    word = text.strip().lower()
+    if word not in ("true", "yes", "on", "false", "no", "off"):
         raise ValueError(f"{text!r} is neither true nor false")
-    return known[text.strip().lower()]
+    return word in ("true", "yes", "on")
 
 
 def _seconds(text: str) -> float:
     """A number alone is in ms, as HOCON has it."""
-    return int(text) / 1000 if text.strip().isdecimal() else parse_duration(text)
+    return _whole(text) / 1000 if text.strip().isdecimal() else parse_duration(text)
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -207,5 +238,5 @@ def _list(text: str) -> tuple[str, ...]:
         return (text,)
     try:
         return tuple(msgspec.json.decode(inner, type=list[str]))
-    except msgspec.MsgspecError:
+    except NOT_READABLE:
         return tuple(part.strip().strip('"') for part in inner[1:-1].split(",") if part.strip())

@@ -1,1 +1,1 @@
-"""Action containers for clusters without Docker: programs of their own, which only the command of a task starts."""
+"""Action containers for clusters without Docker: programs that a task's command starts; standard library only."""

@@ -1,61 +1,111 @@
 // An action container for nodejs:20: `node nodejs.js --port PORT [--host HOST]`.
 //
-// The same as owmesos.runtimes.python for the other kind: an HTTP proxy, and the user's code in a process of its own,
-// so that the proxy can tell of its crash. It listens on one address only (HOST, or the variable of that name, else
-// 127.0.0.1), because whoever reaches the port first decides what runs there. With `__OW_ALLOW_CONCURRENT=true` it takes
-// runs at the same time. Texts and status codes are those of OpenWhisk's own container. No package is needed.
+// The same as owmesos.runtimes.python for the other kind: an HTTP proxy, and the user's code in a process of its own
+// (nodejs_action.js), so that the proxy can tell of its crash. It listens on one address only (HOST, or the variable of
+// that name, else 127.0.0.1). Where its task has a verifier, only requests with the container's secret are served (see
+// owmesos.runtimes.access); else whoever reaches the port first decides what runs there. With
+// `__OW_ALLOW_CONCURRENT=true` it takes runs at the same time. Texts and status codes are those of OpenWhisk's own
+// container. No package is needed.
 'use strict';
 
-const childProcess = require('node:child_process');
 const fs = require('node:fs');
-const path = require('node:path');
 
+const VERIFIER = 'OWMESOS_CONTAINER_VERIFIER';
+const HEXADECIMAL = /^[0-9a-f]{64}$/;
+const MAX_STRANGERS = 64; // connections that have not shown the secret; the oldest makes room
+const MAX_BODY = 128 * 1024 * 1024; // the most code is 48 MB, and JSON may need several bytes for one
+const MAX_HEAD_SECONDS = 10;
 const SENTINEL = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n';
 
-class Unusable extends Error {
-  constructor(status, text) {
-    super(text);
-    this.status = status;
-  }
-}
+// Frames to the action's process: see nodejs_action.js.
+const [BEGIN, DATA, ABANDON, INIT, RUN] = [1, 2, 3, 4, 5];
+const LEAVING = 0; // in the place of a status
+const HEAD = 10;
+const GRACE = 1000; // milliseconds
+const TOGETHER = 64 * 1024; // bytes
 
 // -- the proxy
 
 function serve(host, port, concurrent) {
-  const action = childProcess.fork(__filename, ['--action'], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const gate = makeGate(process.env[VERIFIER]);
+  delete process.env[VERIFIER]; // the action's process gets the rest
   const running = new Map(); // the number of a request: what it is, and where its answer goes
   let state = 'ready'; // ready → starting → initialized or stopped
   let exited = false;
   let last = 0;
 
   function answer(response, status, body) {
-    const data = Buffer.from(body);
-    response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': data.length });
-    response.end(data);
+    response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) });
+    response.end(body);
   }
 
   const refuse = (response, status, text) => answer(response, status, JSON.stringify({ error: text }));
 
-  function handOn(kind, body, response) {
-    last += 1;
-    running.set(last, { kind, response });
-    if (!exited) action.send({ kind, number: last, body }, () => {}); // that it has ended is told by 'exit'
+  // Why a request cannot be handed on now: nothing, or the text of its 403.
+  const refusals = {
+    init() {
+      if (state === 'initialized') return 'Cannot initialize the action more than once.';
+      return state !== 'ready' || exited ? `System not ready, status is ${exited ? 'stopped' : state}.` : undefined;
+    },
+    run() {
+      if (exited) return 'System not ready, status is stopped.';
+      if (state !== 'initialized') return 'System not initialized.';
+      return running.size > 0 && !concurrent ? 'System not ready, status is running.' : undefined;
+    },
+  };
+
+  // The body goes on as it comes: the proxy needs no memory for it.
+  function handOn(kind, request, response) {
+    const number = (last = (last + 1) % 2 ** 32);
+    let refusal = refusals[kind]();
+    let length = 0;
+    let ended = false;
+    if (refusal === undefined) action.send(BEGIN, number, Number(request.headers['content-length']) || 0);
+    const giveUp = () => {
+      if (refusal === undefined) action.send(ABANDON, number);
+      refusal = 'given up';
+    };
+    request.on('data', (chunk) => {
+      length += chunk.length;
+      if (length > MAX_BODY) {
+        giveUp();
+        if (!response.headersSent) tooLarge(request, response);
+      } else if (refusal === undefined && !action.send(DATA, number, chunk.length, chunk)) {
+        request.pause();
+        action.whenTaken(() => request.resume());
+      }
+    });
+    request.on('end', () => {
+      ended = true;
+      if (length > MAX_BODY) return;
+      const now = refusal || refusals[kind]();
+      if (now !== undefined) {
+        giveUp();
+        say(`Internal system error: ${now}\n`);
+        refuse(response, 403, now);
+        return;
+      }
+      if (kind === 'init') state = 'starting';
+      running.set(number, { kind, response });
+      action.send(kind === 'init' ? INIT : RUN, number);
+    });
+    request.on('close', () => ended || giveUp());
   }
 
-  function init(body, response) {
-    if (state === 'initialized') refuse(response, 403, 'Cannot initialize the action more than once.');
-    else if (state !== 'ready' || exited) refuse(response, 403, `System not ready, status is ${exited ? 'stopped' : state}.`);
-    else {
-      state = 'starting';
-      handOn('init', body, response);
-    }
+  function prove(request, response) {
+    const chunks = [];
+    request.on('data', (chunk) => chunks.length < 64 && chunks.push(chunk));
+    request.on('end', () => {
+      const challenge = Buffer.concat(chunks).toString('latin1');
+      if (HEXADECIMAL.test(challenge)) answer(response, 200, JSON.stringify({ proof: gate.prove(challenge) }));
+      else refuse(response, 400, 'a challenge is 64 hexadecimal digits');
+    });
   }
 
-  function run(body, response) {
-    if (exited) refuse(response, 403, 'System not ready, status is stopped.');
-    else if (state !== 'initialized') refuse(response, 403, 'System not initialized.');
-    else if (running.size > 0 && !concurrent) refuse(response, 403, 'System not ready, status is running.');
-    else handOn('run', body, response);
+  function tooLarge(request, response) {
+    response.setHeader('Connection', 'close');
+    response.on('finish', () => request.socket.destroy());
+    refuse(response, 413, `the body has more than ${MAX_BODY} bytes`);
   }
 
   function answered(number, status, body) {
@@ -66,172 +116,146 @@ function serve(host, port, concurrent) {
     answer(response, status, body);
   }
 
-  action.on('message', ({ number, status, body }) => answered(number, status, body));
-  action.on('exit', (code, signal) => {
+  // `begun`: the runs that the user's code has seen, undefined where it could not say so.
+  function ended(code, signal, begun) {
     exited = true;
     // It did not do that itself: for want of memory. The container ends too, so that the agent gives the reason.
     if (signal === 'SIGKILL') process.exit(137);
-    for (const number of [...running.keys()]) {
-      answered(number, 502, JSON.stringify({ error: 'The action exited unexpectedly: see its logs.' }));
+    const idle = state === 'initialized' && ![...running.keys()].some((number) => !begun || begun.includes(number));
+    for (const [number, { response }] of [...running]) {
+      if (!idle) answered(number, 502, JSON.stringify({ error: 'The action exited unexpectedly: see its logs.' }));
+      else refuse(response, 503, 'The container ended before it took this run.');
     }
-  });
+    // Nobody's run is at fault: who comes next finds no container, and gets another one.
+    if (idle) leaveWhenSent([...running.values()], code || 1);
+  }
 
+  const action = startAction(answered, ended);
   const server = require('node:http').createServer((request, response) => {
-    const handle = { '/init': init, '/run': run }[request.url];
-    if (request.method !== 'POST') return refuse(response, 405, 'only POST is served here');
-    if (handle === undefined) return refuse(response, 404, 'only /init and /run are served here');
-    const chunks = [];
-    request.on('data', (chunk) => chunks.push(chunk));
-    request.on('end', () => handle(Buffer.concat(chunks).toString(), response));
+    if (gate !== undefined && !gate.admits(request)) {
+      response.setHeader('Connection', 'close');
+      response.on('finish', () => request.socket.destroy()); // nothing of the body is kept
+      return refuse(response, 401, "the Authorization header must have this container's secret");
+    }
+    const handOnAs = { '/init': 'init', '/run': 'run' };
+    if (request.method !== 'POST') return refuse(response, 405, 'only POST is allowed');
+    if (Number(request.headers['content-length']) > MAX_BODY) return tooLarge(request, response);
+    if (request.url === '/prove' && gate) return prove(request, response);
+    if (!Object.hasOwn(handOnAs, request.url)) return refuse(response, 404, 'the path must be /init or /run');
+    return handOn(handOnAs[request.url], request, response);
   });
-  server.timeout = server.requestTimeout = server.headersTimeout = server.keepAliveTimeout = 0; // the invoker has its own
+  server.timeout = server.requestTimeout = server.keepAliveTimeout = 0; // the invoker has its own
+  server.headersTimeout = MAX_HEAD_SECONDS * 1000; // who connects sends a request
+  if (gate !== undefined) server.on('connection', gate.connected);
   server.on('error', (error) => leave(`cannot listen on ${host}:${port}: ${error.code}`));
   server.listen(port, host);
   process.on('SIGTERM', () => process.exit(0)); // the action's process sees its channel close, and ends
 }
 
-function writeSentinels() {
-  for (const stream of [1, 2]) {
-    try {
-      fs.writeSync(stream, SENTINEL);
-    } catch {
-      continue; // nobody reads this stream; there is nowhere to say so
+// The process of the user's code. Frames on its channel are those of nodejs_action.js: a kind, the number of a request,
+// a length; and what has that length, if it is data or an answer.
+function startAction(answered, ended) {
+  const file = require('node:path').join(__dirname, 'nodejs_action.js');
+  const options = { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] };
+  const child = require('node:child_process').spawn(process.execPath, [...process.execArgv, file], options);
+  const channel = child.stdio[3];
+  const waiting = [];
+  const unsent = [];
+  let unsentSize = 0;
+  let begun; // the runs under way, as it said when it left
+  let chunks = [];
+  let have = 0;
+
+  function take(chunk) {
+    chunks.push(chunk);
+    have += chunk.length;
+    while (have >= HEAD) {
+      if (chunks[0].length < HEAD) chunks = [Buffer.concat(chunks)];
+      const size = HEAD + chunks[0].readUInt32LE(6);
+      if (have < size) return;
+      const data = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
+      const body = data.subarray(HEAD, size);
+      chunks = [data.subarray(size)];
+      have -= size;
+      const status = data.readUInt16LE(0);
+      if (status === LEAVING) begun = JSON.parse(body.toString());
+      else answered(data.readUInt32LE(2), status, body);
     }
   }
-}
 
-// -- the process of the user's code
-
-function serveAction() {
-  let main;
-  process.on('disconnect', () => process.exit(0));
-  process.on('message', ({ kind, number, body }) => {
-    const work = kind === 'init' ? initialize(body).then((found) => ((main = found), '{"OK":true}')) : run(main, body);
-    work
-      .then(
-        (answer) => ({ number, status: 200, body: answer }),
-        (error) => ({ number, status: error.status || 502, body: JSON.stringify({ error: error.message }) }),
-      )
-      .then((answer) => flushed(() => process.send(answer)));
+  channel.on('data', take);
+  channel.on('error', () => channel.destroy()); // that it has ended is told by 'close'
+  channel.on('drain', () => waiting.splice(0).forEach((resume) => resume()));
+  channel.on('close', () => {
+    waiting.splice(0).forEach((resume) => resume());
+    // It closed what it is asked by, and lives on: there is nothing that it could do.
+    setTimeout(() => child.exitCode === null && child.signalCode === null && child.kill('SIGABRT'), GRACE).unref();
   });
+  child.on('exit', () => setTimeout(() => channel.destroy(), GRACE).unref()); // if its children hold the other end
+  child.on('close', (code, signal) => ended(code, signal, begun));
+  child.on('error', (error) => leave(`cannot start the action's process: ${error.message}`));
+  return {
+    // Frames of a small body go together with the one that ends it. False: more is not to be sent before it is taken.
+    send(kind, number, size = 0, data = undefined) {
+      if (channel.destroyed) return true;
+      const head = Buffer.allocUnsafe(HEAD);
+      head.writeUInt16LE(kind, 0);
+      head.writeUInt32LE(number, 2);
+      head.writeUInt32LE(Math.min(size, MAX_BODY), 6);
+      unsent.push(head);
+      if (data !== undefined) unsent.push(data);
+      unsentSize += HEAD + (data === undefined ? 0 : size);
+      if (kind === BEGIN || (kind === DATA && unsentSize < TOGETHER)) return true;
+      const frames = Buffer.concat(unsent.splice(0), unsentSize);
+      unsentSize = 0;
+      return channel.write(frames);
+    },
+    whenTaken: (resume) => (channel.destroyed ? resume() : waiting.push(resume)),
+  };
 }
 
-// What was printed is there before the answer.
-function flushed(then) {
-  process.stdout.write('', () => process.stderr.write('', then));
+function leaveWhenSent(requests, code) {
+  const responses = requests.map(({ response }) => response).filter((response) => !response.writableFinished);
+  if (responses.length === 0) process.exit(code);
+  let left = responses.length;
+  for (const response of responses) response.on('close', () => (left -= 1) || process.exit(code));
 }
 
-function parsed(body) {
+// Who may use the container, and how it shows that it is the one: see owmesos.runtimes.access.
+function makeGate(verifier) {
+  if (verifier === undefined) return undefined;
+  if (!HEXADECIMAL.test(verifier)) leave(`${VERIFIER} must be 64 hexadecimal digits, not ${verifier.length} characters`);
+  const { createHash, createHmac, timingSafeEqual } = require('node:crypto');
+  const key = Buffer.from(verifier, 'hex');
+  const strangers = new Set(); // the oldest first
+  return {
+    connected(socket) {
+      strangers.add(socket);
+      socket.on('close', () => strangers.delete(socket));
+      if (strangers.size > MAX_STRANGERS) strangers.values().next().value.destroy();
+    },
+    admits({ headers, socket, url }) {
+      const secret = /^bearer (.*)$/i.exec(headers.authorization || '');
+      if (secret && timingSafeEqual(createHash('sha256').update(secret[1], 'latin1').digest(), key)) {
+        strangers.delete(socket);
+        return true;
+      }
+      return url === '/prove' && Number(headers['content-length']) <= 64; // a challenge needs no secret
+    },
+    prove: (nonce) => createHmac('sha256', key).update(nonce).digest('hex'),
+  };
+}
+
+function writeSentinels() {
+  for (const stream of [1, 2]) say(SENTINEL, stream);
+}
+
+function say(text, stream = 2) {
   try {
-    return JSON.parse(body) || {};
-  } catch (error) {
-    throw new Unusable(400, `Error unmarshaling request: ${error.message}`);
+    fs.writeSync(stream, text);
+  } catch {
+    return; // nobody reads this stream; there is nowhere to say so
   }
-}
-
-async function initialize(body) {
-  const { main, code, binary, env } = parsed(body).value || {};
-  if (typeof main !== 'string' || typeof code !== 'string' || !main || !code) {
-    throw new Unusable(403, 'Missing main/no code to execute.');
-  }
-  for (const [name, value] of Object.entries(env || {})) {
-    process.env[name] = typeof value === 'string' ? value : JSON.stringify(value);
-  }
-  try {
-    const found = binary ? unpacked(code, main) : loaded(code, main);
-    if (typeof found !== 'function') throw new Error(`Action entrypoint '${main}' is not a function.`);
-    return found;
-  } catch (error) {
-    console.error('Error during initialization:', error);
-    throw new Unusable(502, `Initialization has failed due to: ${(error && error.stack) || error}`);
-  }
-}
-
-// A single file: a function that it declares, or that it exports.
-function loaded(code, main) {
-  if (!/^[\p{ID_Start}$_][\p{ID_Continue}$.]*$/u.test(main)) throw new Error(`'${main}' is no name of a function.`);
-  const found = `typeof ${main.split('.')[0]} === 'undefined' ? module.exports.${main} : ${main}`;
-  const Module = require('node:module');
-  const module = new Module(path.resolve('action.js'), null);
-  module.filename = module.id;
-  module.paths = Module._nodeModulePaths(process.cwd());
-  module._compile(`${code}\n;module.exports = { found: (${found}) };`, module.filename);
-  return module.exports.found;
-}
-
-// A zip archive with package.json or index.js at its root.
-function unpacked(code, main) {
-  const root = fs.mkdtempSync(path.join(process.env.MESOS_SANDBOX || require('node:os').tmpdir(), 'action-'));
-  process.on('exit', () => fs.rmSync(root, { recursive: true, force: true }));
-  for (const { name, data } of files(Buffer.from(code, 'base64'))) {
-    const file = path.join(root, name);
-    if (!file.startsWith(root + path.sep)) throw new Error(`the archive has a file outside of itself: ${name}`);
-    fs.mkdirSync(path.dirname(file), { recursive: true });
-    fs.writeFileSync(file, data);
-  }
-  if (!fs.existsSync(path.join(root, 'package.json')) && !fs.existsSync(path.join(root, 'index.js'))) {
-    throw new Error('Zipped actions must contain either package.json or index.js at the root.');
-  }
-  process.chdir(root);
-  return main.split('.').reduce((found, name) => found && found[name], require(root));
-}
-
-// The files of a zip archive, by its central directory (PKWARE's APPNOTE, 4.3.12): stored or deflated ones.
-function* files(archive) {
-  let end = archive.length - 22;
-  while (end >= 0 && archive.readUInt32LE(end) !== 0x06054b50) end -= 1;
-  if (end < 0) throw new Error('the code is no zip archive.');
-  let at = archive.readUInt32LE(end + 16);
-  for (let count = archive.readUInt16LE(end + 10); count > 0; count -= 1) {
-    const method = archive.readUInt16LE(at + 10);
-    const size = archive.readUInt32LE(at + 20);
-    const [named, extra, comment] = [28, 30, 32].map((offset) => archive.readUInt16LE(at + offset));
-    const name = archive.toString('utf8', at + 46, at + 46 + named);
-    const local = archive.readUInt32LE(at + 42);
-    const begin = local + 30 + archive.readUInt16LE(local + 26) + archive.readUInt16LE(local + 28);
-    const data = archive.subarray(begin, begin + size);
-    if (method !== 0 && method !== 8) throw new Error(`the archive's ${name} is neither stored nor deflated.`);
-    if (!name.endsWith('/')) yield { name, data: method === 0 ? data : require('node:zlib').inflateRawSync(data) };
-    at += 46 + named + extra + comment;
-  }
-}
-
-async function run(main, body) {
-  const { value = {}, ...context } = parsed(body);
-  if (typeof value !== 'object') {
-    throw new Unusable(403, `Internal system error: the argument must be a dictionary or array but has type '${typeof value}'.`);
-  }
-  for (const [name, setting] of Object.entries(context)) {
-    if (typeof setting === 'string') process.env[`__OW_${name.toUpperCase()}`] = setting;
-  }
-  let result;
-  try {
-    result = main(value || {});
-  } catch (error) {
-    console.error(error);
-    throw new Unusable(502, `An error has occurred: ${error}`);
-  }
-  try {
-    result = await result;
-  } catch (error) {
-    result = { error: error ? plain(error) : {} }; // a rejection is an answer of the action's
-  }
-  if (result === undefined) result = {};
-  if (typeof result !== 'object' || result === null) {
-    console.error(`Result must be of type object but has type "${typeof result}":`, result);
-    throw new Unusable(502, 'The action did not return a dictionary or array.');
-  }
-  try {
-    return JSON.stringify(result);
-  } catch (error) {
-    throw new Unusable(502, `The action did not return what can be written as JSON: ${error.message}`);
-  }
-}
-
-// What of an error can be written as JSON: its own properties, and those that are not shown by themselves.
-function plain(error) {
-  if (!(error instanceof Error)) return error;
-  return { ...error, name: error.name, message: error.message, stack: error.stack };
 }
 
 // -- the program
@@ -253,9 +277,4 @@ function address(given) {
   return [found['--host'], port];
 }
 
-if (process.argv[2] === '--action') {
-  process.argv.splice(2);
-  serveAction();
-} else {
-  serve(...address(process.argv.slice(2)), (process.env.__OW_ALLOW_CONCURRENT || '').toLowerCase() === 'true');
-}
+serve(...address(process.argv.slice(2)), (process.env.__OW_ALLOW_CONCURRENT || '').toLowerCase() === 'true');

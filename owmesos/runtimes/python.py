@@ -4,8 +4,9 @@ It is what OpenWhisk's image for the kind is on a cluster with Docker. A contain
 so nothing is imported here that a request does not need. The user's code lives in a process of its own, forked before
 anything listens: when it crashes, the proxy is there to say so.
 
-It listens on one address only (HOST, or the variable of that name, else 127.0.0.1), because whoever reaches the port
-first decides what runs there. With `__OW_ALLOW_CONCURRENT=true` it takes runs at the same time, each in a thread.
+It listens on one address only (HOST, or the variable of that name, else 127.0.0.1). Where its task has a verifier, only
+requests with the container's secret are served (owmesos.runtimes.access); else whoever reaches the port first decides
+what runs there. With `__OW_ALLOW_CONCURRENT=true` it takes runs at the same time, each in a thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from owmesos.runtimes.action import Action
+from owmesos.runtimes.framing import VERIFIER
 from owmesos.runtimes.proxy import Proxy
 
 _USAGE = "usage: python -m owmesos.runtimes.python --port PORT [--host HOST]"
@@ -27,12 +29,15 @@ def main(arguments: list[str]) -> None:
     """Serves until SIGTERM."""
     host, port = _address(arguments)
     concurrent = os.environ.get("__OW_ALLOW_CONCURRENT", "").lower() == "true"
-    ours, theirs = socket.socketpair()
+    verifier = os.environ.pop(VERIFIER, None)
+    (channel, action_channel), (beside, action_beside) = socket.socketpair(), socket.socketpair()
     pid = os.fork()
     if pid == 0:
-        ours.close()
-        Action(theirs, concurrent=concurrent).serve()
-    theirs.close()
+        channel.close()
+        beside.close()
+        Action(action_channel, action_beside, concurrent=concurrent).serve()
+    action_channel.close()
+    action_beside.close()
     signal.signal(signal.SIGTERM, _leave)
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -42,7 +47,16 @@ def main(arguments: list[str]) -> None:
         listener.listen(128)
     except OSError as error:
         sys.exit(f"cannot listen on {host}:{port}: {error.strerror or error}")
-    Proxy(listener, ours, pid, concurrent=concurrent).serve()
+    gate = None
+    if verifier is not None:
+        # Those who connect meanwhile wait for no longer than what it imports takes.
+        from owmesos.runtimes.access import Gate
+
+        try:
+            gate = Gate(verifier)
+        except ValueError as error:
+            sys.exit(str(error))
+    Proxy(listener, channel, beside, pid, concurrent=concurrent, gate=gate).serve()
 
 
 def _address(arguments: list[str]) -> tuple[str, int]:

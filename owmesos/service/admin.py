@@ -1,188 +1,232 @@
 """The admin API: what the command line shows and asks for, over HTTP as JSON.
 
-It decides nothing; it translates. The documents are those of `owmesos.mesos.listings`, and every error is
+It decides nothing; it translates. The documents are those of `owmesos.documents`, and every error is
 `{"error": "one line"}`. docs/cli.md lists the paths.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast, get_args
+import ssl
+from collections.abc import Iterable
+from typing import Any, Protocol
 
-import msgspec
 from aiohttp import web
+from prometheus_client import Metric
 
-from owmesos.core.launch import Launch
-from owmesos.errors import InvalidInput
+from owmesos import documents
+from owmesos.core.container_factory import Hosting, PoolRecipe
+from owmesos.dashboard import page
+from owmesos.dashboard.page import DashboardPage
+from owmesos.service.admin_bodies import BODIES, Budget
 from owmesos.service.admin_guard import Guard, answer
-from owmesos.service.admin_requests import STOPPING, AdminUnavailable, body, flag, one, only, unless_stopping
-from owmesos.service.framework import Framework, Milestone
-from owmesos.service.work import Work
+from owmesos.service.admin_requests import STOPPING, only
+from owmesos.service.admin_tokens import Tokens
+from owmesos.service.errors import NotKnown, RecordUnreadable
+from owmesos.service.events import EventStreams
+from owmesos.service.framework import Framework
+from owmesos.service.launch_routes import LaunchesRefused, LaunchRoutes
+from owmesos.service.logs import LogRoutes
+from owmesos.service.metrics.cluster import NODES_SHOWN
+from owmesos.service.metrics.exposition import CONTENT_TYPE, Exposition
+from owmesos.service.openapi import ApiOperation, listing, openapi
+from owmesos.service.served import ServedProcess
+from owmesos.system.bounded_http import HTTP_LOG, BoundedListener, listening_socket
 
 MAX_BODY = 1024 * 1024
-MAX_COUNT = 10_000
-"""Of launches in one request."""
-MAX_WAIT = 30.0
-"""Seconds that one request waits at most; who wants to wait longer asks again."""
-WAIT_HEADER = "Owmesos-Wait"
-"""`reached` or `pending`, on an answer that was waited for."""
-_SHUTDOWN = 2.0
-T = TypeVar("T")
+BODIES_IN_MEMORY = 64 * 2**20
+"""Bytes of requests' bodies that are being read, over all requests; more are answered with 503."""
+_SHUTDOWN = 2.0  # seconds; for requests in progress at the end
+_LINGER = 5.0  # seconds that the rest of a body is thrown away, so that its sender sees the answer
 
 
-class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    launch: Launch
-    count: int = 1
+class Extension(Protocol):
+    """An addition to one process, such as an invoker. `pool` is for the process's making; `start` comes after the
+    process's, `close` before its end."""
 
+    @property
+    def pool(self) -> PoolRecipe: ...
 
-class _Killed(msgspec.Struct, forbid_unknown_fields=True):
-    ids: list[str]
+    async def start(self, framework: Hosting) -> None: ...
 
+    async def close(self) -> None: ...
 
-class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    pass
+    @property
+    def servers(self) -> dict[str, str]:
+        """Those that it depends on besides the cluster manager: `up`, `down`, or `unknown` while nobody has tried."""
+
+    async def story(self, name: str) -> documents.ActivationStory | None:
+        """The story of an activation, by its id or the beginning of it; None if it is unknown. Raises Ambiguous."""
+
+    def status(self) -> documents.InvokerStatus:
+        """Its part of the StatusDocument."""
+
+    def metrics(self) -> Iterable[Metric]:
+        """Its own metrics for `/metrics`, besides its pool's. Called in the event loop."""
+
+    async def stored_log(self, activation_id: str) -> list[str]:
+        """The log of an activation that has ended, each line with its time and stream. Raises NotKnown."""
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Routes of its own for the admin API. Called after `start`."""
 
 
 class AdminServer:
-    """Listens from its making on, so that a port in use is known before anything else is done; answers once started."""
+    """Binds its socket when it is created, so that a port in use is reported first; serves requests after `start`."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Port 0 is any free one. Raises AdminUnavailable."""
+    def __init__(
+        self, host: str, port: int, *, tls: ssl.SSLContext | None = None, metrics_nodes: int = NODES_SHOWN
+    ) -> None:
+        """Port 0 selects any free port. With more nodes than `metrics_nodes` none has metrics of its own. Raises
+        CannotListen."""
         self._host = host
-        self._socket = _listen(host, port)
+        self._metrics_nodes = metrics_nodes
+        self._tls = tls
+        self._socket = listening_socket(host, port, "the admin API", "--admin")
+        self._listener = BoundedListener(self._socket, tls=tls)
         self.port: int = self._socket.getsockname()[1]
+        self.events: EventStreams | None = None
+        """From `start` on."""
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
 
     @property
     def url(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
 
-    async def start(self, framework: Framework, work: Work | None = None) -> None:
-        application = web.Application(middlewares=[Guard(self._host).middleware], client_max_size=MAX_BODY)
+    @property
+    def address(self) -> str:
+        """The IP address that it listens on."""
+        return str(self._socket.getsockname()[0])
+
+    async def start(self, process: ServedProcess, tokens: Tokens, extension: Extension | None = None) -> None:
+        guard = Guard(self._host, tokens, self._listener)
+        application = web.Application(middlewares=[guard.middleware], client_max_size=MAX_BODY)
         application[STOPPING] = self._stopping
-        _Routes(framework).add_to(application.router)
-        if work is not None:
-            work.add_to(application.router)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN, handle_signals=False)
+        application[BODIES] = Budget(BODIES_IN_MEMORY, "requests")
+        more = extension.metrics if extension is not None else tuple[Metric]
+        view = process.view
+        routes = _Routes(process, Exposition(view, more, nodes_shown=self._metrics_nodes), extension)
+        routes.add_to(application.router)
+        own = LaunchRoutes(process) if isinstance(process, Framework) else LaunchesRefused()
+        own.add_to(application.router)
+        self.events = EventStreams(view, routes.status_document)
+        self.events.add_to(application.router)
+        DashboardPage().add_to(application.router)
+        LogRoutes(view, view.pool, extension).add_to(application.router)
+        if extension is not None:
+            extension.add_to(application.router)
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            logger=HTTP_LOG,
+            shutdown_timeout=_SHUTDOWN,
+            handle_signals=False,
+            keepalive_timeout=self._listener.limits.idle,
+            lingering_time=_LINGER,
+            auto_decompress=False,
+        )
         await self._runner.setup()
-        await web.SockSite(self._runner, self._socket).start()
+        assert self._runner.server is not None
+        self._listener.start(self._runner.server)
 
     async def stop(self) -> None:
-        """Whoever waits for a launch or a result is told; other requests get their answers."""
+        """Requests that wait for a launch or a result are answered with an error; other requests get their answers."""
         self._stopping.set()
+        self.close()
         if self._runner is not None:
             await self._runner.cleanup()
-        self.close()
 
     def close(self) -> None:
-        """For a server that was never started."""
-        self._socket.close()
+        """Stop accepting connections; enough for a server that was never started."""
+        self._listener.close()
 
 
 class _Routes:
-    def __init__(self, framework: Framework) -> None:
-        self._framework = framework
+    def __init__(self, process: ServedProcess, metrics: Exposition, extension: Extension | None = None) -> None:
+        self._process = process
+        self._metrics = metrics
+        self._extension = extension
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/healthz", self.health)
-        router.add_get("/api/v1/nodes", _listing(self._framework.nodes))
-        router.add_get("/api/v1/reservations", _listing(self._framework.reservations))
-        router.add_get("/api/v1/containers", _listing(self._framework.containers))
-        router.add_get("/api/v1/offers", self.offers)
-        router.add_get("/api/v1/launches", self.launches)
+        router.add_get("/livez", self.alive)
+        router.add_get("/metrics", self.metrics)
+        router.add_get("/api/v1/openapi.json", self.openapi)
+        router.add_get("/api/v1/status", self.status)
+        router.add_get("/api/v1/nodes", listing("What each node has", self._process.nodes))
+        router.add_get("/api/v1/reservations", listing("Starts and stops under way", self._process.reservations))
+        router.add_get("/api/v1/containers", listing("The containers of the pool", self._process.containers))
         router.add_get("/api/v1/explain/{id}", self.explain)
         router.add_get("/api/v1/story/{id}", self.story)
-        router.add_post("/api/v1/launches", self.launch)
-        router.add_post("/api/v1/kill", self.kill)
-        router.add_post("/api/v1/teardown", self.teardown)
 
+    @ApiOperation(
+        "Whether the cluster manager has us; 503 if not",
+        documents.HealthDocument,
+        others={503: documents.HealthDocument},
+        open=True,
+    )
     async def health(self, request: web.Request) -> web.Response:
-        subscribed = self._framework.subscribed
-        document = {"subscribed": subscribed, "framework_id": self._framework.framework_id}
-        return answer(document, 200 if subscribed else 503)
+        """Only the cluster manager changes the status: a restart does not help while Kafka or CouchDB is down."""
+        document = self._process.health()
+        servers = self._extension.servers if self._extension is not None else {}
+        return answer({**document, **servers}, 200 if document["subscribed"] else 503)
 
-    async def offers(self, request: web.Request) -> web.Response:
-        only(request, "outstanding")
-        return answer(self._framework.offers(outstanding=flag(request, "outstanding")))
+    @ApiOperation("Whether the process is alive", documents.AliveDocument, open=True)
+    async def alive(self, request: web.Request) -> web.Response:
+        """For liveness probes: a process that waits for a server is alive."""
+        return answer({"alive": True})
 
-    async def launches(self, request: web.Request) -> web.Response:
-        only(request, "id", "wait", "timeout")
-        ids = request.query.getall("id", [])
-        until = one(request, "wait", "")
-        if not until:
-            return answer(self._framework.launches(ids or None))
-        if until not in get_args(Milestone):
-            raise InvalidInput("wait must be running or ended")
-        if not ids:
-            raise InvalidInput("wait needs the ids to wait for")
-        reached = await unless_stopping(request, self._framework.wait(ids, cast(Milestone, until), _timeout(request)))
-        response = answer(self._framework.launches(ids))
-        response.headers[WAIT_HEADER] = "reached" if reached else "pending"
-        return response
+    @ApiOperation("Metrics for Prometheus, in its text format", str, media="text/plain")
+    async def metrics(self, request: web.Request) -> web.Response:
+        only(request)
+        return web.Response(body=await self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
+    @ApiOperation("This document", dict[str, Any])
+    async def openapi(self, request: web.Request) -> web.Response:
+        only(request)
+        return answer(openapi(request.app.router, page.PATHS))
+
+    @ApiOperation("What somebody on call looks at first", documents.StatusDocument)
+    async def status(self, request: web.Request) -> web.Response:
+        only(request)
+        return answer(self.status_document())
+
+    def status_document(self) -> documents.StatusDocument:
+        return self._process.status(self._extension.status() if self._extension is not None else None)
+
+    @ApiOperation("Why a launch or an activation waits", documents.LaunchExplanation | documents.ActivationExplanation)
     async def explain(self, request: web.Request) -> web.Response:
         only(request)
-        return answer(self._framework.explain(request.match_info["id"]))
+        return answer(self._process.explain(request.match_info["id"]))
 
+    @ApiOperation("All that happened to a launch or an activation", documents.StoryDocument | documents.ActivationStory)
     async def story(self, request: web.Request) -> web.Response:
         only(request)
-        return answer(self._framework.story(request.match_info["id"]))
+        name = request.match_info["id"]
+        try:
+            return answer(self._process.story(name))
+        except RecordUnreadable:
+            raise
+        except NotKnown:
+            found = await self._extension.story(name) if self._extension is not None else None
+            if found is None:
+                raise
+        return answer(self._with_its_container(found))
 
-    async def launch(self, request: web.Request) -> web.Response:
-        wanted = await _body(request, _Wanted)
-        if not 1 <= wanted.count <= MAX_COUNT:
-            raise InvalidInput(f"count must be 1 to {MAX_COUNT}, not {wanted.count}")
-        handles = await self._framework.launch_many([wanted.launch] * wanted.count)
-        return answer(self._framework.launches([handle.id for handle in handles]), 201)
-
-    async def kill(self, request: web.Request) -> web.Response:
-        """All ids are looked up before the first is killed."""
-        ids = (await _body(request, _Killed)).ids
-        for launch_id in [self._framework.record(name).id for name in ids]:
-            await self._framework.kill(launch_id)
-        return answer(self._framework.launches(ids))
-
-    async def teardown(self, request: web.Request) -> web.Response:
-        await _body(request, _Nothing)
-        return answer({"framework_id": await self._framework.teardown()})
-
-
-def _listing(rows: Callable[[], Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handle(request: web.Request) -> web.Response:
-        only(request)
-        return answer(rows())
-
-    return handle
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, *_, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=128)
-    except OSError as error:
-        # The text of create_server's errors repeats the address; that of getaddrinfo's has no number of the system.
-        why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error.strerror)
-        raise AdminUnavailable(
-            f"the admin API cannot listen on {host}:{port}: {why.lower()}: give another --admin HOST:PORT"
-        ) from None
-
-
-def _timeout(request: web.Request) -> float:
-    text = one(request, "timeout", str(MAX_WAIT))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= MAX_WAIT:
-        raise InvalidInput(f"timeout must be 0 to {MAX_WAIT:g} seconds, not {text[:100]!r}")
-    return seconds
-
-
-async def _body(request: web.Request, kind: type[T]) -> T:
-    only(request)
-    return await body(request, kind)
+    def _with_its_container(self, story: documents.ActivationStory) -> documents.ActivationStory:
+        """Adds what happened to the container that was started for it, from the activation's arrival on."""
+        received_at, container_id = story["story"][0]["at"], story["container_id"]
+        if container_id is None or received_at is None:
+            return story
+        try:
+            launch = self._process.story(container_id)
+        except NotKnown:  # it has just ended and is forgotten
+            return story
+        lines: list[documents.ActivationStoryEntry] = [
+            {**line, "text": f"container {container_id}: {line['text']}"}
+            for line in launch["story"]
+            if line["at"] is not None and line["at"] >= received_at
+        ]
+        return {**story, "story": sorted([*story["story"], *lines], key=lambda line: line["at"] or "")}

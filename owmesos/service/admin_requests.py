@@ -1,4 +1,5 @@
-"""How the admin API reads a request: what it does not know it refuses, for a misspelt word would do nothing."""
+"""Parses requests to the admin API. Unknown parameters and fields are rejected, because a misspelt one would be
+ignored."""
 
 from __future__ import annotations
 
@@ -10,28 +11,34 @@ import msgspec
 from aiohttp import web
 
 from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.service.admin_bodies import decoded, small_body
+from owmesos.service.idempotency import HEADER, key_of
 
 T = TypeVar("T")
 STOPPING = web.AppKey("stopping", asyncio.Event)
 """Set when the process is about to end."""
 
 
+class EmptyBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Of a POST that needs none: `{}`."""
+
+
 class AdminUnavailable(OwmesosError):
-    """It cannot listen where it should, or it is about to end."""
+    """The process is about to end."""
 
 
 def only(request: web.Request, *known: str) -> None:
-    """Raises InvalidInput where the query has another parameter."""
+    """Raises InvalidInput if the query has other parameters than these."""
     unknown = sorted(set(request.query) - set(known))
     if unknown:
         raise InvalidInput(f"{request.path} has no parameter {unknown[0][:100]!r}")
 
 
 def one(request: web.Request, name: str, default: str) -> str:
-    """A parameter's value. Raises InvalidInput where there are several."""
+    """The value of a parameter. Raises InvalidInput if it is given several times."""
     values: Sequence[str] = request.query.getall(name, [default])
     if len(values) > 1:
-        raise InvalidInput(f"{name} is given {len(values)} times")
+        raise InvalidInput(f"{name} is given {len(values)} times; give it once")
     return values[0]
 
 
@@ -52,24 +59,34 @@ def number(request: web.Request, name: str, default: int, low: int, high: int) -
     return value
 
 
-async def body(request: web.Request, kind: type[T], *, limit: int | None = None) -> T:
-    """As `kind`; `limit` in bytes where it may be larger than others. Raises InvalidInput."""
+def idempotency_key(request: web.Request) -> str | None:
+    """The client's name for the request, or None. Raises InvalidInput."""
+    headers = request.headers.getall(HEADER, [])
+    if len(headers) > 1:
+        raise InvalidInput(f"{HEADER} is given {len(headers)} times; give it once")
+    return key_of(headers[0]) if headers else None
+
+
+async def body(request: web.Request, kind: type[T], *, lone_surrogates: bool = False) -> T:
+    """As `kind`; see `decoded`. No parameter is known. Raises InvalidInput, and what `small_body` does."""
+    only(request)
+    check_json(request)
+    return decoded(await small_body(request), kind, lone_surrogates=lone_surrogates)
+
+
+def check_json(request: web.Request) -> None:
+    """Raises HTTPUnsupportedMediaType."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(reason="the Content-Type must be application/json")
-    data = await (request if limit is None else request.clone(client_max_size=limit)).read()
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"the request's body cannot be used: {error}") from None
 
 
 async def unless_stopping(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
-    """For what may take long. Raises AdminUnavailable."""
+    """For requests that may take long. Raises AdminUnavailable while the process is stopping."""
     tasks = asyncio.ensure_future(work), asyncio.ensure_future(request.app[STOPPING].wait())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not tasks[0].done():
-            raise AdminUnavailable("the framework process stops: ask again once it is back")
+            raise AdminUnavailable("the framework process is stopping: retry when it is running again")
         return tasks[0].result()
     finally:
         for task in tasks:

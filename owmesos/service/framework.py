@@ -1,7 +1,7 @@
 """The library's face: a Mesos framework in a few lines, for people who write their own.
 
     async with owmesos.Framework(master="zk://…", name="batch", role="batch") as framework:
-        launch = await framework.launch(owmesos.Launch(command="make test", cpus=1, mem=512))
+        launch = await framework.launch(owmesos.Launch("make test", cpus=1, mem=512))
         await launch.running()
         await launch.ended()
 
@@ -13,99 +13,57 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+import logging
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from owmesos.core.launch import Launch
-from owmesos.core.launches import LaunchRecord
-from owmesos.core.lifecycle import State
+from owmesos import documents
+from owmesos.core import listings as core_listings
+from owmesos.core.container_factory import CONTAINERS_STOP, InvokerHost, PoolRecipe
 from owmesos.core.node_stats import NodeStatsUpdate
-from owmesos.errors import InvalidInput, OwmesosError
-from owmesos.mesos import listings, pool_listings
-from owmesos.mesos.access import Access, Tls
-from owmesos.mesos.address import Credentials, parse_master
-from owmesos.mesos.client import HttpDriver
-from owmesos.mesos.container_factory import PooledScheduler
-from owmesos.mesos.detector import access_for, detector_for
-from owmesos.mesos.driver import CallFailed, Driver, Subscription
-from owmesos.mesos.events import KillLaunch, Submit, Submits
-from owmesos.mesos.messages import ID, Teardown
-from owmesos.mesos.operator import OperatorClient
-from owmesos.mesos.scheduler import Scheduler
-from owmesos.mesos.settings import Settings, framework_info
-from owmesos.mesos.task_info import template
+from owmesos.core.status import ProcessFacts
+from owmesos.errors import InvalidInput
+from owmesos.mesos import listings
+from owmesos.mesos.container_factory import PooledScheduler, launch_of
+from owmesos.mesos.messages import ID, Subscribe, Teardown
+from owmesos.mesos.scheduler.launch import Launch
+from owmesos.mesos.scheduler.scheduler import Scheduler
+from owmesos.mesos.scheduler.settings import Settings, framework_info
+from owmesos.mesos.status import status
+from owmesos.mesos.wire.access import Access, Tls
+from owmesos.mesos.wire.address import Credentials, parse_master, shown
+from owmesos.mesos.wire.agent_files import AgentFiles
+from owmesos.mesos.wire.detector import access_for, detector_for
+from owmesos.mesos.wire.driver import Driver
+from owmesos.mesos.wire.http_driver import HttpDriver
+from owmesos.mesos.wire.operator_client import OperatorClient
 from owmesos.resources import Resources
-from owmesos.service.clock import Clock
-from owmesos.service.shell import Shell, Stopped
-from owmesos.storage import ForgetFramework, MemoryStore, SQLiteStore, Store
+from owmesos.service.errors import FrameworkStopped, NotKnown
+from owmesos.service.keep import Kept
+from owmesos.service.keyed_answers import KeyedAnswers
+from owmesos.service.launch_requests import LaunchRequests
+from owmesos.service.local_master import ANY_PORT, LOCAL, LocalMaster
+from owmesos.service.shell import Shell
+from owmesos.service.status import StatusSource, own_version
+from owmesos.service.stopped import Stopped
+from owmesos.storage import ForgetAnswer, MemoryStore, Store
+from owmesos.storage.places import open_store, place_of
+from owmesos.system.clock import Clock
 
-Document = dict[str, Any]
-Milestone = Literal["running", "ended"]
-CONTAINERS_STOP = 10.0  # seconds; for the containers of a pool to end, when the process does
-_LOOK = 0.05  # seconds
+if TYPE_CHECKING:
+    from owmesos.service.mesos_view import MesosView
 
-
-class NotKnown(OwmesosError):
-    """No launch or task has this id, or whatever else was asked for by a name."""
-
-    def __init__(self, name: str, what: str = "launch or task") -> None:
-        super().__init__(f"there is no {what} {name}")
-
-
-class LaunchFailed(OwmesosError):
-    """The launch did not run; the text says why. `document` is what `owmesos launches` shows of it."""
-
-    def __init__(self, document: Document) -> None:
-        why = document["message"] or document["reason"] or "no reason is known"
-        super().__init__(f"launch {document['launch_id']} is {document['state']}: {why}")
-        self.document = document
+_log = logging.getLogger("owmesos.service")
+AGENT_CONNECTIONS = 100  # to all agents together, for logs
 
 
-class LaunchHandle:
-    """One launch that was asked for, and stored."""
-
-    def __init__(self, framework: Framework, launch_id: str) -> None:
-        self._framework = framework
-        self.id = launch_id
-
-    async def running(self) -> Document:
-        """Returns when its task runs, or once ran. Raises LaunchFailed when it ended, or is overdue, without."""
-        record = await self._framework.wait_for(self.id, lambda record: _reached(record, "running"))
-        document = self.document()
-        if not record.ran:
-            raise LaunchFailed(document)
-        return document
-
-    async def ended(self) -> Document:
-        """Returns when it is over, however it ended: look at `state`."""
-        await self._framework.wait_for(self.id, lambda record: record.state.ended)
-        return self.document()
-
-    async def kill(self) -> None:
-        """Asks for its end; returns when that is stored. KILL is repeated until the end is seen."""
-        await self._framework.kill(self.id)
-
-    @property
-    def state(self) -> State:
-        return self._framework.record(self.id).state
-
-    def document(self) -> Document:
-        """What `owmesos launches -o json` shows of it."""
-        return self._framework.launches([self.id])[0]
-
-    def explain(self) -> Document:
-        return self._framework.explain(self.id)
-
-    def story(self) -> Document:
-        return self._framework.story(self.id)
-
-
-class Framework:
+class Framework(LaunchRequests):
     """One framework on one cluster, within one event loop. See the module's text for its use."""
 
     def __init__(
@@ -123,40 +81,45 @@ class Framework:
         new_framework: bool = False,
         webui_url: str | None = None,
         least_offer: Resources | None = None,
-        driver: Callable[[Subscription], Driver] | None = None,
-        pool: Callable[[Scheduler], PooledScheduler] | None = None,
+        driver: Callable[[Subscribe], Driver] | None = None,
+        pool: PoolRecipe | None = None,
     ) -> None:
-        """`master`: `host:port[,…]`, `https://…` or `zk://…/path`. `state`: a folder that keeps the framework id and
-        the launches. `new_framework` forgets what is kept there. Agents with less free than `least_offer` are not
-        offered at all. `driver` builds another wire than our own. `pool` puts a container pool
-        on the scheduler.
+        """`master`: `host:port[,…]`, `https://…` or `zk://…/path`; or `local`, a simulated cluster that ends with the
+        framework. `state`: a folder, or `zk://…/path`, that keeps the framework id and the launches. `new_framework`
+        forgets what is kept there. Agents with less free than `least_offer` are not offered at all. `driver` builds
+        another wire than our own. `pool` puts a container pool on the scheduler.
 
-        Raises InvalidInput; StateInUse when another process owns the folder.
+        Raises InvalidInput; StateInUse when another process owns the state.
         """
+        super().__init__()
         self._settings = settings if settings is not None else Settings()
         self._keeps = state is not None
-        masters = parse_master(master, credentials_allowed=True, tls=tls is not None)
         if (principal is None) != (secret is None):
-            raise InvalidInput("a principal needs a secret, and a secret a principal")
+            raise InvalidInput("a principal needs a secret, and a secret needs a principal")
         credentials = Credentials(principal, secret) if principal is not None and secret is not None else None
-        self._access = access_for(masters, Access(credentials, tls if tls is not None else Tls()))
-        self._masters = masters
+        self._local = LocalMaster() if master == LOCAL else None
+        if self._local is not None and (credentials is not None or tls is not None):
+            raise InvalidInput("the local cluster has credentials of its own: leave principal, secret and tls out")
+        address = ANY_PORT if self._local is not None else master
+        self._masters = parse_master(address, credentials_allowed=True, tls=tls is not None)
+        self._access = access_for(self._masters, Access(credentials, tls if tls is not None else Tls()))
+        self._master_text = shown(master)
         self._build_driver = driver
-        self._build_pool = pool
+        self._recipe = pool
+        for spec in pool.samples if pool is not None else ():
+            launch_of(spec)
         roles = (role,) if isinstance(role, str) else tuple(role)
         self._info = framework_info(
             name=name,
-            user=user if user is not None else getpass.getuser(),
+            user=user if user is not None else _own_name(),
             roles=roles,
             principal=self._access.credentials.principal if self._access.credentials is not None else None,
             gpus=self._settings.gpus,
             webui_url=webui_url,
             least_offer=least_offer,
         )
-        self._store: Store = SQLiteStore(Path(state), forget=new_framework) if state is not None else MemoryStore()
-        self._shell: Shell | None = None
+        self._store: Store = open_store(place_of(state), forget=new_framework) if state is not None else MemoryStore()
         self._torn_down = False
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._streams: list[asyncio.Queue[NodeStatsUpdate]] = []
 
     # -- life
@@ -173,85 +136,137 @@ class Framework:
     async def start(self) -> None:
         """Take up what was stored, and begin to subscribe. Does not wait for a master."""
         if self._shell is not None:
-            raise InvalidInput("the framework is started already")
+            raise InvalidInput("the framework has already been started")
+        try:
+            await self._start()
+        except BaseException:
+            if self._local is not None:
+                await asyncio.to_thread(self._local.down)
+            raise
+
+    async def _start(self) -> None:
         saved = await asyncio.to_thread(self._store.load)
         clock = Clock()
         info = self._info
+        if self._local is not None:
+            self._masters, credentials = await asyncio.to_thread(self._local.up)
+            self._access = Access(credentials, self._access.tls)
+            info = msgspec.structs.replace(info, principal=credentials.principal)
         if saved.framework_id is not None:
             info = msgspec.structs.replace(info, id=ID(saved.framework_id))
-        subscription = Subscription(info)
+        subscription = Subscribe(info)
         detector = detector_for(self._masters)
         driver = (
             self._build_driver(subscription)
             if self._build_driver is not None
             else HttpDriver(detector, subscription, self._access)
         )
+        self._answers = KeyedAnswers(await asyncio.to_thread(self._store.answers), clock.now())
+        if self._answers.outlived:
+            await asyncio.to_thread(self._store.commit, [ForgetAnswer(key) for key in self._answers.outlived])
         scheduler = Scheduler(self._settings, info)
-        scheduler.restore(saved.records, clock.now())
+        scheduler.restore(saved.records, clock.now(), saved.unreadable, sent_until=saved.sent_until)
+        for each in scheduler.state.unreadable.values():
+            _log.warning(
+                "the stored launch %s cannot be read and is set aside: it stays in the state, and its task is left"
+                " alone: %s",
+                each.launch_id,
+                each.reason,
+            )
+        self._log_taken_up(scheduler, saved.framework_id)
         operator = OperatorClient(detector, self._access)
-        pooled = self._build_pool(scheduler) if self._build_pool is not None else None
-        self._shell = Shell(scheduler, driver, operator, self._store, clock, pooled)
+        pooled = PooledScheduler.of(self._recipe, scheduler) if self._recipe is not None else None
+        files = AgentFiles(
+            lambda: self.access.session(secure=self.secure, connections=AGENT_CONNECTIONS), secure=self.secure
+        )
+        self._shell = Shell(scheduler, driver, operator, self._store, clock, pooled, files)
         self._shell.changed.append(self._changed)
         self._shell.stats.append(self._stats)
+        self._shell.ended.append(self._ended)
+        self._status = StatusSource(partial(self._make_status, self._shell, clock.now()))
         self._shell.start()
 
+    @staticmethod
+    def _log_taken_up(scheduler: Scheduler, framework_id: str | None) -> None:
+        """Log what an earlier process left; nothing at the first start."""
+        if framework_id is None:
+            return
+        records = scheduler.state.launches.values()
+        waiting = sum(record.state.waiting for record in records)
+        live = sum(record.state.live for record in records)
+        _log.info(
+            "taking over framework %s; launches: %d with a task, %d waiting, %d ended, %d set aside",
+            framework_id,
+            live,
+            waiting,
+            len(records) - live - waiting,
+            len(scheduler.state.unreadable),
+        )
+
     async def stop(self, *, teardown: bool) -> None:
-        """End the process's part. `teardown` ends the framework at the master too, and kills all its tasks."""
-        if self._shell is None:
+        """Stop this process's part. `teardown` also ends the framework at the master and kills all its tasks,
+        except when the framework has stopped because another process took over its id, or no master knows it."""
+        shell = self._shell
+        if shell is None:
             return
         try:
-            if teardown and self.framework_id is not None:
-                await self.teardown()
+            if teardown and self.framework_id is not None and not shell.let_go and not self._torn_down:
+                await self._tear_down(shell)
         finally:
-            shell, self._shell = self._shell, None
-            shell.stop("stopped", 0)
+            shell.stop("this program has stopped it", 0)
+            self._shell = None
             await shell.close()
             await asyncio.to_thread(self._store.close)
+            if self._local is not None:
+                await asyncio.to_thread(self._local.down)
 
     async def stop_containers(self, timeout: float = CONTAINERS_STOP) -> bool:
-        """Before `stop`: the pool decides nothing more, and all its containers are stopped, whatever is in them.
+        """To be called before `stop`: the pool decides nothing more, and all its containers are stopped, also busy
+        ones.
 
-        False when not all were seen to end within `timeout` seconds; the next start sees to the others.
+        False if not all of them ended within `timeout` seconds; the next start stops the others.
         """
-        shell = self._running()
-        if self._torn_down:  # the master has killed them, and nothing more may be stored
-            return True
-        shell.retire()
-        await shell.flushed()
-        until = asyncio.get_running_loop().time() + timeout
-        while shell.pooled is not None and shell.pooled.living():
-            if not self.subscribed or asyncio.get_running_loop().time() > until:
-                return False
-            await asyncio.sleep(_LOOK)
-        return True
+        return await self._running().stop_containers(timeout)
 
     async def teardown(self) -> str:
         """TEARDOWN: all tasks are killed, the id is forgotten, `finished` returns. The framework id.
 
-        Raises CallFailed (NotSubscribed, CallRefused, CallUnknown), and then nothing is forgotten.
+        Raises CallFailed (NotSubscribed, CallRefused, CallUnknown) or FrameworkStopped, and then nothing is forgotten.
         """
-        shell = self._running()
+        return await self._tear_down(self._active())
+
+    async def _tear_down(self, shell: Shell) -> str:
         framework_id = self.framework_id
         if framework_id is None:
-            raise InvalidInput("the framework has no id yet: it was never subscribed")
-        await shell.flushed()
-        await shell.call(Teardown())
+            raise InvalidInput("the framework has no id yet: it has not subscribed")
+        await shell.outbox.flushed()
+        shell.tearing_down = True
+        try:
+            await shell.driver.call(Teardown())
+        except BaseException:
+            shell.tearing_down = False
+            raise
         self._torn_down = True
-        await asyncio.to_thread(self._store.commit, [ForgetFramework()])
+        await shell.forget()
         shell.stop("torn down", 0)
         return framework_id
 
     async def finished(self) -> Stopped:
         """Returns when the process should end, and why: the master refuses us, another has our id, teardown."""
-        return await self._running().finished()
+        return self._stopped if self._stopped is not None else await self._running().finished()
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """What `finished` returns, once it does."""
+        return self._stopped
 
     @property
     def subscribed(self) -> bool:
-        return self._shell is not None and self._shell.scheduler.books.connected
+        return self._shell is not None and self._shell.scheduler.state.connected
 
     @property
     def access(self) -> Access:
-        """Who we are, to the masters and to the agents."""
+        """How this framework authenticates to the masters and agents."""
         return self._access
 
     @property
@@ -262,147 +277,125 @@ class Framework:
 
     @property
     def framework_id(self) -> str | None:
-        info = self._shell.scheduler.books.info if self._shell is not None else self._info
+        info = self._shell.scheduler.state.info if self._shell is not None else self._info
         return info.id.value if info.id is not None else None
 
     @property
     def shell(self) -> Shell:
-        """What carries the decisions out: for an invoker, which adds its own. Raises InvalidInput before `start`."""
+        """Carries out the decisions. Raises InvalidInput before `start`."""
         return self._running()
 
-    # -- launches
+    @property
+    def view(self) -> MesosView:
+        """What the admin API shows of it. Raises InvalidInput before `start`."""
+        from owmesos.service.mesos_view import MesosView  # it brings a web server and prometheus_client
 
-    async def launch(self, launch: Launch) -> LaunchHandle:
-        """Ask for one container. It is stored when this returns. Raises InvalidInput."""
-        return (await self.launch_many([launch]))[0]
+        return MesosView(self._running(), self.record)
 
-    async def launch_many(self, launches: Iterable[Launch]) -> list[LaunchHandle]:
-        """The same for several: all are checked before the first is asked for."""
-        shell = self._running()
-        submits = tuple(Submit(_new_id(launch), launch, template(launch)) for launch in launches)
-        shell.deliver(Submits(submits))
-        await shell.flushed()
-        return [LaunchHandle(self, submit.launch_id) for submit in submits]
+    @property
+    def host(self) -> InvokerHost:
+        """What an invoker needs of this process. Raises InvalidInput before `start`, and without a pool."""
+        if self._recipe is None:
+            raise InvalidInput("an invoker needs a framework with a pool: pass `pool`")
+        return self._running()
 
-    async def kill(self, name: str) -> LaunchHandle:
-        """By launch or task id; returns when the wish is stored. Raises NotKnown."""
-        shell = self._running()
-        record = self.record(name)
-        shell.deliver(KillLaunch(record.id))
-        await shell.flushed()
-        return LaunchHandle(self, record.id)
-
-    def record(self, name: str) -> LaunchRecord:
-        """What is known of a launch, by its id or a task's. To be read, not changed. Raises NotKnown."""
-        found = listings.find(self._running().scheduler.books, name)
-        if found is None:
-            raise NotKnown(name)
-        return found
-
-    async def wait(self, names: Sequence[str], until: Milestone, timeout: float | None = None) -> bool:
-        """True once all of them are there; False after `timeout` seconds. Raises NotKnown."""
-        waits = [self.wait_for(name, lambda record: _reached(record, until)) for name in names]
-        try:
-            await asyncio.wait_for(asyncio.gather(*waits), timeout)
-        except asyncio.TimeoutError:
-            return False
-        return True
-
-    async def wait_for(self, name: str, reached: Callable[[LaunchRecord], bool]) -> LaunchRecord:
-        """Returns once `reached` is true of the launch. Raises NotKnown, also when it was forgotten meanwhile."""
-        record = self.record(name)
-        while not reached(record):
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(record.id, []).append(waiting)
-            await waiting
-            record = self.record(record.id)
-        return record
+    def keep(self, launch: Launch, wanted: int) -> Kept:
+        """Keep `wanted` instances of `launch` alive within an `async with` block. Raises InvalidInput."""
+        return Kept(self, launch, wanted)
 
     # -- what is to be seen
 
-    def nodes(self) -> list[Document]:
+    def health(self) -> documents.HealthDocument:
+        """Whether the master has us."""
+        return {"subscribed": self.subscribed, "framework_id": self.framework_id}
+
+    def status(self, invoker: documents.InvokerStatus | None = None) -> documents.StatusDocument:
+        """What somebody on call looks at first, including the status of an `invoker` in this process."""
+        self._running()
+        return self._status.document(invoker)
+
+    def _make_status(self, shell: Shell, started_at: float) -> documents.StatusDocument:
+        master, pooled = shell.driver.master, shell.pooled
+        process = ProcessFacts(
+            version=own_version("owmesos"),
+            started_at=started_at,
+            servers=self._master_text,
+            server=str(master) if master is not None else None,
+        )
+        return status(shell.scheduler.state, shell.clock.now(), process, pooled.pool if pooled is not None else None)
+
+    def nodes(self) -> list[documents.NodeDocument]:
         shell = self._running()
-        return listings.nodes(shell.scheduler.books, shell.clock.now())
+        return listings.nodes(shell.scheduler.state, shell.clock.now())
 
-    def offers(self, *, outstanding: bool = False) -> list[Document]:
+    def offers(self, *, outstanding: bool = False) -> list[documents.OfferDocument]:
         shell = self._running()
-        return listings.offers(shell.scheduler.books, shell.clock.now(), outstanding=outstanding)
+        return listings.offers(shell.scheduler.state, shell.clock.now(), outstanding=outstanding)
 
-    def reservations(self) -> list[Document]:
+    def reservations(self) -> list[documents.ReservationDocument]:
         shell = self._running()
-        return listings.reservations(shell.scheduler.books, shell.clock.now())
+        return core_listings.reservations(shell.scheduler.state.ledger, shell.clock.now())
 
-    def launches(self, names: Iterable[str] | None = None) -> list[Document]:
-        """All, or those named. Raises NotKnown."""
-        ids = None if names is None else [self.record(name).id for name in names]
-        return listings.launches(self._running().scheduler.books, ids)
+    def unreadable(self) -> list[documents.UnreadableDocument]:
+        """The stored launches that are set aside."""
+        return listings.unreadable(self._running().scheduler.state)
 
-    def containers(self) -> list[Document]:
-        """The pool's; none where there is no pool."""
+    def containers(self) -> list[documents.ContainerDocument]:
+        """The pool's containers; empty without a pool."""
         pooled = self._running().pooled
-        return pool_listings.containers(pooled.pool) if pooled is not None else []
+        return core_listings.containers(pooled.pool) if pooled is not None else []
 
-    def explain(self, name: str) -> Document:
+    def explain(self, name: str) -> documents.LaunchExplanation | documents.ActivationExplanation:
         """Why a launch waits, or an activation. Raises NotKnown."""
         shell = self._running()
-        if shell.pooled is not None and listings.find(shell.scheduler.books, name) is None:
-            found = pool_listings.explanation(shell.pooled.pool, name)
+        if shell.pooled is not None and listings.find(shell.scheduler.state, name) is None:
+            trouble = listings.connection_trouble(shell.scheduler.state)
+            found = core_listings.activation_explanation(shell.pooled.pool, name, trouble)
             if found is None:
                 raise NotKnown(name, "launch, task, container or unfinished activation")
             return found
-        record = self.record(name)
-        scheduler = shell.scheduler
-        return listings.explanation(scheduler.books, record, scheduler.explain(record.id))
-
-    def story(self, name: str) -> Document:
-        """A launch's whole history. Raises NotKnown."""
-        return listings.story(self.record(name))
+        return self.explain_launch(name)
 
     async def node_stats(self) -> AsyncGenerator[NodeStatsUpdate, None]:
-        """What all agents have now, then every change, until the framework stops."""
-        shell = self._running()
+        """What all agents have now, then every change. Ends with `teardown` and `stop`; raises FrameworkStopped when
+        the framework stops otherwise, or has stopped.
+        """
+        shell = self._active()
         queue: asyncio.Queue[NodeStatsUpdate] = asyncio.Queue()
-        queue.put_nowait(shell.scheduler.books.stats_now())
+        queue.put_nowait(shell.scheduler.state.stats_now())
         self._streams.append(queue)
         finished = asyncio.ensure_future(shell.finished())
         try:
-            while not finished.done():
+            while not (finished.done() and queue.empty()):
                 update = asyncio.ensure_future(queue.get())
-                await asyncio.wait([update, finished], return_when=asyncio.FIRST_COMPLETED)
+                try:
+                    await asyncio.wait([update, finished], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    update.cancel()  # without effect where it is done
                 if update.done():
                     yield update.result()
-                else:
-                    update.cancel()
         finally:
             finished.cancel()
             self._streams.remove(queue)
+        stopped = await finished
+        if stopped.exit_code:
+            raise FrameworkStopped(stopped)
 
-    # -- within
-
-    def _running(self) -> Shell:
-        if self._shell is None:
-            raise InvalidInput("the framework is not started: use `async with`, or `start`")
-        return self._shell
-
-    def _changed(self, launch_id: str) -> None:
-        for waiting in self._waiting.pop(launch_id, ()):
-            if not waiting.done():
-                waiting.set_result(None)
+    def _ended(self, stopped: Stopped) -> None:
+        self._stopped = stopped
+        self._all_changed()
 
     def _stats(self, update: NodeStatsUpdate) -> None:
         for queue in self._streams:
             queue.put_nowait(update)
 
 
-def _reached(record: LaunchRecord, until: Milestone) -> bool:
-    """`running` counts a launch that once ran, and one that never will."""
-    if until == "ended":
-        return record.state.ended
-    return record.ran or record.overdue or record.state.ended
-
-
-def _new_id(launch: Launch) -> str:
-    return f"{launch.name}-{secrets.token_hex(4)}"
-
-
-__all__ = ["CallFailed", "Framework", "LaunchFailed", "LaunchHandle", "NotKnown"]
+def _own_name() -> str:
+    """Whom tasks run as by default. Raises InvalidInput."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        raise InvalidInput(
+            f"user id {os.getuid()} of this process has no user name: give the user that tasks run as"
+            " (`user`, --user), or set USER"
+        ) from None

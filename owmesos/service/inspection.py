@@ -1,29 +1,35 @@
-"""A cluster as its master sees it, for one who runs no framework: the `nodes` document from the operator API.
+"""A cluster as its master sees it, without a framework: the `nodes` document from the operator API.
 
-free = total - allocated - offered (GET_AGENTS, docs/operator-http-api.md): what is in an offer is nobody's yet, but
-nobody else can have it either. `used` is what the tasks of all frameworks have.
+free = total - allocated - offered (GET_AGENTS, docs/operator-http-api.md): offered resources are not used yet, but
+nobody else can get them. `used` is the sum of the tasks of all frameworks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
 
-from owmesos.mesos.access import Access
-from owmesos.mesos.address import Masters, ZooKeeperMasters
-from owmesos.mesos.detector import access_for, detector_for
-from owmesos.mesos.listings import instant, vector
-from owmesos.mesos.messages.operator import Agent, AgentInfo, GetAgents
-from owmesos.mesos.offers import attributes_of
-from owmesos.mesos.operator import OperatorClient, free
-from owmesos.mesos.pieces import pieces_of, total_of
-from owmesos.resources import NOTHING, Resources
+from owmesos.core.listings import instant, vector
+from owmesos.documents import NodeDocument
+from owmesos.errors import InvalidInput
+from owmesos.mesos.messages import Resource
+from owmesos.mesos.messages.operator import AgentInfo, GetAgents, ListedAgent
+from owmesos.mesos.offer_resources import pieces_of, total_of
+from owmesos.mesos.scheduler.offer_book import attributes_of
+from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.address import Masters, ZooKeeperMasters
+from owmesos.mesos.wire.detector import access_for, detector_for
+from owmesos.mesos.wire.operator_client import OperatorClient, free
+from owmesos.resources import NOTHING
 
-Document = dict[str, Any]
+_log = logging.getLogger("owmesos.service")
 
 
-def nodes_of_master(masters: Masters | ZooKeeperMasters, access: Access) -> list[Document]:
+def nodes_of_master(masters: Masters | ZooKeeperMasters, access: Access) -> list[NodeDocument]:
     """One row an agent, by hostname. Waits for the answer. Raises OperatorFailed, InvalidInput."""
     return nodes(asyncio.run(_agents(masters, access)), time.time())
 
@@ -37,47 +43,47 @@ async def _agents(masters: Masters | ZooKeeperMasters, access: Access) -> GetAge
         await detector.close()
 
 
-def nodes(answer: GetAgents, now: float) -> list[Document]:
-    """Agents that the master knows from before its start and that did not come back yet have the state `unknown`."""
-    rows = [_node(agent, now) for agent in answer.agents]
-    rows += [_row(info, "unknown", total_of(pieces_of(info.resources)), now) for info in answer.recovered_agents]
-    return sorted(rows, key=lambda row: (row["hostname"], row["agent_id"]))
+def nodes(answer: GetAgents, now: float) -> list[NodeDocument]:
+    """Agents that the master recovered but that have not reregistered have the state `unknown`."""
+    agents = [(agent.agent_info, partial(_node, agent, now)) for agent in answer.agents]
+    agents += [(info, partial(_row, info, "unknown", info.resources, now)) for info in answer.recovered_agents]
+    rows = []
+    for info, row in agents:
+        try:
+            rows.append(row())
+        except InvalidInput as error:  # noqa: PERF203 the master's data on one agent cannot be used
+            name = info.id.value if info.id is not None else info.hostname
+            _log.warning("agent %s is left out: %s", name, error)
+    return sorted(rows, key=lambda row: (row["hostname"], row["agent_id"] or ""))
 
 
-def _node(agent: Agent, now: float) -> Document:
-    total = total_of(pieces_of(agent.total_resources or agent.agent_info.resources))
-    used = total_of(pieces_of(agent.allocated_resources))
+def _node(agent: ListedAgent, now: float) -> NodeDocument:
+    row = _row(agent.agent_info, "gone", agent.total_resources or agent.agent_info.resources, now)
+    row["used"] = vector(total_of(pieces_of(agent.allocated_resources)))
     if agent.deactivated or agent.drain_info is not None:
-        return _row(agent.agent_info, "draining", total, now, used=used, unused=free(agent))
-    if not agent.active:
-        return _row(agent.agent_info, "gone", total, now, used=used)
-    unused = free(agent)
-    return _row(agent.agent_info, "fresh", total, now, used=used, unused=unused, available=unused)
+        row |= {"state": "draining", "free": vector(free(agent))}
+    elif agent.active:
+        unused = vector(free(agent))
+        row |= {"state": "fresh", "free": unused, "available": unused}
+    return row
 
 
-def _row(
-    info: AgentInfo,
-    state: str,
-    total: Resources,
-    now: float,
-    *,
-    used: Resources = NOTHING,
-    unused: Resources = NOTHING,
-    available: Resources = NOTHING,
-) -> Document:
+def _row(info: AgentInfo, state: Literal["gone", "unknown"], total: Sequence[Resource], now: float) -> NodeDocument:
+    """Of one that has nothing free."""
     return {
         "agent_id": info.id.value if info.id is not None else None,
         "hostname": info.hostname,
         "role": "*",
         "attributes": {name: list(texts) for name, texts in attributes_of(info.attributes).items()},
         "state": state,
-        "total": vector(total),
-        "used": vector(used),
-        "free": vector(unused),
+        "total": vector(total_of(pieces_of(total))),
+        "used": vector(NOTHING),
+        "free": vector(NOTHING),
         "reserved": vector(NOTHING),
         "buffer": vector(NOTHING),
-        "available": vector(available),
+        "available": vector(NOTHING),
         "unavailability": None,
         "observed_at": instant(now),
         "age_s": 0.0,
+        "reason": None,
     }

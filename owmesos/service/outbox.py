@@ -1,62 +1,85 @@
-"""What must be stored and what must be sent, in order: no call leaves before everything decided before it is durable.
+"""Stores and sends what was decided, in order: no call is sent before everything decided before it is durable.
 
-Whatever is queued is stored in one transaction, then its calls go out without waiting for one another's answers; the
-driver keeps their order. So a burst costs one commit, and an acknowledgement waits for nothing but the disk.
+All queued writes are stored in one transaction. Then their calls are sent without waiting for each other's answers;
+the driver keeps their order. So a burst costs one commit, and an acknowledgement waits only for the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 
-from owmesos.mesos.driver import CallFailed, CallRefused, Driver
 from owmesos.mesos.messages import Call
-from owmesos.storage import Store, StoreFailed, Write
+from owmesos.mesos.scheduler.events import CallNotTaken
+from owmesos.mesos.wire.driver import CallFailed, CallRefused, Driver, NotSubscribed
+from owmesos.storage import ForgetFramework, Store, StoreFailed, Write
+from owmesos.system.tasks import keep
 
 _log = logging.getLogger("owmesos.service")
-_LAST_ANSWERS = 5.0
+_LAST_ANSWERS = 5.0  # seconds; for answers under way at the end
 
 
 class Outbox:
-    """`failed` is told of each call that was not taken: the call, the master's status or None, the reason."""
+    """`failed` is called for each call that the master did not accept."""
 
-    def __init__(self, store: Store, driver: Driver, failed: Callable[[Call, int | None, str], None]) -> None:
+    def __init__(self, store: Store, driver: Driver, failed: Callable[[CallNotTaken], None]) -> None:
         self._store = store
         self._driver = driver
         self._failed = failed
         self._writes: dict[object, Callable[[], Write]] = {}
-        self._calls: list[Call] = []
+        self._calls: list[tuple[Call, float | None]] = []
+        self.sent: Counter[str] = Counter()
+        """Calls since the process began, by their type, those that failed included."""
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="owmesos-store")
         self._sending: set[asyncio.Task[None]] = set()
         self._work: asyncio.Task[None] | None = None
+        self._broken: StoreFailed | None = None
+        self._broken_told: Callable[[StoreFailed], None] = lambda error: None
+        self._forgotten = False
 
     def store(self, key: object, write: Callable[[], Write]) -> None:
-        """`key` names what is written: of several writes to one thing in a batch the last one counts.
+        """`key` names the written object: of several writes to one object in a batch only the last is stored.
 
-        `write` is called when the batch is stored, and may then say what is newer: so a launch that changes three times
-        in a batch is written down once.
+        `write` is called when the batch is stored, and may return newer data: so a launch that changes three times
+        in a batch is stored once. After `forget` nothing is stored.
         """
+        if self._forgotten:
+            return
         self._writes.pop(key, None)
         self._writes[key] = write
         self._wake.set()
 
-    def send(self, call: Call) -> None:
-        self._calls.append(call)
+    def send(self, call: Call, accepted_at: float | None = None) -> None:
+        """`accepted_at` of an ACCEPT: just before it is sent, the store is told that it may have been sent."""
+        self._calls.append((call, accepted_at))
+        self.sent[call.wire_type] += 1
         self._wake.set()
 
+    async def forget(self) -> None:
+        """Store that the framework has ended, as the last write of all. Raises what the store raises."""
+        self.store("framework", ForgetFramework)
+        self._forgotten = True
+        await self.flushed()
+
     async def flushed(self) -> None:
-        """Returns when all that was put in before is durable. Raises what the store raised."""
+        """Returns when everything queued before is durable. Raises what the store raised, now or before."""
+        if self._broken is not None:
+            raise self._broken
         done = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
         self._wake.set()
         await done
 
     def start(self, broken: Callable[[StoreFailed], None]) -> None:
-        """Begin to work. `broken` is told when the store fails: nothing is sent on decisions that are not stored."""
+        """Begin to work. `broken` is called when the store fails: then nothing is sent, because the decisions are
+        not stored."""
 
         async def work() -> None:
             try:
@@ -64,13 +87,20 @@ class Outbox:
                     await self._wake.wait()
                     await self._batch()
             except StoreFailed as error:
-                _log.error("%s", error)
-                broken(error)
+                self._report(error)
 
+        loop = asyncio.get_running_loop()
+
+        def lost(error: StoreFailed) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(lambda: self._report(self._fail(error)))
+
+        self._broken_told = broken
+        self._store.watch(lost)
         self._work = asyncio.create_task(work(), name="outbox")
 
     async def close(self) -> None:
-        """Store and send what is left, and wait a moment for the answers."""
+        """Store and send what is left, then wait shortly for the answers."""
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait([self._work])
@@ -83,34 +113,68 @@ class Outbox:
 
     async def _batch(self) -> None:
         self._wake.clear()
-        writes, self._writes = [write() for write in self._writes.values()], {}
+        pending, self._writes = self._writes, {}
         calls, self._calls = self._calls, []
         waiting, self._waiting = self._waiting, []
+        if self._broken is not None:  # nothing is sent that is not stored, nor for a state that another process has
+            self._waiting += waiting
+            self._fail(self._broken)
+            return
         try:
-            if writes:
-                commit = asyncio.get_running_loop().run_in_executor(self._thread, self._store.commit, writes)
+            writes = [write() for write in pending.values()]
+            accepted_at = max((at for _, at in calls if at is not None), default=None)
+            if writes or accepted_at is not None:
+                commit = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, writes, accepted_at)
                 await asyncio.shield(commit)
         except StoreFailed as error:
-            for done in waiting:
-                if not done.done():
-                    done.set_exception(error)
-            raise
+            self._waiting += waiting
+            raise self._fail(error) from None
+        except Exception as error:
+            _log.exception("what was decided cannot be stored")
+            self._waiting += waiting
+            raise self._fail(StoreFailed(f"what was decided cannot be stored: {error}")) from error
         except asyncio.CancelledError:  # closing: the rest of this batch goes into the last one
             await asyncio.wait([commit])
             self._calls, self._waiting = calls + self._calls, waiting + self._waiting
+            if commit.exception() is not None:  # the last one may succeed, or says why not
+                self._writes = {**pending, **self._writes}
             raise
         for done in waiting:
             if not done.done():
                 done.set_result(None)
-        for call in calls:
-            task = asyncio.create_task(self._call(call))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+        for call, accepted_at in calls:
+            keep(asyncio.create_task(self._call(call, accepted_at)), self._sending)
 
-    async def _call(self, call: Call) -> None:
+    def _commit(self, writes: Sequence[Write], accepted_at: float | None) -> None:
+        if writes:
+            self._store.commit(writes)
+        if accepted_at is not None:
+            self._store.about_to_send(accepted_at)
+
+    def _report(self, error: StoreFailed) -> None:
+        _log.error("%s", error)
+        self._broken_told(error)
+
+    def _fail(self, error: StoreFailed) -> StoreFailed:
+        """Store nothing more; raise the error in all current and later waiters."""
+        self._broken = error
+        for done in self._waiting:
+            if not done.done():
+                done.set_exception(error)
+        return error
+
+    async def _call(self, call: Call, accepted_at: float | None) -> None:
+        sending = partial(self._store.sending, accepted_at) if accepted_at is not None else None
         try:
-            await self._driver.call(call)
+            await self._driver.call(call, sending=sending)
+        except StoreFailed as error:
+            self._report(self._fail(error))
         except CallRefused as error:
-            self._failed(call, error.status, error.reason)
+            self._failed(CallNotTaken(call, error.status, error.reason))
+        except NotSubscribed as error:
+            self._failed(CallNotTaken(call, None, str(error), sent=False))
         except CallFailed as error:
-            self._failed(call, None, str(error))
+            self._failed(CallNotTaken(call, None, str(error)))
+        except Exception as error:  # noqa: BLE001  (a fault of ours: nobody else waits for this call's outcome)
+            _log.exception("%s broke: %s", call.wire_type, error)
+            self._failed(CallNotTaken(call, None, f"{type(error).__name__}: {error}"))

@@ -1,44 +1,53 @@
-"""The thin shell around the scheduler: it delivers events with the time, and carries out the effects in order.
+"""The shell around the scheduler: it passes events and the time to the scheduler, and carries out the effects in
+order.
 
-All waiting is here and nothing is decided. One event loop; the store has a thread of its own.
+All waiting is here, and no decisions. It uses one event loop; the store has its own thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any
 
-from owmesos.core.launches import LaunchRecord
+from owmesos.core.container_factory import CONTAINERS_STOP, InvokerEvent
 from owmesos.core.node_stats import NodeStatsUpdate
-from owmesos.mesos import effects
-from owmesos.mesos.container_factory import Effect, PooledScheduler, PoolInput
-from owmesos.mesos.driver import Driver
-from owmesos.mesos.events import AgentSeen, AgentsSeen, CallNotTaken, Tick
-from owmesos.mesos.messages import Call, Event
-from owmesos.mesos.operator import OperatorClient, OperatorFailed, usable
-from owmesos.mesos.pieces import pieces_of, total_of
-from owmesos.mesos.scheduler import Scheduler
-from owmesos.service.clock import Clock
+from owmesos.core.pool.events import PoolEvent
+from owmesos.core.pool.pool import Pool
+from owmesos.errors import InvalidInput, InvariantBroken
+from owmesos.mesos import listings
+from owmesos.mesos.container_factory import FOR_INVOKER, PooledEffect, PooledScheduler, PoolInput
+from owmesos.mesos.messages import Event, Update
+from owmesos.mesos.messages.operator import GetAgents
+from owmesos.mesos.offer_resources import pieces_of, total_of
+from owmesos.mesos.scheduler import effects
+from owmesos.mesos.scheduler.events import AgentSeen, AgentsSeen, CallNotTaken, Tick
+from owmesos.mesos.scheduler.launches import LaunchRecord, StoryLine
+from owmesos.mesos.scheduler.scheduler import Scheduler
+from owmesos.mesos.scheduler.task_info import own_executor
+from owmesos.mesos.wire.agent_files import AgentFiles, TaskFiles
+from owmesos.mesos.wire.driver import Driver
+from owmesos.mesos.wire.operator_client import OperatorClient, OperatorFailed, usable
+from owmesos.service import long_waits
+from owmesos.service.failure_reason import added_reason, needs_last_words
+from owmesos.service.listeners import notify
+from owmesos.service.loop_lag import LoopLag
 from owmesos.service.outbox import Outbox
-from owmesos.storage import ForgetLaunch, SaveFramework, SaveLaunch, Store
-
-T = TypeVar("T")
+from owmesos.service.stopped import Stopped
+from owmesos.storage import Answer, ForgetAnswer, ForgetLaunch, SaveFramework, SaveLaunch, Store, Write
+from owmesos.system.clock import Clock
+from owmesos.system.tasks import cancel_all, keep
 
 _log = logging.getLogger("owmesos.service")
-_CLOSING = 2.0
-
-
-class Stopped(NamedTuple):
-    """Why the process ends, in one line, and with which exit code."""
-
-    reason: str
-    exit_code: int
+_CLOSING = 2.0  # seconds; for tasks to end by themselves
+_LOOK = 0.05  # seconds
 
 
 class Shell:
-    """Runs one scheduler on one driver. `changed` is told of launches, `stats` of NodeStats."""
+    """Runs one scheduler on one driver. It calls those in `changed` with the id of each launch that changes, those in
+    `stats` with NodeStats, those in `pool_inputs` with what an invoker told the pool, those in `ended` at the end."""
 
     def __init__(
         self,
@@ -48,32 +57,47 @@ class Shell:
         store: Store,
         clock: Clock,
         pooled: PooledScheduler | None = None,
+        files: AgentFiles | None = None,
     ) -> None:
-        """With `pooled` the pool decides too; what it wants of the outside world goes to `of_pool`."""
+        """With `pooled` the pool decides too; what it wants of its invoker goes to `pool_listeners`. With `files` a
+        failed start says why, and containers have logs."""
         self.scheduler = scheduler
         self.pooled = pooled
-        self.of_pool: list[Callable[[Effect], None]] = []
+        self.pool_listeners: list[Callable[[InvokerEvent], None]] = []
+        self.pool_inputs: list[Callable[[PoolInput], None]] = []
         self.clock = clock
         self.changed: list[Callable[[str], None]] = []
         self.stats: list[Callable[[NodeStatsUpdate], None]] = []
-        self._driver = driver
+        self.ended: list[Callable[[Stopped], None]] = []
+        self.let_go = False
+        """Whether the framework is not, or no longer, this process's: the master refuses it, or another has its id."""
+        self.tearing_down = False
+        """Whether TEARDOWN is on its way: the master closes the stream then, which is nothing to warn of."""
+        self.loop_lag = LoopLag()
+        self.driver = driver
         self._operator = operator
-        self._outbox = Outbox(store, driver, self._not_taken)
+        self._files = files
+        self.outbox = Outbox(store, driver, self._not_taken)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._logged: dict[str, tuple[str, StoryLine]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.TimerHandle | None = None
         self._stopped: asyncio.Future[Stopped] | None = None
         self._asking = False
         self._closed = False
+        self._forgotten = False
+        self._handlers = self._by_effect()
 
     # -- life
 
     def start(self) -> None:
         """Begin to subscribe."""
         self._stopped = asyncio.get_running_loop().create_future()
+        self.loop_lag.start()
         if self.pooled is not None:
             self._carry_out(self.pooled.orphans(self.clock.now()))
         self._spawn(self._pump(), "the master's events")
-        self._outbox.start(lambda error: self.stop(str(error), 1))
+        self.outbox.start(lambda error: self.stop(str(error), 1))
 
     async def finished(self) -> Stopped:
         """Returns when the process should end."""
@@ -83,63 +107,124 @@ class Shell:
     async def close(self) -> None:
         """Ends everything without TEARDOWN: what is decided is stored and sent, tasks live on."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self.loop_lag.stop()
+        for timer in (self._timer, self._next_look):
+            if timer is not None:
+                timer.cancel()
         try:
-            await self._outbox.close()
+            await self.outbox.close()
         finally:
-            await self._driver.close()
+            await self.driver.close()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_CLOSING)
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await cancel_all(self._tasks)
             if self._operator is not None:
                 await self._operator.close()
+            if self._files is not None:
+                await self._files.close()
 
     def stop(self, reason: str, exit_code: int) -> None:
         if self._stopped is not None and not self._stopped.done():
-            self._stopped.set_result(Stopped(reason, exit_code))
+            stopped = Stopped(reason, exit_code)
+            self._stopped.set_result(stopped)
+            notify(self.ended, stopped)
 
     # -- events
 
     def deliver(self, event: Event | PoolInput) -> None:
-        """Hand `event` to the decisions and begin what they want done. Raises what they raise."""
+        """Pass `event` to the scheduler and start to carry out the effects. Raises what the scheduler raises."""
         now = self.clock.now()
         if self.pooled is not None:
             self._carry_out(self.pooled.handle(event, now))
+            if isinstance(event, PoolEvent):
+                notify(self.pool_inputs, event)
         else:
             assert isinstance(event, Event)
             self._carry_out(self.scheduler.handle(event, now))
         self._set_timer()
 
-    def retire(self) -> None:
-        """The pool decides nothing more, and its containers are stopped."""
-        if self.pooled is not None:
-            self._carry_out(self.pooled.retire(self.clock.now()))
-            self._set_timer()
+    # -- for an invoker (`InvokerHost`)
 
-    async def call(self, call: Call) -> None:
-        """One call beside the scheduler's own. Raises CallFailed."""
-        await self._driver.call(call)
+    def now(self) -> float:
+        return self.clock.now()
 
-    async def flushed(self) -> None:
-        """Returns when everything that was decided until now is durable."""
-        await self._outbox.flushed()
+    @property
+    def pool(self) -> Pool:
+        assert self.pooled is not None
+        return self.pooled.pool
+
+    async def stop_containers(self, timeout: float = CONTAINERS_STOP) -> bool:
+        if self.pooled is None or self._forgotten:  # the master has killed them, and nothing more may be stored
+            return True
+        self._carry_out(self.pooled.retire(self.now()))
+        self._set_timer()
+        await self.outbox.flushed()
+        until = asyncio.get_running_loop().time() + timeout
+        while self.pooled.living():
+            if not self.scheduler.state.connected or asyncio.get_running_loop().time() > until:
+                return False
+            await asyncio.sleep(_LOOK)
+        return True
+
+    async def forget(self) -> None:
+        """Store that the framework has ended, and nothing after it. Raises StoreFailed."""
+        self._forgotten = True
+        await self.outbox.forget()
 
     def observe(self, event: Event | PoolInput) -> None:
-        """Hand on what came from outside: whatever is in it, the process lives on."""
+        """Handle an event from outside; an error in it does not end the process."""
         try:
             self.deliver(event)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is logged and the process lives on)
-            _log.exception("%s could not be handled, subscribing anew: %s", type(event).__name__, error)
-            self._spawn(self._driver.resubscribe("an event could not be handled"), "resubscription")
+            _log.exception("%s could not be handled, subscribing again: %s", type(event).__name__, error)
+            self._resubscribe("an event could not be handled")
             self._set_timer()
 
+    def logs_of(self, launch_id: str) -> TaskFiles | None:
+        """The streams of its current task; None if its agent's address is unknown."""
+        state = self.scheduler.state
+        record = state.launches.get(launch_id)
+        agent = state.ledger.agents.get(record.agent_id or "") if record is not None else None
+        if record is None or agent is None or not agent.address:
+            return None
+        return self._files_at(record, agent.hostname, agent.address)
+
+    async def find_files(self, record: LaunchRecord) -> TaskFiles | None:
+        """As `logs_of`, but ask the master for an agent that has not offered anything since this process began."""
+        known = self.logs_of(record.id)
+        if known is not None or self._operator is None:
+            return known
+        try:
+            agents = (await self._operator.agents()).agents
+        except OperatorFailed as error:
+            _log.info("the address of agent %s is unknown: %s", record.agent_id, error)
+            return None
+        for each in agents:
+            if each.agent_info.id is not None and each.agent_info.id.value == record.agent_id and each.pid is not None:
+                return self._files_at(record, each.agent_info.hostname, each.pid.rpartition("@")[2])
+        return None
+
+    def _files_at(self, record: LaunchRecord, hostname: str, address: str) -> TaskFiles | None:
+        framework_id = self.scheduler.state.info.id
+        if self._files is None or record.task_id is None or framework_id is None:
+            return None
+        executor_id = own_executor(record.template) or record.task_id
+        return self._files.of_task(hostname, address, framework_id.value, executor_id)
+
     async def _pump(self) -> None:
-        async for event in self._driver.events():
-            self.observe(event)
+        async for event in self.driver.events():
+            files = None
+            if isinstance(event, Update) and needs_last_words(event, self.scheduler.state):
+                files = self.logs_of(self.scheduler.state.launch_of(event.status.task_id.value) or "")
+            if isinstance(event, Update) and files is not None:
+                self._spawn(self._observe_with_reason(event, files), "reading the reason of a failed task")
+            else:
+                self.observe(event)
             del event  # it may be large, and the next one long in coming
+
+    async def _observe_with_reason(self, event: Update, files: TaskFiles) -> None:
+        """May take its time: the task's next update comes only after this one is acknowledged."""
+        self.observe(await added_reason(event, files))
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -149,57 +234,98 @@ class Shell:
         if when is not None and not self._closed:
             pause = max(0.0, when - self.clock.now())
             self._timer = asyncio.get_running_loop().call_later(pause, self.observe, Tick())
+        if self._next_look is None and self._anything_waits and not self._closed:
+            self._next_look = asyncio.get_running_loop().call_later(long_waits.AFTER, self._look_for_long_waits)
 
-    def _not_taken(self, call: Call, status: int | None, reason: str) -> None:
+    @property
+    def _anything_waits(self) -> bool:
+        return bool(self.scheduler.state.queue) or (self.pooled is not None and bool(self.pool.state.buffer))
+
+    def _look_for_long_waits(self) -> None:
+        lines, again = long_waits.look(self._longest_waits(), self.clock.now())
+        for line in lines:
+            _log.warning("%s", line)
+        self._next_look = None
+        if again is not None and not self._closed:
+            self._next_look = asyncio.get_running_loop().call_later(again, self._look_for_long_waits)
+
+    def _longest_waits(self) -> list[long_waits.LongWait]:
+        state, pool = self.scheduler.state, self.pooled.pool if self.pooled is not None else None
+        found = (
+            long_waits.of_queue(state),
+            long_waits.of_pool(pool, listings.connection_trouble(state)) if pool is not None else None,
+        )
+        return [each for each in found if each is not None]
+
+    def _not_taken(self, event: CallNotTaken) -> None:
         if not self._closed:
-            self.observe(CallNotTaken(call, status, reason))
+            self.observe(event)
 
     # -- effects
 
-    def _carry_out(self, wanted: Sequence[Effect]) -> None:
+    def _carry_out(self, wanted: Sequence[PooledEffect]) -> None:
+        """Raises InvariantBroken for an effect that nothing here carries out."""
         for effect in wanted:
-            if isinstance(effect, effects.Send):
-                self._outbox.send(effect.call)
-            elif isinstance(effect, effects.StoreLaunch):
-                self._store_launch(effect.record)
-            elif isinstance(effect, effects.Changed):
-                self._log_change(effect.launch_id)
-                _tell(self.changed, effect.launch_id)
-            elif isinstance(effect, effects.StatsChanged):
-                _tell(self.stats, effect.update)
-            else:
-                self._carry_out_rare(effect)
+            carry_out = self._handlers.get(type(effect))
+            if carry_out is None:
+                raise InvariantBroken(f"the shell cannot carry out {type(effect).__name__}")
+            carry_out(effect)
+
+    def _by_effect(self) -> dict[type[PooledEffect], Callable[[Any], None]]:
+        return {
+            effects.SendCall: lambda effect: self.outbox.send(effect.call, effect.accepted_at),
+            effects.StoreLaunch: lambda effect: self._store_launch(effect.record),
+            effects.StoreFramework: lambda effect: self._store("framework", SaveFramework(effect.framework_id)),
+            effects.ForgetRecord: lambda effect: self._store(
+                ("launch", effect.launch_id), ForgetLaunch(effect.launch_id)
+            ),
+            effects.StatsChanged: lambda effect: notify(self.stats, effect.update),
+            effects.LaunchRefused: lambda effect: _log.info("launch %s waits on: %s", effect.launch_id, effect.reason),
+            effects.AskAgents: lambda effect: self._spawn(self._ask_agents(), "GET_AGENTS"),
+            effects.Resubscribe: lambda effect: self._resubscribe(effect.reason),
+            effects.Stop: self._stop_at,
+            effects.Note: self._note,
+            **dict.fromkeys(FOR_INVOKER, partial(notify, self.pool_listeners)),
+        }
+
+    def store_answer(self, answer: Answer, forgotten: Iterable[str]) -> None:
+        """Stored in the same commit as the event that was just delivered."""
+        for key in forgotten:
+            self._store(("answer", key), ForgetAnswer(key))
+        self._store(("answer", answer.key), answer)
+
+    def _store(self, key: object, write: Write) -> None:
+        self.outbox.store(key, lambda: write)
 
     def _store_launch(self, record: LaunchRecord) -> None:
-        self._outbox.store(("launch", record.id), lambda: SaveLaunch(record.id, record.stored_form()))
+        self.outbox.store(("launch", record.id), lambda: SaveLaunch(record.id, record.stored_form()))
+        self._log_change(record)
+        notify(self.changed, record.id)
 
-    def _log_change(self, launch_id: str) -> None:
-        record = self.scheduler.books.launches.get(launch_id)
-        if record is not None and record.story:
-            level = logging.DEBUG if record.managed else logging.INFO
-            _log.log(level, "launch %s is %s: %s", launch_id, record.state.value, record.story[-1].text)
-
-    def _carry_out_rare(self, effect: Effect) -> None:
-        if isinstance(effect, effects.Note):
-            ending = self._stopped is not None and self._stopped.done()
-            level = logging.DEBUG if ending else logging.getLevelName(effect.level.upper())
-            _log.log(level, "%s", effect.text)
-        elif isinstance(effect, effects.StoreFramework):
-            framework_id = effect.framework_id
-            self._outbox.store("framework", lambda: SaveFramework(framework_id))
-        elif isinstance(effect, effects.ForgetLaunch):
-            launch_id = effect.launch_id
-            self._outbox.store(("launch", launch_id), lambda: ForgetLaunch(launch_id))
-        elif isinstance(effect, effects.StartRefused):
-            _log.info("launch %s waits on: %s", effect.launch_id, effect.reason)
-        elif isinstance(effect, effects.AskAgents):
-            self._spawn(self._ask_agents(), "GET_AGENTS")
-        elif isinstance(effect, effects.Resubscribe):
-            self._spawn(self._driver.resubscribe(effect.reason), "resubscription")
-        elif isinstance(effect, effects.Stop):
-            self.stop(effect.reason, effect.exit_code)
+    def _log_change(self, record: LaunchRecord) -> None:
+        if not record.story:
+            return
+        step = (record.state.value, record.story[-1])
+        if self._logged.get(record.id) == step:
+            return  # another field changed, not the step
+        if record.state.ended:
+            self._logged.pop(record.id, None)
         else:
-            _tell(self.of_pool, effect)
+            self._logged[record.id] = step
+        level = logging.DEBUG if record.managed else logging.INFO
+        _log.log(level, "launch %s is %s: %s", record.id, record.state.value, record.story[-1].text)
+
+    def _resubscribe(self, reason: str) -> None:
+        self._spawn(self.driver.resubscribe(reason), "resubscription")
+
+    def _stop_at(self, effect: effects.Stop) -> None:
+        self.let_go = True
+        self.stop(effect.reason, effect.exit_code)
+
+    def _note(self, effect: effects.Note) -> None:
+        ending = self.tearing_down or (self._stopped is not None and self._stopped.done())
+        level = logging.DEBUG if ending else logging.getLevelName(effect.level.upper())
+        _log.log(level, "%s", effect.text)
 
     async def _ask_agents(self) -> None:
         """GET_AGENTS, once at a time."""
@@ -208,47 +334,37 @@ class Shell:
         self._asking = True
         try:
             if self._operator is None:
-                self.observe(AgentsSeen(None, "the operator API is not used"))
-                return
-            answer = await self._operator.agents()
+                seen = AgentsSeen(None, "the operator API is not in use")
+            else:
+                seen = agents_in(await self._operator.agents(), self.scheduler.state.info.roles)
         except OperatorFailed as error:
-            self.observe(AgentsSeen(None, str(error)))
-            return
+            seen = AgentsSeen(None, str(error))
         finally:
             self._asking = False
-        roles = self.scheduler.books.info.roles
-        infos = [agent.agent_info for agent in answer.agents]
-        totals = [agent.total_resources or agent.agent_info.resources for agent in answer.agents]
-        infos += answer.recovered_agents
-        totals += [info.resources for info in answer.recovered_agents]
-        seen = tuple(
-            AgentSeen(info.id.value, info.hostname, total_of(pieces_of(usable(total, roles))))
-            for info, total in zip(infos, totals, strict=True)
-            if info.id is not None
-        )
-        self.observe(AgentsSeen(seen))
+        self.observe(seen)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         async def guarded() -> None:
             try:
                 await work
-            except Exception as error:  # noqa: BLE001  (a fault of ours: it is logged, and the process ends in order)
+            except Exception as error:  # noqa: BLE001  (an internal error: it is logged, and the process ends in order)
                 _log.exception("%s broke", name)
-                self.stop(f"{name} broke: {error}", 1)
+                self.stop(f"internal error in {name}: {error}", 1)
 
-        task = asyncio.get_running_loop().create_task(guarded(), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        keep(asyncio.get_running_loop().create_task(guarded(), name=name), self._tasks)
 
 
-def _tell(listeners: Sequence[Callable[[T], None]], what: T) -> None:
-    for listener in listeners:
-        _tell_one(listener, what)
-
-
-def _tell_one(listener: Callable[[T], None], what: T) -> None:
-    """If it breaks, that takes nothing from the others, nor from the effects that follow."""
-    try:
-        listener(what)
-    except Exception:  # noqa: BLE001  (a fault of ours: it is logged, and the process lives on)
-        _log.exception("a listener broke when it was told %s", type(what).__name__)
+def agents_in(answer: GetAgents, roles: Sequence[str]) -> AgentsSeen:
+    """Each agent with its resources that are not reserved for other roles."""
+    agents = [(agent.agent_info, agent.total_resources) for agent in answer.agents]
+    agents += [(info, info.resources) for info in answer.recovered_agents]
+    seen, unusable = [], []
+    for info, total in agents:
+        if info.id is None:
+            continue
+        try:
+            room = total_of(pieces_of(usable(total or info.resources, roles)))
+            seen.append(AgentSeen(info.id.value, info.hostname, room))
+        except InvalidInput as error:
+            unusable.append((info.id.value, str(error)))
+    return AgentsSeen(tuple(seen), unusable=tuple(unusable))

@@ -1,8 +1,9 @@
-"""A Mesos that is ours, for tests, demonstrations and benchmarks: see docs/simulator.md.
+"""A simulated Mesos for tests, demonstrations and benchmarks (docs/simulator.md); it imports none of owmesos's
+decisions.
 
-A master and agents that behave as Apache Mesos 1.11 was measured to, speak its HTTP API, run command tasks as real
-processes and inject faults; or the same in virtual time, without any of that. What is not listed in `__all__` may
-change.
+Its master and agents behave as Apache Mesos 1.11 was measured to: they serve its HTTP API, run command tasks as real
+processes and inject faults; or do the same in virtual time, without sockets and processes. Names outside `__all__`
+may change.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from owmesos.simulator.agent.plays import Play
     from owmesos.simulator.agent.settings import AgentSettings
-    from owmesos.simulator.cluster import DaemonStatus, SimulatedCluster
-    from owmesos.simulator.driving import VirtualScheduler
+    from owmesos.simulator.cluster import SimulatedCluster
+    from owmesos.simulator.embedded import DaemonStatus
     from owmesos.simulator.faults import EVERYTHING, Faults, Rates
     from owmesos.simulator.master.settings import MasterSettings
     from owmesos.simulator.script import Do, Expect, Script, ScriptFailed, Send, Silence
     from owmesos.simulator.virtual import VirtualCluster, VirtualStream
     from owmesos.simulator.world import SimulatorError, World
+    from owmesos.testing.virtual_scheduler import VirtualScheduler
 
 _HOMES = {
     "owmesos.simulator.agent.plays": ("Play",),
     "owmesos.simulator.agent.settings": ("AgentSettings",),
-    "owmesos.simulator.cluster": ("DaemonStatus", "SimulatedCluster"),
-    "owmesos.simulator.driving": ("VirtualScheduler",),
+    "owmesos.simulator.cluster": ("SimulatedCluster",),
+    "owmesos.simulator.embedded": ("DaemonStatus",),
+    "owmesos.testing.virtual_scheduler": ("VirtualScheduler",),
     "owmesos.simulator.faults": ("EVERYTHING", "Faults", "Rates"),
     "owmesos.simulator.master.settings": ("MasterSettings",),
     "owmesos.simulator.script": ("Do", "Expect", "Script", "ScriptFailed", "Send", "Silence"),

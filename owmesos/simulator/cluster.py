@@ -1,13 +1,12 @@
-"""A simulated cluster that answers on real sockets: the same verbs as the embedded cluster of Apache Mesos has.
+"""A simulated cluster on real sockets, with the same methods as the embedded cluster of Apache Mesos.
 
-It lives in this process, in a thread with an event loop of its own, so that blocking tests and programs may use it.
-The master is at 127.0.0.1:PORT, agent N at 127.0.0.N:PORT+1. It ends with this process, and its tasks with it.
+It runs in this process, in a thread with its own event loop, so that blocking tests and programs can use it. The
+master is at 127.0.0.1:PORT, agent N at 127.0.0.N:PORT+1. It ends with this process, and its tasks with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import shutil
@@ -15,47 +14,42 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
-
-from aiohttp import web
 
 from owmesos.errors import InvalidInput
 from owmesos.mesos.messages import TaskInfo
 from owmesos.simulator import notation
+from owmesos.simulator.agent.agent import TaskRunner
 from owmesos.simulator.agent.plays import Play, Plays, from_command
-from owmesos.simulator.agent.runs import Runner
 from owmesos.simulator.agent.settings import AgentSettings, agent_settings_of
+from owmesos.simulator.embedded import (
+    DEFAULT_ATTRIBUTES,
+    DEFAULT_RESOURCES,
+    DaemonStatus,
+    for_each_agent,
+    for_one_more,
+    secrets_in,
+)
 from owmesos.simulator.http_agent import AgentHttp
 from owmesos.simulator.http_master import MasterHttp
-from owmesos.simulator.listener import Handler, Listener, refusal
+from owmesos.simulator.listener import Listener
 from owmesos.simulator.live import LiveWorld
 from owmesos.simulator.master.settings import master_settings
+from owmesos.simulator.pieces import Pieces
+from owmesos.simulator.place import Place
 from owmesos.simulator.processes import Processes
 from owmesos.simulator.protocol import AgentDescription
 from owmesos.simulator.world import SimulatorError, World
+from owmesos.system.task_ports import HeldPorts
 
-DEFAULT_RESOURCES = "cpus:2;mem:1024;disk:1024;ports:[{ports}]"
-DEFAULT_ATTRIBUTES = "rack:r{n};zone:z1"
 MAX_AGENTS = 10_000
-READY_TIMEOUT = 30.0
+READY_TIMEOUT = 30.0  # seconds
 _PORTS = range(31000, 32768)
 _FREE_PORTS = range(21000, 30000)  # below what the kernel gives out by itself
 _ATTEMPTS = 50
-_POLL = 0.01
+_POLL = 0.01  # seconds
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class DaemonStatus:
-    """What `status` shows; `pid` is this process's."""
-
-    name: str
-    pid: int | None
-    address: str
-    alive: bool
 
 
 class SimulatedCluster:
@@ -77,25 +71,30 @@ class SimulatedCluster:
         play: Callable[[TaskInfo], Play] = from_command,
         seed: int | None = None,
     ) -> None:
-        """Port 0 takes a free one. More masters are at 127.0.0.1 and the ports after the agents'.
+        """Port 0 selects a free one. Further masters are at 127.0.0.1 on the ports after the agents'.
 
-        `resources` and `attributes` are in Mesos's own notation, for all agents or for each; `{n}` in them is the
-        agent's number, `{ports}` its share of 31000-32767. Flags are Mesos's. Without `processes` tasks cost
-        nothing and take the time that `play` says. Without a `seed` every cluster has ids of its own. `state` is where
-        sandboxes are; a temporary folder if it is None.
-        Raises InvalidInput.
+        `resources` and `attributes` are in Mesos's own notation, for all agents or for each; in them `{n}` is the
+        agent's number and `{ports}` its share of ports that no other cluster of this machine has (31000-32767 if
+        tasks are not processes). Flags are Mesos's. Without `processes` tasks use no resources and last as long as
+        `play` says. Without a `seed` every cluster has its own ids. `state` is the folder of the sandboxes, or None
+        for a temporary folder. Raises InvalidInput.
         """
         if not 0 <= agents <= MAX_AGENTS:
             raise InvalidInput(f"a simulated cluster has 0 to {MAX_AGENTS} agents, not {agents}")
         if not 0 <= master_port <= 65000:
             raise InvalidInput(f"the master's port is 0 to 65000, not {master_port}: agents take the next one")
-        self._masters = masters
+        self._master_names = ["master", *(f"master{n}" for n in range(2, masters + 1))]
         self._agents = agents
-        self._totals = [notation.resources(each) for each in _for_each("resources", resources, agents)]
-        self._attributes = [notation.attributes(each) for each in _for_each("attributes", attributes, agents)]
+        self._given = (resources, attributes)
+        self._added_ports: list[HeldPorts] = []
+        self._resources = for_each_agent("resources", resources, agents)
+        self._totals = self._with_ports(_shares(agents))
+        self._attributes = [notation.attributes(each) for each in for_each_agent("attributes", attributes, agents)]
+        self._task_ports: HeldPorts | None = None
         self._flags = dict(master_flags or {})
         self._settings = master_settings(self._flags)
-        self._agent_settings = agent_settings or agent_settings_of(agent_flags or {})
+        self._agent_flags = dict(agent_flags or {})
+        self._agent_settings = agent_settings or agent_settings_of(self._agent_flags)
         self._with_processes = processes
         self._play = play
         self._seed = seed if seed is not None else secrets.randbits(64)
@@ -112,9 +111,7 @@ class SimulatedCluster:
         self.up()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.down()
 
     @property
@@ -124,19 +121,19 @@ class SimulatedCluster:
 
     @property
     def masters(self) -> str:
-        """All of them, as `--master` takes them."""
-        return ",".join(self._listeners[name].host + f":{self._listeners[name].port}" for name in self._master_names())
+        """All masters, in the form of `--master`."""
+        return ",".join(self._listeners[name].address for name in self._master_names)
 
     @property
     def world(self) -> World:
-        """What is behind the sockets; to be touched by `enter` only."""
+        """The simulated world; to be used in `enter` only."""
         if self._live is None:
             raise SimulatorError("the cluster is not up")
         return self._live.world
 
     @property
     def state(self) -> Path:
-        """The folder that was given, or a temporary one that goes with the cluster."""
+        """The given folder, or a temporary one that is removed with the cluster."""
         if self._given_state is not None:
             return self._given_state.resolve()
         if self._temporary is None:
@@ -146,9 +143,12 @@ class SimulatedCluster:
     # -- verbs
 
     def up(self) -> None:
-        """Starts everything and waits until all agents are registered. Raises SimulatorError."""
+        """Starts everything and waits until all agents are registered. Raises OwmesosError."""
         if self._loop is not None:
             return
+        if self._with_processes and any("{ports}" in each for each in self._resources):
+            self._task_ports, shares = HeldPorts.shared_by(self._agents)
+            self._totals = self._with_ports(shares)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="simulator", daemon=True)
         self._thread.start()
@@ -160,7 +160,16 @@ class SimulatedCluster:
             raise
 
     def down(self) -> None:
-        """Ends all daemons and tasks; a state folder that was given stays."""
+        """Ends all daemons and tasks; a given state folder stays."""
+        try:
+            self._down()
+        finally:
+            for ports in (*self._added_ports, *([self._task_ports] if self._task_ports is not None else ())):
+                ports.close()
+            self._task_ports = None
+            self._added_ports.clear()
+
+    def _down(self) -> None:
         if self._loop is None or self._thread is None:
             return
         if self._live is not None:
@@ -197,14 +206,35 @@ class SimulatedCluster:
 
         self._run(start())
 
+    def add(self) -> str:
+        """Start one more agent, like the others; returns its name when it has registered. Raises OwmesosError."""
+        number = len(self.world.places) + 1
+        if number > MAX_AGENTS:
+            raise InvalidInput(f"a simulated cluster has {MAX_AGENTS} agents at most")
+        resources, attributes = (for_one_more(given, number) for given in self._given)
+        ports = _shares(1)[0]
+        if self._with_processes and "{ports}" in resources:
+            held, (ports,) = HeldPorts.shared_by(1)
+            self._added_ports.append(held)
+        name, host = f"agent{number}", _host(number)
+        total = notation.resources(resources.replace("{ports}", ports))
+        description = AgentDescription(name, host, host, self._port + 1, total, tuple(notation.attributes(attributes)))
+
+        async def add() -> None:
+            listener = self._listeners[name] = Listener(host, self._port + 1)
+            await listener.open()
+            self._entered(lambda: self._serve(name, self.world.add(description)))
+
+        self._run(add())
+        self.wait_registered()
+        return name
+
     def status(self) -> list[DaemonStatus]:
         """The masters and each agent."""
-        found = []
-        for name, listener in self._listeners.items():
-            alive = self.world.is_up(name)
-            pid = os.getpid() if alive else None
-            found.append(DaemonStatus(name, pid, f"{listener.host}:{listener.port}", alive))
-        return found
+        return [
+            DaemonStatus(name, os.getpid() if self.world.is_up(name) else None, listener.address)
+            for name, listener in self._listeners.items()
+        ]
 
     def require_alive(self, name: str) -> None:
         """Raises SimulatorError if a daemon does not run."""
@@ -228,7 +258,7 @@ class SimulatedCluster:
             time.sleep(_POLL)
 
     def enter(self, act: Callable[[], T]) -> T:
-        """Does something in the world, on its thread: `cluster.enter(lambda: cluster.world.freeze("agent1"))`."""
+        """Calls a function on the world's thread: `cluster.enter(lambda: cluster.world.freeze("agent1"))`."""
 
         async def do() -> T:
             return self._entered(act)
@@ -247,11 +277,13 @@ class SimulatedCluster:
 
     def _listener(self, name: str) -> Listener:
         if name not in self._listeners:
-            raise SimulatorError(f"there is no {name} here, but {', '.join(list(self._listeners)[:10])}")
+            raise SimulatorError(f"unknown daemon {name!r}: use one of {', '.join(list(self._listeners)[:10])}")
         return self._listeners[name]
 
-    def _master_names(self) -> list[str]:
-        return ["master", *(f"master{n}" for n in range(2, self._masters + 1))]
+    def _with_ports(self, shares: list[str]) -> list[Pieces]:
+        """What each agent has. Raises InvalidInput."""
+        filled = zip(self._resources, shares, strict=False)
+        return [notation.resources(resources.replace("{ports}", ports)) for resources, ports in filled]
 
     async def _open(self) -> None:
         """At port 0: where the master and all agents find their ports free."""
@@ -271,30 +303,41 @@ class SimulatedCluster:
 
     async def _open_at(self) -> None:
         """Sockets first: a port that is taken must not leave anything behind."""
-        places = [(name, "127.0.0.1", self._port + (n + 1 if n else 0)) for n, name in enumerate(self._master_names())]
+        places = [(name, "127.0.0.1", self._port + (n + 1 if n else 0)) for n, name in enumerate(self._master_names)]
         places += [(f"agent{n}", _host(n), self._port + 1) for n in range(1, self._agents + 1)]
-        handlers: dict[str, list[Handler]] = {}
         for name, host, port in places:
-            handlers[name] = []
-            self._listeners[name] = Listener(host, port, _from(handlers[name]))
-            await self._bind(name, self._listeners[name])
-        runner: Runner = Plays(self._play)
+            listener = self._listeners[name] = Listener(host, port)
+            try:
+                await listener.open()
+            except OSError as error:
+                raise SimulatorError(
+                    f"{name} cannot listen at {listener.address} ({error.strerror}): choose another port"
+                ) from None
+        runner: TaskRunner = Plays(self._play)
         if self._with_processes:
             self._processes = Processes(self.state, self._entered)
             self._processes.open()
             runner = self._processes
         world = self._world(runner)
         self._live = LiveWorld(world)
-        for number, name in enumerate(self._master_names()):
-            handlers[name].append(MasterHttp(self._live, number, self._secrets()).handle)
+        master_secrets = secrets_in(self._flags.get("credentials"))
+        for number, name in enumerate(self._master_names):
+            self._listeners[name].handler = MasterHttp(self._live, number, master_secrets).handle
         for name, place in world.places.items():
-            folder = self._processes.work_folder(place.agent) if self._processes is not None else None
-            handlers[name].append(AgentHttp(place.agent, folder).handle)
-            place.agent.left = self._listeners[name].abort
-            place.agent.start()
+            self._serve(name, place)
         self._live.start()
 
-    def _world(self, runner: Runner) -> World:
+    def _serve(self, name: str, place: Place) -> None:
+        """The agent's own HTTP, and then itself."""
+        asks = self._agent_settings.authenticate
+        agent_secrets = secrets_in(self._agent_flags.get("http_credentials")) if asks else None
+        folder = self.state / name if self._with_processes else None
+        listener = self._listeners[name]
+        listener.handler = AgentHttp(place.agent, folder, agent_secrets).handle
+        place.agent.left = listener.abort
+        place.agent.start()
+
+    def _world(self, runner: TaskRunner) -> World:
         descriptions = [
             AgentDescription(f"agent{n}", _host(n), _host(n), self._port + 1, total, tuple(attributes))
             for n, (total, attributes) in enumerate(zip(self._totals, self._attributes, strict=True), 1)
@@ -304,47 +347,16 @@ class SimulatedCluster:
             runner=runner,
             seed=self._seed,
             now=time.time(),
-            masters=[(self._listeners[name].host, self._listeners[name].port) for name in self._master_names()],
+            masters=[(self._listeners[name].host, self._listeners[name].port) for name in self._master_names],
             settings=self._settings,
             agent_settings=self._agent_settings,
         )
-
-    @staticmethod
-    async def _bind(name: str, listener: Listener) -> None:
-        try:
-            await listener.open()
-        except OSError as error:
-            where = f"{listener.host}:{listener.port}"
-            raise SimulatorError(f"{name} cannot listen at {where} ({error.strerror}): choose another port") from None
 
     async def _close(self) -> None:
         if self._live is not None:
             self._live.stop()
         for listener in self._listeners.values():
             await listener.close()
-
-    def _secrets(self) -> dict[str, str]:
-        """Of the principals, from the file that the flag `credentials` names. Raises InvalidInput."""
-        location = self._flags.get("credentials")
-        if location is None:
-            return {}
-        path = Path(location.removeprefix("file://"))
-        try:
-            known = json.loads(path.read_bytes())["credentials"]
-            return {each["principal"]: each["secret"] for each in known}
-        except OSError as error:
-            raise InvalidInput(f"credentials: cannot read {path}: {error.strerror}") from None
-        except (ValueError, LookupError, TypeError):
-            raise InvalidInput(f"credentials: {path} is not Mesos's JSON of credentials") from None
-
-
-def _from(handlers: list[Handler]) -> Handler:
-    """The handler that is known as soon as all sockets are open; nobody asks before."""
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        return await handlers[0](request) if handlers else refusal(503)
-
-    return handle
 
 
 def _host(number: int) -> str:
@@ -355,17 +367,8 @@ def _host(number: int) -> str:
     return f"127.1.{row}.{place + 1}"
 
 
-def _for_each(what: str, values: str | Sequence[str], agents: int) -> list[str]:
-    """One value for each agent, with its number and its share of the ports filled in."""
-    each = [values] * agents if isinstance(values, str) else list(values)
-    if len(each) != agents:
-        raise InvalidInput(f"{what}: {len(each)} values for {agents} agents")
-    share = len(_PORTS) // max(agents, 1)
-    if not share:
-        share = len(_PORTS)  # they have addresses of their own, and no process is at the ports
-    filled = []
-    for place, value in enumerate(each):
-        begin = _PORTS.start + (place * share) % len(_PORTS)
-        ports = f"{begin}-{min(begin + share, _PORTS.stop) - 1}"
-        filled.append(value.replace("{n}", str(place + 1)).replace("{ports}", ports))
-    return filled
+def _shares(agents: int) -> list[str]:
+    """Each agent's share of the ports where no process is at them. Where they are too few, all have all."""
+    share = len(_PORTS) // max(agents, 1) or len(_PORTS)
+    begins = [_PORTS.start + (place * share) % len(_PORTS) for place in range(agents)]
+    return [f"{begin}-{min(begin + share, _PORTS.stop) - 1}" for begin in begins]

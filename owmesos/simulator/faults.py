@@ -1,21 +1,22 @@
-"""What goes wrong, by seed: the same seed and rates give the same run.
+"""Random faults: the same seed and rates give the same run.
 
-Connections are dropped or half open, readers are slow, ACCEPTs and their answers get lost, updates are late, repeated
-or out of order, offers are rescinded while they are accepted, agents die, freeze, and come back with or without their
-disk, and masters fail over. Everything acts on the world alone, so it serves virtual time and real sockets alike.
+Connections are dropped or half open, readers are slow, ACCEPTs and their answers are lost, updates are late,
+repeated or out of order, offers are rescinded while they are accepted, agents die, freeze, and return with or
+without their disk, and masters fail over. Faults act only on the world, so they work in virtual time and on real
+sockets.
 """
 
 from __future__ import annotations
 
-import enum
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from owmesos.mesos.messages import Accept, Call
-from owmesos.simulator.agenda import Entry
-from owmesos.simulator.protocol import Message, StatusUpdate
+from owmesos.simulator.agenda import AgendaEntry
+from owmesos.simulator.protocol import StatusUpdate, WireMessage
 from owmesos.simulator.world import Fate, World
 
 
@@ -31,6 +32,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     agent_freezes: float = 0.0
     agent_away: float = 8.0  # seconds, at most, until it is back
     agent_loses_disk: float = 0.1  # share of those that die
+    executor_freezes: float = 0.0
+    executor_frozen: float = 40.0  # seconds, at most, until it goes on
     fail_over: float = 0.0
     accept_lost: float = 0.0  # share
     answer_lost: float = 0.0  # share of ACCEPTs
@@ -46,6 +49,7 @@ EVERYTHING = Rates(
     rescind=3.0,
     agent_dies=25.0,
     agent_freezes=25.0,
+    executor_freezes=30.0,
     fail_over=120.0,
     accept_lost=0.03,
     answer_lost=0.03,
@@ -56,80 +60,69 @@ EVERYTHING = Rates(
 """All of them, each often."""
 
 
-class Kind(enum.Enum):
-    """What happens at random times."""
-
-    CUT = "cut"
-    HALF_OPEN = "half_open"
-    SLOW_READER = "slow_reader"
-    RESCIND = "rescind"
-    AGENT_DIES = "agent_dies"
-    AGENT_FREEZES = "agent_freezes"
-    FAIL_OVER = "fail_over"
-
-
 class Faults:
-    """Begins with `start`; `stop` ends it, and heals what is broken."""
+    """Begins with `start`; `stop` ends it and repairs everything."""
 
     def __init__(self, world: World, rates: Rates = EVERYTHING, seed: int = 0) -> None:
-        self.counts: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
         self._world = world
         self._rates = rates
         self._chance = random.Random(seed)
-        self._entries: dict[Kind, Entry] = {}
+        self._entries: dict[str, AgendaEntry] = {}
         self._broken: set[str] = set()
+        self._frozen: set[str] = set()  # tasks
         self._next: list[Fate] = []
-        self._acts: dict[Kind, Callable[[], None]] = {
-            Kind.CUT: self._cut,
-            Kind.HALF_OPEN: self._half_open,
-            Kind.SLOW_READER: self._slow,
-            Kind.RESCIND: self._rescind,
-            Kind.AGENT_DIES: self._agent_dies,
-            Kind.AGENT_FREEZES: self._agent_freezes,
-            Kind.FAIL_OVER: world.fail_over,
+        self._acts: dict[str, Callable[[], None]] = {  # what happens at random times, by the name of its rate
+            "cut": lambda: self._to_a_stream(world.cut),
+            "half_open": lambda: self._to_a_stream(world.half_open),
+            "slow_reader": lambda: self._to_a_stream(self._slow),
+            "rescind": self._rescind,
+            "agent_dies": self._agent_dies,
+            "agent_freezes": self._agent_freezes,
+            "executor_freezes": self._executor_freezes,
+            "fail_over": world.fail_over,
         }
 
     def start(self) -> None:
         self._world.faults = self
-        for kind in Kind:
+        for kind in self._acts:
             self._set(kind)
 
     def stop(self) -> None:
-        """From now on nothing goes wrong; agents that are away come back at once."""
+        """Ends all faults; agents that are down return at once."""
         self._world.faults = None
         for entry in self._entries.values():
             entry.cancel()
         self._entries.clear()
         for name in sorted(self._broken):
             self._mend(name, wiped=False)
+        for task_id in sorted(self._frozen):
+            self._thaw(task_id)
 
     def lose_next_accept(self, *, taken: bool) -> None:
-        """The answer to the next ACCEPT is lost; `taken`: the master has seen it all the same."""
+        """The answer to the next ACCEPT is lost; with `taken` the master has received the call."""
         self._next.append(Fate.UNANSWERED if taken else Fate.LOST)
 
-    def _set(self, kind: Kind) -> None:
-        mean: float = getattr(self._rates, kind.value)
+    def _set(self, kind: str) -> None:
+        mean: float = getattr(self._rates, kind)
         if mean > 0:
             pause = self._chance.expovariate(1 / mean)
             self._entries[kind] = self._world.agenda.after(pause, self._happen, kind)
 
-    def _happen(self, kind: Kind) -> None:
+    def _happen(self, kind: str) -> None:
         self._set(kind)
-        self._count(kind.value)
+        self.counts[kind] += 1
         self._acts[kind]()
-
-    def _count(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
 
     # -- what the world asks
 
-    def delays(self, message: Message) -> Sequence[float]:
+    def delays(self, message: WireMessage) -> Sequence[float]:
         """Of the copies of a message between an agent and the master."""
         if not isinstance(message, StatusUpdate):
             return (self._chance.uniform(0, self._rates.message_delay),)
         delays = [self._chance.uniform(0, self._rates.update_delay)]
         while self._chance.random() < self._rates.update_repeated:
-            self._count("update_repeated")
+            self.counts["update_repeated"] += 1
             delays.append(self._chance.uniform(0, self._rates.update_delay))
         return delays
 
@@ -141,38 +134,27 @@ class Faults:
             return self._next.pop(0)
         dice = self._chance.random()
         if dice < self._rates.accept_lost:
-            self._count("accept_lost")
+            self.counts["accept_lost"] += 1
             return Fate.LOST
         if dice < self._rates.accept_lost + self._rates.answer_lost:
-            self._count("answer_lost")
+            self.counts["answer_lost"] += 1
             return Fate.UNANSWERED
         return Fate.TAKEN
 
     # -- streams and offers
 
-    def _stream(self) -> str | None:
+    def _to_a_stream(self, act: Callable[[str], None]) -> None:
         streams = self._world.streams
-        return self._chance.choice(streams) if streams else None
+        if streams:
+            act(self._chance.choice(streams))
 
-    def _cut(self) -> None:
-        stream = self._stream()
-        if stream is not None:
-            self._world.cut(stream)
-
-    def _half_open(self) -> None:
-        stream = self._stream()
-        if stream is not None:
-            self._world.half_open(stream)
-
-    def _slow(self) -> None:
-        stream = self._stream()
-        if stream is not None:
-            self._world.slow(stream, self._chance.uniform(0, self._rates.slow_for))
+    def _slow(self, stream: str) -> None:
+        self._world.slow(stream, self._chance.uniform(0, self._rates.slow_for))
 
     def _rescind(self) -> None:
         master = self._world.master
         if master is not None and master.books.offers:
-            master.books.drop_offer(self._chance.choice(list(master.books.offers.values())), rescind=True)
+            master.books.drop_offer(self._chance.choice(list(master.books.offers.values())))
 
     # -- agents
 
@@ -192,6 +174,20 @@ class Faults:
         if name is not None:
             self._world.freeze(name)
             self._mend_later(name, wiped=False)
+
+    def _executor_freezes(self) -> None:
+        tasks = [task_id for task_id in self._world.tasks() if task_id not in self._frozen]
+        if tasks:
+            task_id = self._chance.choice(tasks)
+            self._frozen.add(task_id)
+            self._world.freeze_executor(task_id)
+            self._world.agenda.after(self._chance.uniform(0, self._rates.executor_frozen), self._thaw, task_id)
+
+    def _thaw(self, task_id: str) -> None:
+        if task_id in self._frozen:
+            self._frozen.discard(task_id)
+            if task_id in self._world.tasks():
+                self._world.thaw_executor(task_id)
 
     def _mend_later(self, name: str, *, wiped: bool) -> None:
         self._broken.add(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -19,14 +20,13 @@ def main() -> None:
         else:
             groups.discard(int(line[1:]))
     for group in groups:
-        end(group)
+        signal_group(group)
 
 
-def end(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+def signal_group(group: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Without effect where it has ended."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An agent's HTTP: the files of its sandboxes, and what it says of its tasks (docs/operator-http-api.md)."""
+"""An agent's HTTP API: the files of its sandboxes, and the state of its tasks (docs/operator-http-api.md)."""
 
 from __future__ import annotations
 
@@ -7,96 +7,87 @@ import grp
 import pwd
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from owmesos.mesos.messages import ID
-from owmesos.simulator.agent.agent import Agent
-from owmesos.simulator.agent.runs import Run
-from owmesos.simulator.listener import TooLarge, body_of, refusal
+from owmesos.mesos.messages.operator import Task
+from owmesos.simulator.agent.agent import SimulatedAgent
+from owmesos.simulator.agent.runs import TaskRun
+from owmesos.simulator.listener import RequestRefused, document_in, json_answer, posted_json, principal_of, refusal
+from owmesos.simulator.protocol import VERSION, VERSION_INFO
 
 MOST = 64 * 1024
 """Bytes in one answer."""
-_JSON = "application/json"
 
 
 class AgentHttp:
-    """`work_folder` is the root of all that it shows; None where tasks have no processes."""
+    """`work_folder` is the root of the served files; None if tasks have no processes."""
 
-    def __init__(self, agent: Agent, work_folder: Path | None) -> None:
+    def __init__(self, agent: SimulatedAgent, work_folder: Path | None, secrets: Mapping[str, str] | None) -> None:
+        """`secrets` of the principals that have access; None allows everybody."""
         self._agent = agent
+        self._secrets = secrets
         self._work_folder = work_folder
-        self._calls: dict[str, Callable[[], dict[str, Any]]] = {
-            "GET_HEALTH": lambda: {"healthy": True},
-            "GET_VERSION": lambda: {"version_info": {"version": "1.11.0", "build_user": "owmesos simulator"}},
-            "GET_FLAGS": lambda: {"flags": [{"name": "work_dir", "value": str(work_folder or "")}]},
-            "GET_AGENT": lambda: {"agent_info": {"hostname": agent.description.hostname, "id": ID(agent.id or "")}},
-            "GET_TASKS": self._tasks,
-            "GET_CONTAINERS": self._containers,
-            "GET_STATE": lambda: {"get_tasks": self._tasks(), "get_executors": {}, "get_frameworks": {}},
+        self._calls: dict[str, Callable[[Any], dict[str, Any]]] = {
+            "GET_HEALTH": lambda _: {"healthy": True},
+            "GET_VERSION": lambda _: {"version_info": VERSION_INFO},
+            "GET_FLAGS": lambda _: {"flags": [{"name": "work_dir", "value": str(work_folder or "")}]},
+            "GET_AGENT": lambda _: {"agent_info": {"hostname": agent.description.hostname, "id": ID(agent.id or "")}},
+            "GET_TASKS": lambda _: self._tasks(),
+            "GET_CONTAINERS": lambda _: self._containers(),
+            "GET_STATE": lambda _: {"get_tasks": self._tasks(), "get_executors": {}, "get_frameworks": {}},
+            "READ_FILE": self._read_file,
+            "LIST_FILES": self._list_files,
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Raises RequestRefused."""
         path = request.path.removeprefix("/slave(1)")
-        if path == "/api/v1":
-            return await self._api(request)
-        if path in ("/state", "/slave/state"):
-            return _json(self._state())
         if path == "/health":
             return web.Response()
+        if self._secrets is not None and principal_of(request, self._secrets) is None:
+            return refusal(401, "401 Unauthorized.", WWW_Authenticate='Basic realm="mesos-agent-readwrite"')
+        if path == "/api/v1":
+            return self._answer(document_in(await posted_json(request)))
+        if path in ("/state", "/slave/state"):
+            return json_answer(self._state())
         if path in ("/files/read", "/files/browse", "/files/download"):
             return self._files(path, request)
         return refusal(404)
 
     # -- POST /api/v1
 
-    async def _api(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.method != "POST":
-            return refusal(405, f"Expecting 'POST', received '{request.method}'", Allow="POST")
-        if request.headers.get("Content-Type") != _JSON:
-            return refusal(415, "Expecting 'Content-Type' of application/json or application/x-protobuf")
-        try:
-            document = msgspec.json.decode(await body_of(request))
-        except TooLarge:
-            return refusal(413)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return refusal(400, "Failed to parse body into JSON: syntax error at line 1 near: ")
+    def _answer(self, document: Any) -> web.Response:
         kind = document.get("type") if isinstance(document, dict) else None
-        if kind == "READ_FILE":
-            return self._read_file(document.get("read_file"))
-        if kind == "LIST_FILES":
-            body = document.get("list_files")
-            folder = self._find(str(body.get("path"))) if isinstance(body, dict) else None
-            if folder is None or not folder.is_dir():
-                return refusal(404)
-            infos = [
-                {**each, "mtime": {"nanoseconds": each["mtime"] * 10**9}}
-                for each in self._listing(body["path"], folder)
-            ]
-            return _json({"type": kind, "list_files": {"file_infos": infos}})
         answer = self._calls.get(kind) if isinstance(kind, str) else None
         if answer is None:
             return refusal(400, "Failed to validate agent::Call: Expecting 'type' to be present")
-        return _json({"type": kind, str(kind).lower(): answer()})
+        field = str(kind).lower()
+        return json_answer({"type": kind, field: answer(document.get(field))})
 
-    def _read_file(self, body: Any) -> web.Response:
+    def _read_file(self, body: Any) -> dict[str, Any]:
         if not isinstance(body, dict):
-            return refusal(400, "Failed to validate agent::Call: Expecting 'read_file' to be present")
+            raise RequestRefused(400, "Failed to validate agent::Call: Expecting 'read_file' to be present")
         missing = [f"read_file.{name}" for name in ("path", "offset") if not isinstance(body.get(name), (str, int))]
         if missing:
-            return refusal(
-                400, f"Failed to convert JSON into Call protobuf: Missing required fields: {', '.join(missing)}"
-            )
+            text = f"Failed to convert JSON into Call protobuf: Missing required fields: {', '.join(missing)}"
+            raise RequestRefused(400, text)
         file = self._find(str(body["path"]))
         if file is None or not file.is_file():
-            return refusal(404)
+            raise RequestRefused(404)
         size, data = _read(file, int(body["offset"]), body.get("length"))
-        encoded = base64.b64encode(data).decode()
-        return _json({"type": "READ_FILE", "read_file": {"size": size, "data": encoded}})
+        return {"size": size, "data": base64.b64encode(data).decode()}
+
+    def _list_files(self, body: Any) -> dict[str, Any]:
+        folder = self._find(str(body.get("path"))) if isinstance(body, dict) else None
+        if folder is None or not folder.is_dir():
+            raise RequestRefused(404)
+        listing = _listing(body["path"], folder)
+        return {"file_infos": [{**each, "mtime": {"nanoseconds": each["mtime"] * 10**9}} for each in listing]}
 
     # -- /files
 
@@ -108,7 +99,7 @@ class AgentHttp:
         if found is None:
             return refusal(404)
         if path == "/files/browse":
-            return _json(self._listing(wanted, found)) if found.is_dir() else refusal(404)
+            return json_answer(_listing(wanted, found)) if found.is_dir() else refusal(404)
         if not found.is_file():
             return refusal(400, "Cannot read a directory.\n")
         if path == "/files/download":
@@ -118,7 +109,7 @@ class AgentHttp:
         except ValueError:
             return refusal(400, "Failed to parse offset or length\n")
         size, data = _read(found, offset, length)
-        return _json({"data": data.decode(errors="replace"), "offset": size if offset < 0 else offset})
+        return json_answer({"data": data.decode(errors="replace"), "offset": size if offset < 0 else offset})
 
     def _find(self, path: str) -> Path | None:
         """What a path of the API means, within the work folder only."""
@@ -137,29 +128,19 @@ class AgentHttp:
             return None
         return found if wanted.is_absolute() and found.is_relative_to(root) and found.exists() else None
 
-    @staticmethod
-    def _listing(path: str, folder: Path) -> list[dict[str, Any]]:
-        return [_described(path, each) for each in sorted(folder.iterdir())]
-
     # -- what it says of its tasks
 
     def _tasks(self) -> dict[str, Any]:
-        documents: dict[str, list[dict[str, Any]]] = {}
+        documents: dict[str, list[Task]] = {}
+        agent_id = ID(self._agent.id or "")
         for run in self._agent.runs.values():
             kind = "queued_tasks" if run.launching is not None else "launched_tasks"
-            documents.setdefault(kind, []).append(
-                {
-                    "name": run.info.name,
-                    "task_id": run.info.task_id,
-                    "framework_id": ID(run.framework_id),
-                    "agent_id": ID(self._agent.id or ""),
-                    "state": run.state,
-                    "resources": run.info.resources,
-                }
-            )
+            info, framework_id = run.info, ID(run.framework_id)
+            task = Task(info.name, info.task_id, framework_id, agent_id, run.state, resources=info.resources)
+            documents.setdefault(kind, []).append(task)
         return documents
 
-    def _living(self) -> list[Run]:
+    def _living(self) -> list[TaskRun]:
         return [run for run in self._agent.runs.values() if run.launching is None and run.state != "TASK_STAGING"]
 
     def _containers(self) -> dict[str, Any]:
@@ -194,7 +175,7 @@ class AgentHttp:
         return {
             "id": self._agent.id,
             "hostname": self._agent.description.hostname,
-            "version": "1.11.0",
+            "version": VERSION,
             "flags": {"work_dir": str(self._work_folder or "")},
             "frameworks": [{"id": name, "executors": executors} for name, executors in frameworks.items()],
         }
@@ -209,6 +190,10 @@ def _read(file: Path, offset: int, length: int | None) -> tuple[int, bytes]:
     with file.open("rb") as opened:
         opened.seek(offset)
         return size, opened.read(wanted)
+
+
+def _listing(path: str, folder: Path) -> list[dict[str, Any]]:
+    return [_described(path, each) for each in sorted(folder.iterdir())]
 
 
 def _described(path: str, file: Path) -> dict[str, Any]:
@@ -229,7 +214,3 @@ def _name(find: Callable[[], str], number: int) -> str:
         return find()
     except KeyError:
         return str(number)
-
-
-def _json(document: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(document), content_type=_JSON)

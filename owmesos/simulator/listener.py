@@ -1,49 +1,75 @@
-"""The socket of one simulated daemon, which dies with it: connections break off as they do when a process is killed."""
+"""The socket of one simulated daemon. When the daemon is killed, its connections break off as for a real process."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+import hmac
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
-from aiohttp import web
+import msgspec
+from aiohttp import BasicAuth, web
+
+from owmesos.errors import NOT_READABLE
+from owmesos.system.bounded_http import BoundedListener, HttpLimits
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_LIMITS = HttpLimits(waiting=512, admitted=20_000, head=30.0, idle=3600.0)
+"""A framework keeps its connection for calls open, and is told nothing when it closes."""
+JSON = "application/json"
 BODY_LIMIT = 256 * 1024 * 1024
 """Bytes; a larger request is answered 413."""
 
 
 class Listener:
-    """Listens from `open` to `abort`, as often as wanted."""
+    """Listens from `open` to `abort`, any number of times. Without a `handler` it answers 503."""
 
-    def __init__(self, host: str, port: int, handler: Handler) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
-        self._handler = handler
+        self.handler: Handler | None = None
         self._web: web.Server | None = None
-        self._server: asyncio.Server | None = None
+        self._listening: BoundedListener | None = None
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
 
     async def open(self) -> None:
-        """Raises OSError where the port is taken."""
-        if self._server is not None:
+        """Raises OSError if the port is in use."""
+        if self._listening is not None:
             return
-        self._web = web.Server(self._handler, handler_cancellation=True, access_log=None, tcp_keepalive=False)
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._web, self.host, self.port, backlog=1024)
-        if self.port == 0:
-            self.port = self._server.sockets[0].getsockname()[1]
+        family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
+        self.port = listening.getsockname()[1]
+        self._web = web.Server(self._handle, handler_cancellation=True, access_log=None, tcp_keepalive=False)
+        self._listening = BoundedListener(listening, limits=_LIMITS)
+        self._listening.start(self._web)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        listening = self._listening
+        if listening is None:  # it was killed a moment ago
+            raise ConnectionResetError
+        with listening.handling(request) as connection:
+            if connection is not None:
+                connection.admit()
+            try:
+                return await self.handler(request) if self.handler is not None else refusal(503)
+            except RequestRefused as refused:
+                return refused.response
 
     def abort(self) -> None:
-        """No goodbye to anyone."""
-        if self._server is None or self._web is None:
+        """Closes all connections without a goodbye."""
+        if self._listening is None or self._web is None:
             return
-        self._server.close()
+        self._listening.close()
         for connection in list(self._web.connections):
             if connection.transport is not None:
                 connection.transport.abort()
-        self._server = None
+        self._listening = None
 
     async def close(self) -> None:
-        """`abort`, and waits for what was under way."""
+        """`abort`, then waits for running handlers."""
         web_server = self._web
         self.abort()
         if web_server is not None:
@@ -51,27 +77,62 @@ class Listener:
             self._web = None
 
 
-class TooLarge(Exception):
-    """A body over the limit."""
-
-
-async def body_of(request: web.BaseRequest, limit: int = BODY_LIMIT) -> bytes:
-    """The whole of it. Raises TooLarge."""
-    if request.content_length is not None and request.content_length > limit:
-        raise TooLarge
-    parts: list[bytes] = []
-    size = 0
-    while part := await request.content.readany():
-        size += len(part)
-        if size > limit:
-            raise TooLarge
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
 def refusal(status: int, text: str = "", **headers: str) -> web.Response:
-    """An answer in plain text, as Mesos's errors are."""
+    """An answer in plain text, like Mesos's errors."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     if not text:
         return web.Response(status=status, headers=fields)
     return web.Response(status=status, body=text.encode(), headers={"Content-Type": "text/plain", **fields})
+
+
+class RequestRefused(Exception):
+    """Ends the handling of a request, with this answer."""
+
+    def __init__(self, status: int, text: str = "", **headers: str) -> None:
+        super().__init__(text)
+        self.response = refusal(status, text, **headers)
+
+
+async def posted_json(request: web.BaseRequest) -> bytes:
+    """The body of a POST of JSON. Raises RequestRefused."""
+    if request.method != "POST":
+        raise RequestRefused(405, f"Expecting 'POST', received '{request.method}'", Allow="POST")
+    kind = request.headers.get("Content-Type")
+    if kind is None:
+        raise RequestRefused(400, "Expecting 'Content-Type' to be present")
+    if kind != JSON:
+        raise RequestRefused(415, "Expecting 'Content-Type' of application/json or application/x-protobuf")
+    parts: list[bytes] = []
+    size = 0
+    fits = (request.content_length or 0) <= BODY_LIMIT
+    while fits and (part := await request.content.readany()):
+        parts.append(part)
+        size += len(part)
+        fits = size <= BODY_LIMIT
+    if not fits:
+        refused = RequestRefused(413, "the body is larger than the simulator takes", Connection="close")
+        refused.response.force_close()
+        raise refused
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def document_in(data: bytes) -> Any:
+    """Raises RequestRefused."""
+    try:
+        return msgspec.json.decode(data)
+    except NOT_READABLE:
+        raise RequestRefused(400, "Failed to parse body into JSON: syntax error at line 1 near: ") from None
+
+
+def json_answer(document: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(document), content_type=JSON)
+
+
+def principal_of(request: web.BaseRequest, secrets: Mapping[str, str]) -> str | None:
+    """Whose secret the request knows, by HTTP basic authentication; None for a stranger."""
+    try:
+        given = BasicAuth.decode(request.headers.get("Authorization", ""), "utf-8")
+    except ValueError:
+        return None
+    known = secrets.get(given.login)
+    return given.login if known is not None and hmac.compare_digest(known.encode(), given.password.encode()) else None

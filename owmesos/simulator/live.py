@@ -1,4 +1,5 @@
-"""The simulated world by a real clock: it is brought up to now before anything is put in, and woken when it is due."""
+"""The simulated world with a real clock: it is advanced to the present before each use, and woken when an entry is
+due."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ class LiveWorld:
             self._timer = None
 
     def enter(self, act: Callable[[], T]) -> T:
-        """Does something in the world as it is now."""
+        """Calls a function in the world at the present time."""
         agenda = self.world.agenda
         agenda.now = max(agenda.now, time.time())
         result = act()
@@ -49,7 +50,7 @@ class LiveWorld:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        due = self.world.next()
+        due = self.world.agenda.next()
         if due is None or not self._running or (self._timer is not None and self._timer_at <= due):
             return
         if self._timer is not None:

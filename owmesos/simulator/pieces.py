@@ -7,15 +7,19 @@ shared and persistent resources do not exist here: a task that names one asks fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from owmesos.mesos.messages import AllocationInfo, Range, Ranges, Resource, Scalar
-from owmesos.resources import MILLI, NOTHING, Ports, Resources, milli
+from owmesos.errors import InvalidInput
+from owmesos.mesos.messages import AllocationInfo, Label, Range, Ranges, Resource, Scalar
+from owmesos.mesos.messages.values import Value
+from owmesos.resources import MILLI, NOTHING, SCALARS, Ports, Resources, milli, total
 
-SCALARS = ("cpus", "mem", "disk", "gpus")
+MOST_OF_A_RANGE = 2**64 - 1  # Mesos does not know what is a port
 
 
 def scalar(name: str, amount: int) -> Resources:
@@ -24,27 +28,28 @@ def scalar(name: str, amount: int) -> Resources:
     return Resources(**fields)
 
 
-class Reservation(msgspec.Struct, frozen=True, gc=False):
-    """`labels` are pairs of key and value."""
+class PieceLabels(Value, frozen=True):
+    labels: tuple[Label, ...] = ()
 
-    role: str
+
+class PieceReservation(msgspec.Struct, frozen=True, gc=False):
+    """As Mesos's JSON has it, but with labels that can be hashed."""
+
+    role: str = "*"
     type: str = "DYNAMIC"
-    principal: str | None = None
-    labels: tuple[tuple[str, str | None], ...] = ()
+    principal: str | UnsetType = UNSET
+    labels: PieceLabels | UnsetType = UNSET
 
 
-Stack = tuple[Reservation, ...]
+Stack = tuple[PieceReservation, ...]
 UNRESERVED: Stack = ()
-_NOWHERE: Stack = (Reservation("", "NOT SIMULATED"),)
+_NOWHERE: Stack = (PieceReservation("", "NOT SIMULATED"),)
 
 
-class Pieces:
+class Pieces(msgspec.Struct, frozen=True):
     """Resources by stack of reservations. Never changed; empty parts are left out."""
 
-    __slots__ = ("parts",)
-
-    def __init__(self, parts: dict[Stack, Resources]) -> None:
-        self.parts = parts
+    parts: dict[Stack, Resources]
 
     @classmethod
     def of(cls, resources: Resources, stack: Stack = UNRESERVED) -> Pieces:
@@ -79,10 +84,7 @@ class Pieces:
 
     def total(self) -> Resources:
         """Whatever it is reserved for."""
-        result = NOTHING
-        for resources in self.parts.values():
-            result = resources if result is NOTHING else result.plus(resources)
-        return result
+        return total(self.parts.values())
 
     def for_role(self, role: str, *, refinement: bool = True) -> Pieces:
         """What may be offered to `role`: the unreserved, and what is reserved for it or for a role above it."""
@@ -109,24 +111,20 @@ class Pieces:
     def __bool__(self) -> bool:
         return bool(self.parts)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pieces) and self.parts == other.parts
-
     def __hash__(self) -> int:
         return hash(frozenset(self.parts.items()))
-
-    def __repr__(self) -> str:
-        return f"Pieces({self.parts!r})"
 
 
 NO_PIECES = Pieces({})
 
 
 def sum_of(many: Iterable[Pieces]) -> Pieces:
-    result = NO_PIECES
-    for each in many:
-        result = result.plus(each)
-    return result
+    return reduce(Pieces.plus, many, NO_PIECES)
+
+
+def without_reservations(reserved: Pieces) -> Pieces:
+    """The same with the last reservation of each stack undone."""
+    return sum_of(Pieces.of(part, stack[:-1]) for stack, part in reserved.parts.items())
 
 
 def is_within(role: str, above: str) -> bool:
@@ -143,74 +141,62 @@ def to_resources(pieces: Pieces, role: str | None, *, refinement: bool) -> list[
     made: list[Resource] = []
     for stack, part in pieces.parts.items():
         form = _reservation_fields(stack, refinement=refinement)
-        amounts = (part.milli_cpus, part.milli_mem, part.milli_disk, part.milli_gpus)
-        for name, amount in zip(SCALARS, amounts, strict=True):
-            if amount:
-                made.append(Resource(name, "SCALAR", scalar=Scalar(amount / MILLI), allocation_info=allocation, **form))
+        for name, amount in _scalars_of(part):
+            made.append(Resource(name, "SCALAR", scalar=Scalar(amount / MILLI), allocation_info=allocation, **form))
         if part.ports.ranges:
             ranges = Ranges([Range(begin, end) for begin, end in part.ports.ranges])
             made.append(Resource("ports", "RANGES", ranges=ranges, allocation_info=allocation, **form))
     return made
 
 
+def _scalars_of(part: Resources) -> list[tuple[str, int]]:
+    """Those that are not 0, in thousandths."""
+    amounts = zip(SCALARS, (part.milli_cpus, part.milli_mem, part.milli_disk, part.milli_gpus), strict=True)
+    return [(name, amount) for name, amount in amounts if amount]
+
+
 def _reservation_fields(stack: Stack, *, refinement: bool) -> dict[str, Any]:
     if not stack:
         return {} if refinement else {"role": "*"}
     if refinement:
-        return {"reservations": [_as_json(each, with_role=True) for each in stack]}
+        return {"reservations": msgspec.to_builtins(stack)}
     fields: dict[str, Any] = {"role": stack[-1].role}
     if stack[-1].type == "DYNAMIC":
-        fields["reservation"] = _as_json(stack[-1], with_role=False)
+        form = msgspec.to_builtins(stack[-1])
+        fields["reservation"] = {name: form[name] for name in ("principal", "labels") if name in form}
     return fields
 
 
-def _as_json(reservation: Reservation, *, with_role: bool) -> dict[str, Any]:
-    document: dict[str, Any] = {"type": reservation.type, "role": reservation.role} if with_role else {}
-    if reservation.principal is not None:
-        document["principal"] = reservation.principal
-    if reservation.labels:
-        labels = [{"key": key} if value is None else {"key": key, "value": value} for key, value in reservation.labels]
-        document["labels"] = {"labels": labels}
-    return document
-
-
 def from_resources(resources: Iterable[Resource]) -> Pieces:
-    """What a task, or an operator, names. Raises InvalidInput for amounts that are none."""
-    result = NO_PIECES
-    for stack, amount in _amounts(resources):
-        result = result.plus(Pieces.of(amount, stack))
-    return result
+    """What a task, or an operator, names. Raises InvalidInput for amounts and reservations that are none."""
+    try:
+        return sum_of(map(_pieces_of, resources))
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error)) from None
 
 
-def _amounts(resources: Iterable[Resource]) -> Iterator[tuple[Stack, Resources]]:
-    for resource in resources:
-        stack = stack_of(resource)
-        if resource.disk or resource.shared or resource.revocable or resource.provider_id:
-            stack = _NOWHERE
-        if resource.name in SCALARS and resource.scalar is not None:
-            yield stack, scalar(resource.name, milli(resource.name, resource.scalar.value))
-        elif resource.name == "ports" and resource.ranges is not None:
-            yield stack, Resources(ports=Ports.of((each.begin, each.end) for each in resource.ranges.range))
-        else:
-            yield _NOWHERE, Resources(milli_cpus=1)
+def _pieces_of(resource: Resource) -> Pieces:
+    stack = stack_of(resource)
+    if resource.disk or resource.shared or resource.revocable or resource.provider_id:
+        stack = _NOWHERE
+    if resource.name in SCALARS and resource.scalar is not None:
+        return Pieces.of(scalar(resource.name, milli(resource.name, resource.scalar.value)), stack)
+    if resource.name == "ports" and resource.ranges is not None:
+        ranges = ((each.begin, each.end) for each in resource.ranges.range)
+        return Pieces.of(Resources(ports=Ports.of(ranges, MOST_OF_A_RANGE)), stack)
+    return Pieces.of(Resources(milli_cpus=1), _NOWHERE)
 
 
 def stack_of(resource: Resource) -> Stack:
     """What a resource is reserved for, in either way of writing it."""
     if resource.reservations:
-        return tuple(_reservation(each, each.get("role", "*"), each.get("type")) for each in resource.reservations)
+        return msgspec.convert(tuple(resource.reservations), Stack)
     if resource.role in (None, "*"):
         return UNRESERVED
     assert resource.role is not None
     if resource.reservation is None:
-        return (Reservation(resource.role, "STATIC"),)
-    return (_reservation(resource.reservation, resource.role, "DYNAMIC"),)
-
-
-def _reservation(document: dict[str, Any], role: str, type_: str | None) -> Reservation:
-    labels = (document.get("labels") or {}).get("labels") or []
-    pairs = tuple((str(each.get("key")), each.get("value")) for each in labels)
-    return Reservation(role, type_ or "DYNAMIC", document.get("principal"), pairs)
+        return (PieceReservation(resource.role, "STATIC"),)
+    return (msgspec.convert({**resource.reservation, "role": resource.role, "type": "DYNAMIC"}, PieceReservation),)
 
 
 # -- as text
@@ -223,8 +209,7 @@ def to_text(pieces: Pieces, role: str | None) -> str:
     for stack, part in pieces.parts.items():
         names = ",".join(f"({each.type},{each.role})" for each in stack)
         kind = f"{allocated}(reservations: [{names}])" if stack else allocated
-        scalars = zip(SCALARS, (part.milli_cpus, part.milli_mem, part.milli_disk, part.milli_gpus), strict=True)
-        words += [f"{name}{kind}:{amount / MILLI:g}" for name, amount in scalars if amount]
+        words += [f"{name}{kind}:{amount / MILLI:g}" for name, amount in _scalars_of(part)]
         if part.ports.ranges:
             words.append(f"ports{kind}:[{', '.join(f'{begin}-{end}' for begin, end in part.ports.ranges)}]")
     return "; ".join(words) or "{}"

@@ -17,6 +17,7 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from owmesos.mesos.messages import Call, Event
@@ -32,9 +33,10 @@ def _anything(_call: Any) -> bool:
 
 @dataclass(frozen=True)
 class Expect:
-    """The next call of a type (as on the wire) must come in time, and `where` be true of it; others are passed over.
+    """The next call of a type (as on the wire) must come in time, and `where` must be true for it; other calls are
+    ignored.
 
-    Acknowledgements and the like come whenever they come, so only calls of the type itself are judged.
+    Acknowledgements and others may come at any time, so only calls of the type itself are checked.
     """
 
     type: str
@@ -44,7 +46,7 @@ class Expect:
 
 @dataclass(frozen=True)
 class Silence:
-    """No call of a type for so long."""
+    """No call of a type within this time."""
 
     type: str
     seconds: float = 1.0
@@ -68,11 +70,11 @@ Step = Expect | Silence | Send | Do
 
 
 class ScriptFailed(AssertionError):
-    """What came is not what the script says."""
+    """The framework deviated from the script."""
 
 
 class Script:
-    """Hears every call from its making on. Each call is given to one `Expect` at most."""
+    """Records every call from its creation. Each call matches at most one `Expect`."""
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
@@ -86,28 +88,23 @@ class Script:
             if isinstance(step, Expect):
                 self.expect(step.type, step.where, step.within, name=f"step {number}")
             elif isinstance(step, Silence):
-                self._silence(step, number)
+                call = self._next(step.type, step.seconds)
+                if call is not None:
+                    raise ScriptFailed(f"step {number}: unexpected {step.type}: {call}")
             elif isinstance(step, Send):
-                event = step.event
-                self._cluster.enter(lambda event=event: self._cluster.world.say(event))  # type: ignore[misc]
+                self._cluster.enter(partial(self._cluster.world.say, step.event))
             else:
-                act = step.act
-                self._cluster.enter(lambda act=act: act(self._cluster.world))  # type: ignore[misc]
+                self._cluster.enter(partial(step.act, self._cluster.world))
 
     def expect(self, type: str, where: Judge = _anything, within: float = 10.0, name: str = "expected") -> Any:  # noqa: A002
         """The call. Raises ScriptFailed."""
         call = self._next(type, within)
         if call is None:
             since = ", ".join(each.wire_type for each in self.heard[-10:]) or "nothing"
-            raise ScriptFailed(f"{name}: no {type} within {within:g} s; the last calls were {since}")
+            raise ScriptFailed(f"{name}: {type} did not come within {within:g} s; the last calls were {since}")
         if not where(call):
-            raise ScriptFailed(f"{name}: {type} came, but not as expected: {call}")
+            raise ScriptFailed(f"{name}: unexpected content of {type}: {call}")
         return call
-
-    def _silence(self, step: Silence, number: int) -> None:
-        call = self._next(step.type, step.seconds)
-        if call is not None:
-            raise ScriptFailed(f"step {number}: {step.type} came, and should not have: {call}")
 
     def _next(self, type_: str, within: float) -> Call | None:
         deadline = time.monotonic() + within

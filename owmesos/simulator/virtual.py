@@ -1,7 +1,7 @@
 """A simulated cluster in virtual time: no sockets, no waiting, and the same run for the same seed.
 
-A framework subscribes with a function that its events are given to, and time passes when it is told to. 50,000 agents
-are registered in some seconds, an idle hour takes no time.
+A framework subscribes with a callback for its events, and time passes only in `run`. Registering 50,000 agents takes
+some seconds, an idle hour no time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from owmesos.mesos.messages import Attribute, Call, Event, Subscribe, TaskInfo
 from owmesos.simulator import notation
 from owmesos.simulator.agent.plays import Play, Plays, from_command
 from owmesos.simulator.agent.settings import AgentSettings
-from owmesos.simulator.master.effects import Answer
+from owmesos.simulator.master.effects import MasterAnswer
 from owmesos.simulator.master.settings import MasterSettings
 from owmesos.simulator.protocol import AgentDescription
 from owmesos.simulator.world import Fate, World
@@ -31,7 +31,6 @@ class VirtualStream:
         self._cluster = cluster
         self._on_event = on_event
         self._on_end: Callable[[], None] | None = None
-        self._silent = False
         self._read_after = 0.0
         self._waiting: deque[Event | None] = deque()  # None is the end
 
@@ -40,24 +39,19 @@ class VirtualStream:
         self._on_end = act
 
     def event(self, event: Event) -> None:
-        if not self._silent:
-            self._waiting.append(event)
-            self._cluster.wake(self)
+        self._waiting.append(event)
+        self._cluster.wake(self)
 
     def end(self) -> None:
-        if not self._silent:
-            self._waiting.append(None)
-            self._cluster.wake(self)
-
-    def silence(self) -> None:
-        self._silent = True
+        self._waiting.append(None)
+        self._cluster.wake(self)
 
     def pause(self, seconds: float) -> None:
         self._read_after = max(self._read_after, self._cluster.now + seconds)
 
     def close(self) -> None:
         """By the framework: nothing of it is seen afterwards."""
-        self.ended = self._silent = True
+        self.ended = True
         self._waiting.clear()
         self._cluster.world.closed(self.name)
 
@@ -71,14 +65,13 @@ class VirtualStream:
             if event is not None:
                 self._on_event(event)
             else:
-                self.ended = self._silent = True
-                self._waiting.clear()
+                self.ended = True
                 if self._on_end is not None:
                     self._on_end()
 
 
 class VirtualCluster:
-    """`now` is its time. `world` is what is behind it, for faults and inspection."""
+    """`now` is its time. `world` gives access to faults and inspection."""
 
     def __init__(
         self,
@@ -114,15 +107,15 @@ class VirtualCluster:
     def now(self) -> float:
         return self.world.agenda.now
 
-    def subscribe(self, call: Subscribe, on_event: Callable[[Event], None]) -> tuple[Answer, VirtualStream]:
-        """The stream is of use if the answer is 200."""
+    def subscribe(self, call: Subscribe, on_event: Callable[[Event], None]) -> tuple[MasterAnswer, VirtualStream]:
+        """The stream is usable if the answer is 200."""
         self._streams += 1
         stream = VirtualStream(self, f"stream-{self._streams}", on_event)
         answer = self.world.subscribe(stream.name, call, stream)
         return answer, stream
 
-    def call(self, framework_id: str, stream: VirtualStream, call: Call) -> Answer | None:
-        """None where nobody knows what became of it."""
+    def call(self, framework_id: str, stream: VirtualStream, call: Call) -> MasterAnswer | None:
+        """None if its outcome is unknown."""
         fate = self.world.fate(call)
         if fate is Fate.LOST:
             return None
@@ -134,7 +127,6 @@ class VirtualCluster:
         self._awake.append(stream)
 
     def run(self, seconds: float) -> None:
-        """Lets so much time pass."""
         self.run_until(self.now + seconds)
 
     def run_until(self, when: float, done: Callable[[], bool] | None = None) -> bool:

@@ -1,7 +1,7 @@
-"""Masters, agents and the wires between them in one place, by the agenda's time and without any I/O.
+"""Masters, agents and the wires between them, by the agenda's time and without I/O.
 
-The shells (HTTP with a real clock, or virtual time without HTTP) put frameworks' calls in and carry events out. What
-goes over a wire here may be late, repeated or lost, as `faults` says.
+The shells (HTTP with a real clock, or virtual time without HTTP) pass in frameworks' calls and carry out events.
+Messages on the wires may be late, repeated or lost, as `faults` says.
 """
 
 from __future__ import annotations
@@ -9,36 +9,29 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from owmesos.errors import OwmesosError
 from owmesos.mesos import messages
 from owmesos.simulator.agenda import Agenda
-from owmesos.simulator.agent.agent import Agent
-from owmesos.simulator.agent.runs import Runner
+from owmesos.simulator.agent.agent import SimulatedAgent, TaskRunner
+from owmesos.simulator.agent.runs import TaskRun
 from owmesos.simulator.agent.settings import AgentSettings
-from owmesos.simulator.master.effects import (
-    Answer,
-    Calling,
-    Effect,
-    EndStream,
-    Event,
-    FromAgent,
-    Operating,
-    Publish,
-    StreamClosed,
-    Subscribing,
-    Tell,
-    ToAgent,
-)
+from owmesos.simulator.master.books import MasterBooks
+from owmesos.simulator.master.effects import EndStream, MasterAnswer, Publish, ToAgent, ToFramework
 from owmesos.simulator.master.master import Master
-from owmesos.simulator.master.registry import Registry
+from owmesos.simulator.master.records import Registry
 from owmesos.simulator.master.settings import MasterSettings
-from owmesos.simulator.protocol import AgentAnswers, AgentDescription, AgentLost, AgentSilent, Message, StatusUpdate
+from owmesos.simulator.place import Place
+from owmesos.simulator.protocol import AgentDescription, StatusUpdate, WireMessage
 
+T = TypeVar("T")
+_NO_LEADER = MasterAnswer(503, "No leader elected")
 RECOVERY = 0.05
 """Seconds in which a new leader reads the registry."""
+REREGISTER_WITHIN = 1.0
+"""Seconds in which agents find a new leader."""
 
 
 class SimulatorError(OwmesosError):
@@ -46,47 +39,32 @@ class SimulatorError(OwmesosError):
 
 
 class Fate(enum.Enum):
-    """Of a call: LOST never arrives, UNANSWERED is taken and nobody hears of it."""
+    """Of a call: LOST never arrives, UNANSWERED arrives but its answer is lost."""
 
     TAKEN = "taken"
     LOST = "lost"
     UNANSWERED = "unanswered"
 
 
-class Sink(Protocol):
-    """Where a framework's events go."""
+class WorldSink(Protocol):
+    """The receiver of a framework's events."""
 
     def event(self, event: messages.Event) -> None: ...
 
     def end(self) -> None:
         """The master has ended the stream, or its process has ended."""
-        ...
-
-    def silence(self) -> None:
-        """The connection is half open: nothing arrives any more, not even its end."""
-        ...
 
     def pause(self, seconds: float) -> None:
         """The framework does not read for a while."""
-        ...
 
 
-class Trouble(Protocol):
+class WorldTrouble(Protocol):
     """What may happen on the wires, see `owmesos.simulator.faults`."""
 
-    def delays(self, message: Message) -> Sequence[float]:
+    def delays(self, message: WireMessage) -> Sequence[float]:
         """Of the copies of a message between an agent and the master, in seconds."""
-        ...
 
     def fate(self, call: messages.Call) -> Fate: ...
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """A machine with an agent, whatever id that has. A frozen one neither hears nor is heard."""
-
-    agent: Agent
-    frozen: bool = False
 
 
 class World:
@@ -96,15 +74,13 @@ class World:
         self,
         agents: Sequence[AgentDescription],
         *,
-        runner: Runner,
+        runner: TaskRunner,
         seed: int = 0,
         now: float = 0.0,
         masters: Sequence[tuple[str, int]] = (("127.0.0.1", 5050),),
         settings: MasterSettings | None = None,
         agent_settings: AgentSettings | None = None,
-        reregister_within: float = 1.0,
     ) -> None:
-        """`reregister_within`: seconds in which agents find a new leader."""
         self.agenda = Agenda(now)
         self.chance = random.Random(seed)
         self.settings = settings or MasterSettings()
@@ -112,30 +88,32 @@ class World:
         self.alive = [True] * len(self.addresses)
         self.master: Master | None = None
         self.leader: int | None = None
-        self.faults: Trouble | None = None
+        self.faults: WorldTrouble | None = None
         self.observers: list[Callable[[str | None, messages.Call], None]] = []
         """Told of every call as it arrives, with the framework's id; SUBSCRIBE has none."""
-        self._led_before = False
         self.publish: Callable[[dict[str, Any]], None] | None = None
-        self._recovered_at = now
         self._registry = Registry()
-        self._sinks: dict[str, Sink] = {}
+        self._sinks: dict[str, WorldSink] = {}
         self._links: dict[str, float] = {}  # when the last message of each arrives
-        self._reregister_within = reregister_within
         self.places: dict[str, Place] = {}
-        for description in agents:
-            self._add(description, agent_settings or AgentSettings(), runner)
+        self._runner = runner
+        self._agent_settings = agent_settings or AgentSettings()
+        for each in agents:
+            self.add(each)
         self._lead(0)
+        self._recovered_at = now
 
-    def _add(self, description: AgentDescription, settings: AgentSettings, runner: Runner) -> None:
-        name = description.name
-        agent = Agent(description, settings, self.agenda, self.chance, runner, lambda each: self._to_master(name, each))
-        self.places[name] = Place(agent)
+    def add(self, description: AgentDescription) -> Place:
+        """A machine with an agent, which does not run yet."""
+        send = partial(self._to_master, description.name)
+        agent = SimulatedAgent(description, self._agent_settings, self.agenda, self.chance, self._runner, send)
+        place = self.places[description.name] = Place(agent)
+        return place
 
     # -- time
 
     def advance(self, until: float, most: int | None = None) -> bool:
-        """Everything that is due by then happens, at most so many entries. False when nothing is left of it."""
+        """Runs everything that is due by then, at most `most` entries. Returns False when nothing is left."""
         while self.agenda.step(until):
             self.collect()
             if most is not None:
@@ -144,13 +122,10 @@ class World:
                     return True
         return False
 
-    def next(self) -> float | None:
-        return self.agenda.next()
-
     def collect(self) -> None:
-        """Carries out what timers and agents wanted done."""
+        """Carries out what calls, timers and agents wanted done."""
         while self.master is not None and self.master.books.effects:
-            self._carry_out(self.master.take())
+            self._carry_out(self.master)
 
     @property
     def recovering(self) -> bool:
@@ -161,22 +136,24 @@ class World:
         """Who is told the operator API's events."""
         self.publish = publish
         if self.master is not None:
-            self.master.watch(publish is not None)
+            self.master.books.watched = publish is not None
 
     # -- frameworks and operators
 
-    def subscribe(self, stream: str, call: messages.Subscribe, sink: Sink, principal: str | None = None) -> Answer:
+    def subscribe(
+        self, stream: str, call: messages.Subscribe, sink: WorldSink, principal: str | None = None
+    ) -> MasterAnswer:
         """The events go to `sink` from now on, the first of them before this returns."""
         self._sinks[stream] = sink
         self._heard(None, call)
-        answer = self._handle(Subscribing(stream, call, principal))
+        answer = self._ask(lambda master: master.subscriptions.subscribe(stream, call, principal)) or _NO_LEADER
         if answer.status != 200:
             self._sinks.pop(stream, None)
         return answer
 
-    def call(self, framework_id: str, stream: str, call: messages.Call) -> Answer:
+    def call(self, framework_id: str, stream: str, call: messages.Call) -> MasterAnswer:
         self._heard(framework_id, call)
-        return self._handle(Calling(framework_id, stream, call))
+        return self._ask(lambda master: master.call(framework_id, stream, call)) or _NO_LEADER
 
     def _heard(self, framework_id: str | None, call: messages.Call) -> None:
         for observe in self.observers:
@@ -190,16 +167,15 @@ class World:
     def rescind(self) -> None:
         """Takes all offers back; they come again with the next allocation."""
         if self.master is not None:
-            for offer in list(self.master.books.offers.values()):
-                self.master.books.drop_offer(offer, rescind=True)
+            self.master.books.drop_offers(self.master.books.offers.values())
 
-    def operate(self, kind: str, body: dict[str, Any]) -> Answer:
-        return self._handle(Operating(kind, body))
+    def operate(self, kind: str, body: dict[str, Any]) -> MasterAnswer:
+        return self._ask(lambda master: master.operator.handle(kind, body)) or _NO_LEADER
 
     def closed(self, stream: str) -> None:
         """The framework's end of a stream is gone."""
-        if self._sinks.pop(stream, None) is not None and self.master is not None:
-            self._carry_out(self.master.handle(StreamClosed(stream)))
+        if self._sinks.pop(stream, None) is not None:
+            self._ask(lambda master: master.subscriptions.closed(stream))
 
     def cut(self, stream: str) -> None:
         """A fault: both ends learn that the stream is gone."""
@@ -209,11 +185,8 @@ class World:
             sink.end()
 
     def half_open(self, stream: str) -> None:
-        """A fault: the master learns that the stream is gone, the framework does not."""
-        sink = self._sinks.get(stream)
-        if sink is not None:
-            sink.silence()
-            self.closed(stream)
+        """A fault: the master learns that the stream is gone; to the framework nothing comes, not even its end."""
+        self.closed(stream)
 
     def slow(self, stream: str, seconds: float) -> None:
         """A fault: the framework does not read its events for so long."""
@@ -222,29 +195,28 @@ class World:
             sink.pause(seconds)
 
     def fate(self, call: messages.Call) -> Fate:
-        """What will become of a call."""
         return Fate.TAKEN if self.faults is None else self.faults.fate(call)
 
     @property
     def streams(self) -> list[str]:
         return list(self._sinks)
 
-    def _handle(self, event: Event) -> Answer:
+    def _ask(self, act: Callable[[Master], T]) -> T | None:
+        """What the leader says to it; its effects are carried out. None without a leader."""
         if self.master is None:
-            return Answer(503, "No leader elected")
-        done = self.master.handle(event)
-        self._carry_out([each for each in done if not isinstance(each, Answer)])
+            return None
+        answer = act(self.master)
         self.collect()
-        return next(each for each in done if isinstance(each, Answer))
+        return answer
 
-    def _carry_out(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Tell):
+    def _carry_out(self, master: Master) -> None:
+        for effect in master.take():
+            if isinstance(effect, ToFramework):
                 sink = self._sinks.get(effect.stream)
                 if sink is not None:
                     sink.event(effect.event)
             elif isinstance(effect, ToAgent):
-                self._post(f"to {effect.name}", effect.message, self._deliver, effect.name, effect.message)
+                self._post(f"to {effect.name}", effect.message, self.places[effect.name].receive, effect.message)
             elif isinstance(effect, EndStream):
                 sink = self._sinks.pop(effect.stream, None)
                 if sink is not None:
@@ -254,7 +226,7 @@ class World:
 
     # -- the wires
 
-    def _post(self, link: str, message: Message, deliver: Callable[..., None], *args: object) -> None:
+    def _post(self, link: str, message: WireMessage, deliver: Callable[..., None], *args: object) -> None:
         """Messages of one `link` keep their order, as those of a connection do; only updates overtake each other."""
         earliest = self._links.get(link, 0.0)
         if self.faults is None and earliest <= self.agenda.now:
@@ -266,19 +238,15 @@ class World:
                 when = self._links[link] = max(when, earliest)
             self.agenda.at(when, deliver, *args)
 
-    def _deliver(self, name: str, message: Message) -> None:
-        place = self.places[name]
-        if place.agent.up and not place.frozen:
-            place.agent.receive(message)
-
-    def _to_master(self, name: str, message: Message) -> None:
+    def _to_master(self, name: str, message: WireMessage) -> None:
         if not self.places[name].frozen:
             self._post(f"from {name}", message, self._hear, self.master, message)
 
-    def _hear(self, master: Master | None, message: Message) -> None:
+    def _hear(self, master: Master | None, message: WireMessage) -> None:
         """What is addressed to a master that is gone is lost."""
         if master is not None and master is self.master:
-            self._carry_out(master.handle(FromAgent(message)))
+            master.receive(message)
+            self._carry_out(master)
 
     # -- daemons
 
@@ -290,18 +258,31 @@ class World:
         place = self._place(name)
         if not place.agent.up:
             return
-        agent_id = place.agent.id
-        place.agent.crash()
-        if agent_id is not None and not place.frozen:
-            self._hear(self.master, AgentLost(agent_id))
-        self.collect()
+        place.crash()
+        if not place.frozen:
+            self._ask(lambda master: master.membership.lost(place.agent.id))
+
+    def power_off(self, name: str) -> None:
+        """The machine of an agent stops, and all its tasks with it; its disk stays. As after `freeze`, the master is
+        not told. Raises SimulatorError."""
+        place = self._place(name)
+        place.power_off()
+        self._ask(lambda master: master.membership.silent(place.agent.id))
+
+    def give_up(self, name: str) -> None:
+        """The master gives up an agent that is frozen or down now, and not after its ping timeouts. Raises
+        SimulatorError."""
+        place = self._place(name)
+        if place.agent.up and not place.frozen:
+            raise SimulatorError(f"{name} is running: freeze it, or kill it")
+        self._ask(lambda master: master.membership.give_up(place.agent.id))
 
     def start(self, name: str, *, fresh: bool = False) -> None:
         """Starts what was killed; `fresh`: as one that never ran. Raises SimulatorError."""
         if name.startswith("master"):
             number = self._master_number(name)
             if self.alive[number]:
-                raise SimulatorError(f"{name} runs already")
+                raise SimulatorError(f"{name} is already running")
             self.alive[number] = True
             if fresh:
                 self._registry = Registry()
@@ -310,7 +291,7 @@ class World:
             return
         place = self._place(name)
         if place.agent.up:
-            raise SimulatorError(f"{name} runs already")
+            raise SimulatorError(f"{name} is already running")
         place.frozen = False
         if fresh:
             place.agent.wipe()
@@ -322,20 +303,40 @@ class World:
         if place.frozen or not place.agent.up:
             return
         place.frozen = True
-        if place.agent.id is not None:
-            self._hear(self.master, AgentSilent(place.agent.id))
+        self._ask(lambda master: master.membership.silent(place.agent.id))
 
     def thaw(self, name: str) -> None:
-        """It is back, with all that it has."""
+        """It is back, with all that it has, and reads what it was sent meanwhile."""
         place = self._place(name)
         if not place.frozen:
             return
-        place.frozen = False
-        if place.agent.id is not None:
-            self._hear(self.master, AgentAnswers(place.agent.id))
+        place.thaw()
+        self._ask(lambda master: master.membership.answers(place.agent.id))
         if place.agent.up:
             place.agent.register()
         self.collect()
+
+    def tasks(self) -> list[str]:
+        return [run.task_id for place in self.places.values() for run in place.agent.runs.values()]
+
+    def freeze_executor(self, task_id: str) -> None:
+        """The executor of a task answers nothing, until it is thawed, or its agent destroys its container: after
+        SHUTDOWN, or when the agent is started anew. Raises SimulatorError."""
+        place, run = self._run_of(task_id)
+        place.agent.freeze_executor(run)
+
+    def thaw_executor(self, task_id: str) -> None:
+        """It does what it was told meanwhile. Raises SimulatorError."""
+        place, run = self._run_of(task_id)
+        place.agent.thaw_executor(run)
+        self.collect()
+
+    def _run_of(self, task_id: str) -> tuple[Place, TaskRun]:
+        for place in self.places.values():
+            for run in place.agent.runs.values():
+                if run.task_id == task_id:
+                    return place, run
+        raise SimulatorError(f"no agent runs a task {task_id}")
 
     def is_up(self, name: str) -> bool:
         return self.alive[self._master_number(name)] if name.startswith("master") else self._place(name).agent.up
@@ -354,7 +355,7 @@ class World:
         if self.leader != number:
             return
         assert self.master is not None
-        self.master.stop()
+        self.master.books.alive = False
         self.master, self.leader = None, None
         sinks, self._sinks = self._sinks, {}
         for sink in sinks.values():
@@ -365,20 +366,17 @@ class World:
 
     def _lead(self, number: int) -> None:
         """A new life of a master; agents that run find it one by one."""
-        if self._led_before:
-            self._recovered_at = self.agenda.now + RECOVERY
-        self._led_before = True
+        self._recovered_at = self.agenda.now + RECOVERY
         if self.settings.registry == "in_memory":
             self._registry = Registry()
         self.leader = number
-        self.master = Master(self.settings, self._registry, self.agenda, self.chance, self.addresses[number])
-        self.master.watch(self.publish is not None)
+        books = MasterBooks(self.settings, self._registry, self.agenda, self.chance, self.addresses[number])
+        self.master = Master(books)
+        books.watched = self.publish is not None
         for place in self.places.values():
             place.agent.registered = False
             if place.agent.up:
-                self.agenda.after(
-                    self.chance.uniform(0.1, 1.0) * self._reregister_within, self._find, place, self.master
-                )
+                self.agenda.after(self.chance.uniform(0.1, REREGISTER_WITHIN), self._find, place, self.master)
 
     def _find(self, place: Place, master: Master) -> None:
         if self.master is master and place.agent.up and not place.frozen:
@@ -386,15 +384,14 @@ class World:
 
     def _place(self, name: str) -> Place:
         if name not in self.places:
-            raise SimulatorError(f"there is no {name} here, but {', '.join(['master', *self.places])}")
+            raise self._unknown(name)
         return self.places[name]
 
     def _master_number(self, name: str) -> int:
-        number = (
-            int(name.removeprefix("master") or "1") - 1
-            if name.removeprefix("master").isdigit() or name == "master"
-            else -1
-        )
-        if not 0 <= number < len(self.addresses):
-            raise SimulatorError(f"there is no {name} here, but {', '.join(['master', *self.places])}")
-        return number
+        number = name.removeprefix("master") or "1"
+        if not number.isdigit() or not 1 <= int(number) <= len(self.addresses):
+            raise self._unknown(name)
+        return int(number) - 1
+
+    def _unknown(self, name: str) -> SimulatorError:
+        return SimulatorError(f"unknown daemon {name!r}: use one of {', '.join(['master', *self.places])}")

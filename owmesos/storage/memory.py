@@ -1,23 +1,36 @@
-"""State that ends with the process: for a framework that was asked to keep none, and tears itself down at its end."""
+"""State in memory, for a framework without a state folder, which tears itself down at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from owmesos.storage.records import decode, in_order
-from owmesos.storage.store import ForgetFramework, ForgetLaunch, Saved, SaveFramework, Write
+from owmesos.storage.records import read
+from owmesos.storage.store import (
+    Answer,
+    ForgetAnswer,
+    ForgetFramework,
+    ForgetLaunch,
+    Saved,
+    SaveFramework,
+    StoreFailed,
+    Write,
+)
 
 
 class MemoryStore:
-    """Keeps what a keeper on disk would keep, so that a process can be begun anew on it in a test."""
+    """Keeps what a store on disk would keep, so that a test can restart a process on it."""
 
     def __init__(self) -> None:
         self._framework_id: str | None = None
         self._launches: dict[str, bytes] = {}
+        self._answers: dict[str, Answer] = {}
+        self._sent_until = 0.0
 
     def load(self) -> Saved:
-        records = [decode(launch_id, data, "memory") for launch_id, data in self._launches.items()]
-        return Saved(self._framework_id, in_order(records))
+        return Saved(self._framework_id, *read(self._launches.items()), self._sent_until)
+
+    def answers(self) -> list[Answer]:
+        return list(self._answers.values())
 
     def commit(self, writes: Sequence[Write]) -> None:
         for write in writes:
@@ -26,10 +39,25 @@ class MemoryStore:
             elif isinstance(write, ForgetFramework):
                 self._framework_id = None
                 self._launches.clear()
+                self._answers.clear()
             elif isinstance(write, ForgetLaunch):
                 self._launches.pop(write.launch_id, None)
+            elif isinstance(write, Answer):
+                self._answers.pop(write.key, None)
+                self._answers[write.key] = write
+            elif isinstance(write, ForgetAnswer):
+                self._answers.pop(write.key, None)
             else:
                 self._launches[write.launch_id] = write.record
+
+    def about_to_send(self, accepted_at: float) -> None:
+        pass
+
+    def sending(self, accepted_at: float) -> None:
+        self._sent_until = max(self._sent_until, accepted_at)
+
+    def watch(self, lost: Callable[[StoreFailed], None]) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -1,24 +1,25 @@
-"""What every keeper of state fulfils, so that the framework process does not know which one it has.
+"""The interface of a state store, so that the framework process does not depend on one kind of store.
 
-It keeps launches as the JSON of their records (`LaunchRecord.stored_form`) and looks into none of it but on `load`:
-what is in a record is the business of `owmesos.core`.
+It keeps launches as the JSON of their records (`LaunchRecord.stored_form`) and reads them only in `load`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-from owmesos.core.launches import LaunchRecord
 from owmesos.errors import OwmesosError
+from owmesos.mesos.scheduler.launches import LaunchRecord, Unreadable
 
 
 class StoreFailed(OwmesosError):
-    """What was to be stored is not, or nobody knows: nothing may be sent that relies on it."""
+    """The write failed, or its result is unknown: nothing that relies on it may be sent."""
 
 
 class StateInUse(StoreFailed):
-    """Another process owns the state. Two with one framework id would throw each other out of the master."""
+    """Another process owns the state. Two processes with one framework id would disconnect each other at the
+    master."""
 
 
 class StateDamaged(StoreFailed):
@@ -26,40 +27,63 @@ class StateDamaged(StoreFailed):
 
 
 class StateTooNew(StoreFailed):
-    """It was written by a later owmesos, in a form that this one does not know."""
+    """A later version of owmesos wrote the state, in a format that this one does not know."""
 
 
 class SaveFramework(NamedTuple):
-    """The id that a master has given us."""
+    """The framework id that a master assigned."""
 
     framework_id: str
 
 
 class ForgetFramework(NamedTuple):
-    """The framework id is gone, and the launches with it: their tasks were its tasks."""
+    """Removes the framework id, all launches (their tasks belonged to it) and all answers."""
 
 
 class SaveLaunch(NamedTuple):
-    """`record` is the JSON of a LaunchRecord; it replaces the one that is there."""
+    """`record` is the JSON of a LaunchRecord; it replaces a stored one."""
 
     launch_id: str
     record: bytes
 
 
 class ForgetLaunch(NamedTuple):
-    """Without effect when the launch is not there."""
+    """Has no effect if the launch is not stored."""
 
     launch_id: str
 
 
-Write: TypeAlias = SaveFramework | ForgetFramework | SaveLaunch | ForgetLaunch
+class Answer(NamedTuple):
+    """The answer to the request that a client named by `key`: `request` is its digest, `body` the answer. It
+    replaces a stored answer with the same key."""
+
+    key: str
+    request: bytes
+    taken_at: float
+    body: bytes
+
+    @property
+    def weight(self) -> int:
+        return len(self.body)
+
+
+class ForgetAnswer(NamedTuple):
+    """Has no effect if no answer is stored."""
+
+    key: str
+
+
+Write: TypeAlias = SaveFramework | ForgetFramework | SaveLaunch | ForgetLaunch | Answer | ForgetAnswer
 
 
 class Saved(NamedTuple):
-    """All that is stored. `records` in the order in which their launches were asked for."""
+    """All that is stored. `records` in the order in which their launches were asked for; `unreadable` are the others,
+    which stay stored as they are. ACCEPTs of a later time than `sent_until` certainly were not sent."""
 
     framework_id: str | None
     records: list[LaunchRecord]
+    unreadable: list[Unreadable]
+    sent_until: float = math.inf
 
 
 class Store(Protocol):
@@ -67,10 +91,23 @@ class Store(Protocol):
 
     def load(self) -> Saved: ...
 
+    def answers(self) -> list[Answer]:
+        """In the order in which they were taken."""
+
     def commit(self, writes: Sequence[Write]) -> None:
         """All of `writes`, in their order, or none. Durable when it returns."""
-        ...
+
+    def about_to_send(self, accepted_at: float) -> None:
+        """ACCEPTs up to that time will be sent, once all before is committed: for a store that needs longer than
+        `sending` may take."""
+
+    def sending(self, accepted_at: float) -> None:
+        """ACCEPTs up to that time may be sent from now on. Survives a kill of the process, but not a stop of the
+        machine; takes microseconds. May be called from another thread than the other methods. Raises
+        StoreFailed."""
+
+    def watch(self, lost: Callable[[StoreFailed], None]) -> None:
+        """`lost` is called, in any thread, when another process has the state: nothing may be sent from then on."""
 
     def close(self) -> None:
-        """Gives up the ownership. Without effect when it is closed already."""
-        ...
+        """Release the ownership. Has no effect if it is already closed."""

@@ -163,6 +163,11 @@ class TestReport:
         assert len(table.markdown(table.by_setting(summaries)).splitlines()) == 2 + len(SETTINGS)
         assert table.html(table.by_run(summaries)).count("<tr>") == 1 + len(summaries)
 
+    def test_starts_on_dead_machines_have_a_column_where_they_are_counted(self) -> None:
+        (columns, (line, *_)), (without, _) = table.by_run(self.summaries(), dead=True), table.by_run(self.summaries())
+        assert columns.index(table.ON_DEAD) == 1 + columns.index("over-provisioned")
+        assert len(line) == len(columns) == 1 + len(without)
+
     def test_the_page_needs_no_other_file(self, tmp_path: Path) -> None:
         section = overprovisioning.page.write(self.summaries(), tmp_path / "report.md", "Taken today.")
         page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")

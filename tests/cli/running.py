@@ -69,14 +69,14 @@ async def started(*arguments: str, variables: Mapping[str, str] | None = None) -
     )
 
 
-async def owmesos_process(*arguments: str, variables: Mapping[str, str] | None = None, timeout: float = 30) -> Ran:
+async def owmesos_process(*arguments: str, variables: Mapping[str, str] | None = None, timeout: float = 60) -> Ran:
     """As a process, to its end."""
     process = await started(*arguments, variables=variables)
     try:
         out, err = await asyncio.wait_for(process.communicate(), timeout)
     except BaseException:
         process.kill()
-        await process.communicate()
+        await asyncio.wait_for(process.communicate(), timeout)  # a child of it may hold its output open
         raise
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())
@@ -99,7 +99,7 @@ class Running:
             self._changed.set()
         self._changed.set()
 
-    async def said(self, pattern: str, timeout: float = 15) -> re.Match[str]:
+    async def said(self, pattern: str, timeout: float = 60) -> re.Match[str]:
         """Waits until the log holds `pattern`."""
 
         async def found() -> re.Match[str]:
@@ -121,11 +121,11 @@ class Running:
             self.process.send_signal(number)
         return await self.ended()
 
-    async def ended(self, timeout: float = 15) -> Ran:
+    async def ended(self, timeout: float = 60) -> Ran:
         assert self.process.stdout is not None
         out = await asyncio.wait_for(self.process.stdout.read(), timeout)
         await asyncio.wait_for(self.process.wait(), timeout)
-        await self._reader
+        await asyncio.wait_for(self._reader, timeout)
         assert self.process.returncode is not None
         return Ran(self.process.returncode, out.decode(), self.log)
 
@@ -135,7 +135,7 @@ async def running(*arguments: str, variables: Mapping[str, str] | None = None) -
     """`owmesos run` with an admin API at any free port, killed in the end if need be."""
     framework = Running(await started("run", "--admin", "127.0.0.1:0", *arguments, variables=variables))
     try:
-        framework.url = (await framework.said(r"the admin API is at (http://\S+)"))[1]
+        framework.url = (await framework.said(r"the admin API is at (https?://\S+)"))[1]
         yield framework
     finally:
         await framework.end(signal.SIGKILL)

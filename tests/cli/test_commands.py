@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
+from importlib.metadata import version
 
 import pytest
 import yaml
 
-from owmesos.cli import documents
+from owmesos.cli import columns
+from owmesos.cli.client import AdminClient, AdminRequest
 from owmesos.service.framework import Framework
 from tests.cli.conftest import Ask
 from tests.cli.running import Ran, owmesos
@@ -45,6 +48,71 @@ async def test_more_can_be_waited_for_than_one_request_names(ask: Ask) -> None:
     assert {launch["state"] for launch in (await ask(*SLEEP, *flags)).json} == {"RUNNING"}
 
 
+def test_what_has_ended_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be forgotten by then."""
+    ids = [f"launch-{number}" for number in range(150)]
+    shown: set[str] = set()
+    ended: set[str] = set(ids[50:])  # those of the second request, and some of the first
+
+    def ask_again(self: AdminClient, request: AdminRequest) -> object:
+        assert request.parameters is not None
+        asked = request.parameters["id"]
+        assert not shown.intersection(asked), "404: forgotten"
+        rows = [{"launch_id": each, "ended_at": 1.0 if each in ended else None} for each in asked]
+        shown.update(ended.intersection(asked))
+        if shown == ended:
+            ended.update(ids)
+        return rows
+
+    monkeypatch.setattr(AdminClient, "ask_again", ask_again)
+    rows = AdminClient.__new__(AdminClient).wait(ids, "ended")
+    assert [row["launch_id"] for row in rows] == ids
+
+
+async def test_a_launch_that_waits_says_why_in_the_listing(ask: Ask) -> None:
+    (launch,) = (await ask(*TOO_MUCH, "-o", "json")).json
+    explained = (await ask("explain", launch["launch_id"], "-o", "json")).json
+    (row,) = (await ask("launches", "-o", "json")).json
+    assert row["summary"] == explained["summary"]
+    assert "1 lacks memory" in (await ask("launches")).out
+
+
+async def test_launches_can_be_chosen_and_the_latest_come_first(ask: Ask) -> None:
+    for name in ("web", "db", "web"):
+        await ask(*SLEEP, "--name", name, "--wait", "running")
+    await ask(*TOO_MUCH, "--name", "web")
+    rows = (await ask("launches", "-o", "json")).json
+    assert [row["name"] for row in rows] == ["web", "web", "db", "web"]
+    assert rows[0]["state"] == "PENDING"
+    running = (await ask("launches", "--state", "running", "--name", "web", "--limit", "1", "-o", "json")).json
+    assert running == [rows[1]]
+    assert (await ask("launches", "--unreadable", "--limit", "1")).line == (
+        "owmesos launches: give either --unreadable or --limit (see owmesos launches --help)"
+    )
+
+
+async def test_a_name_or_the_beginning_of_an_id_stands_for_a_launch(ask: Ask) -> None:
+    (db,) = (await ask(*SLEEP, "--name", "db", "--wait", "running", "-o", "json")).json
+    webs = (await ask(*SLEEP, "--name", "web", "--count", "2", "--wait", "running", "-o", "json")).json
+    assert (await ask("story", "db", "-o", "json")).json["launch_id"] == db["launch_id"]
+    assert (await ask("explain", webs[0]["launch_id"][:-2], "-o", "json")).json["launch_id"] == webs[0]["launch_id"]
+    ambiguous = (await ask("kill", "db", "web")).line
+    assert ambiguous.startswith("owmesos kill: web is ambiguous: ")
+    assert all(f"{row['launch_id']} (RUNNING)" in ambiguous for row in webs)
+    assert {row["state"] for row in (await ask("launches", "-o", "json")).json} == {"RUNNING"}
+    assert (await ask("kill", "db", "-o", "json")).json[0]["launch_id"] == db["launch_id"]
+
+
+async def test_without_a_master_the_listings_say_since_when(
+    ask: Ask, framework: Framework, fake_cluster: FakeCluster
+) -> None:
+    await ask(*TOO_MUCH)
+    await fake_cluster.master.stop()
+    await eventually_async(lambda: not framework.subscribed)
+    for command in ("nodes", "launches"):
+        assert "not connected to a master since 20" in (await ask(command)).out
+
+
 async def test_launch_without_a_wait_answers_at_once(ask: Ask) -> None:
     (launch,) = (await ask(*TOO_MUCH, "-o", "json")).json
     assert launch["state"] == "PENDING"
@@ -66,7 +134,7 @@ async def test_every_flag_reaches_the_task(ask: Ask, framework: Framework, fake_
     variables = {each["name"]: each["value"] for each in info["command"]["environment"]["variables"]}
     assert (docker["image"], docker["network"], docker["force_pull_image"]) == ("busybox", "BRIDGE", True)
     assert docker["port_mappings"][0]["container_port"] == 80
-    assert docker["parameters"] == [{"key": "dns", "value": "1.1.1.1"}]
+    assert docker["parameters"] == [{"key": "dns", "value": "1.1.1.1"}, {"key": "user", "value": "nobody"}]
     assert (variables["A"], variables["B"], variables["OWMESOS_LAUNCH_ID"]) == ("b=c", "", launch["launch_id"])
     assert info["labels"] == {"labels": [{"key": "k", "value": "v"}]}
     assert info["command"]["user"] == "nobody"
@@ -114,6 +182,36 @@ async def test_kill_by_launch_and_task_id(ask: Ask, fake_cluster: FakeCluster) -
     await eventually_async(lambda: fake_cluster.running() == [launches[2]["task_id"]])
 
 
+async def test_kill_says_which_ids_are_unknown_and_kills_the_others(ask: Ask, fake_cluster: FakeCluster) -> None:
+    (launch,) = (await ask(*SLEEP, "--wait", "running", "-o", "json")).json
+    ran = await ask("kill", "nothing", launch["launch_id"], "neither", "-o", "json")
+    assert ran.code == 1
+    assert ran.err == "owmesos kill: 2 of 3 are not killed: unknown launch or task nothing, neither\n"
+    rows = json.loads(ran.out)
+    assert [row["outcome"] for row in rows] == ["unknown", "killing", "unknown"]
+    assert (rows[0]["state"], rows[1]["launch_id"]) == (None, launch["launch_id"])
+    await eventually_async(lambda: fake_cluster.running() == [])
+    for style in ("table", "tsv", "yaml"):
+        ran = await ask("kill", "nothing", launch["launch_id"], "-o", style)
+        assert (ran.code, "ended" in ran.out) == (1, True)
+
+
+async def test_kill_by_name_by_state_and_all(ask: Ask, fake_cluster: FakeCluster) -> None:
+    for name in ("one", "two"):
+        await ask(*SLEEP, "--name", name, "--wait", "running")
+        await ask(*TOO_MUCH, "--name", name)
+
+    async def killed(*options: str) -> list[str]:
+        return [f"{row['name']} {row['outcome']}" for row in (await ask("kill", *options, "-o", "json")).json]
+
+    assert await killed("--name", "one", "--state", "pending") == ["one killed"]
+    assert await killed("--state", "RUNNING", "--name", "two") == ["two killing"]
+    assert await killed("--name", "one") == ["one killing"]
+    await eventually_async(lambda: fake_cluster.running() == [])
+    assert await killed("--all") == ["two killed"]
+    assert await killed("--all") == []
+
+
 @pytest.mark.parametrize(("style", "start"), [("json", "{"), ("yaml", "framework_id: "), ("tsv", "framework_id\n")])
 async def test_teardown(ask: Ask, framework: Framework, style: str, start: str) -> None:
     framework_id = str(framework.framework_id)
@@ -131,7 +229,7 @@ async def test_json_yaml_and_tsv_say_the_same(ask: Ask, name: str) -> None:
     await ask(*SLEEP, "--ports", "1", "--wait", "running")
     await ask(*TOO_MUCH)
     rows = (await ask(name, "-o", "json")).json
-    listing = getattr(documents, name.upper())
+    listing = getattr(columns, name.upper())
     assert all(list(row) == list(listing.fields) for row in rows)
     again = yaml.safe_load((await ask(name, "-o", "yaml")).out)
     assert [list(row) for row in again] == [list(row) for row in rows]
@@ -169,6 +267,10 @@ async def test_the_table_of_launches_says_why_one_failed(ask: Ask, fake_cluster:
     await eventually_async(shown)
 
 
+async def test_a_framework_that_is_not_an_invoker_says_so(ask: Ask) -> None:
+    assert "runs without --kafka" in (await ask("invoker")).line
+
+
 async def test_an_empty_listing(ask: Ask) -> None:
     ran = await ask("launches")
     assert (ran.code, ran.out, ran.err) == (0, "", "no launch is known\n")
@@ -179,7 +281,8 @@ async def test_an_empty_listing(ask: Ask) -> None:
     assert "resources.mem" in heading.split("\t")
 
 
-async def test_only_outstanding_offers(ask: Ask) -> None:
+async def test_only_outstanding_offers(ask: Ask, framework: Framework) -> None:
+    await eventually_async(lambda: len(framework.offers()) == 2)
     assert len((await ask("offers", "-o", "json")).json) == 2
     assert (await ask("offers", "--outstanding", "-o", "json")).json == []
 
@@ -212,7 +315,7 @@ async def test_story(ask: Ask) -> None:
 @pytest.mark.parametrize("command", ["explain", "story", "kill"])
 async def test_an_unknown_id(ask: Ask, command: str) -> None:
     ran = await ask(command, "nothing/at all?")
-    assert (ran.code, ran.line) == (1, f"owmesos {command}: there is no launch or task nothing/at all?")
+    assert (ran.code, ran.line) == (1, f"owmesos {command}: unknown launch or task nothing/at all?")
 
 
 @pytest.mark.parametrize("command", [*LISTINGS, "teardown", "explain x", "story x", "kill x", "launch --command x"])
@@ -225,23 +328,23 @@ def test_no_framework(command: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--mem", "-1"], "mem must not be negative: -1"),
+        (["--mem", "-1"], "mem must be 0 to 9007199254740, not -1"),
         (["--mem", "nan"], "mem must be a finite number, not nan"),
         (["--cpus", "inf"], "cpus must be a finite number, not inf"),
-        (["--mem", "1e300"], "mem is too large: 1e+300"),
+        (["--mem", "1e300"], "mem must be 0 to 9007199254740, not 1e+300"),
         (["--cpus", "much"], "Invalid value for '--cpus': 'much' is not a valid float"),
         (["--cpus", "0", "--mem", "0"], "Mesos runs no task without any"),
-        (["--ports", "-1"], "ports must be a whole number that is not negative: -1"),
+        (["--ports", "-1"], "ports must be 0 to 10000, not -1"),
         (["--constraint", "rack"], "bad constraint 'rack': write ATTRIBUTE OPERATOR VALUE"),
         (["--constraint", "rack LIKE r[1"], "bad pattern 'r[1' in a constraint"),
         (["--env", "A"], "'A' is not NAME=VALUE"),
         (["--count", "0"], "Invalid value for '--count'"),
         (["--name", "a b"], "name 'a b' must be"),
-        (["--deadline", "0"], "deadline must be more than 0 seconds"),
+        (["--deadline", "0"], "deadline must be 0.001 to 31536000, not 0"),
         (["--wait", "soon"], "Invalid value for '--wait'"),
         (["--containerizer", "podman"], "Invalid value for '--containerizer'"),
-        (["--admin", "https://x"], "'https://x' is no address of an admin API"),
-        (["--admin", "127.0.0.1:99999"], "is no address of an admin API"),
+        (["--admin", "https://x"], "'https://x' is not an address of an admin API"),
+        (["--admin", "127.0.0.1:99999"], "is not an address of an admin API"),
     ],
 )
 def test_a_launch_that_cannot_be_meant(flags: list[str], reason: str) -> None:
@@ -255,11 +358,28 @@ def test_a_launch_that_cannot_be_meant(flags: list[str], reason: str) -> None:
     [
         (["launch"], "owmesos launch: a launch needs a command, an image"),
         (["explain"], "owmesos explain: Missing argument 'ID'"),
-        (["kill"], "owmesos kill: Missing argument 'ID...'"),
         (["nodes", "--nothing"], "owmesos nodes: No such option"),
         (["nodes", "-o", "xml"], "owmesos nodes: Invalid value for '-o'"),
         (["nothing"], "owmesos: No such command 'nothing'"),
+        (["nods"], "owmesos: No such command 'nods': did you mean nodes? (see owmesos --help)"),
+        (
+            ["action", "crate"],
+            "owmesos action: No such command 'crate': did you mean create? (see owmesos action --help)",
+        ),
+        (
+            ["launches", "--stat"],
+            "owmesos launches: No such option '--stat': did you mean --state or --watch? (see owmesos launches --help)",
+        ),
+        (["action", "create"], "owmesos action: Missing argument 'NAME' (see owmesos action create --help)"),
         (["--nothing"], "owmesos: No such option"),
+        (["kill"], "owmesos kill: give either IDs, or --name or --state or both, or --all"),
+        (["kill", "x", "--all"], "owmesos kill: give either IDs, or --name or --state or both, or --all"),
+        (
+            ["invoke", "x", "--param", "y"],
+            "owmesos invoke: Option '--param' requires 2 arguments (see owmesos invoke --help)",
+        ),
+        (["launch", "--mem"], "owmesos launch: Option '--mem' requires an argument (see owmesos launch --help)"),
+        (["kill", "--state", "KILLED"], "owmesos kill: Invalid value for '--state'"),
         (["demo", "--engine", "mesos", "--master", "x"], "owmesos demo: give --engine or --master, not both"),
         (["demo", "--engine", "nothing"], "owmesos demo: Invalid value for '--engine'"),
     ],
@@ -278,4 +398,8 @@ def test_help_and_version() -> None:
     assert all(name in ran.out for name in _COMMANDS)
     for name in _COMMANDS:
         assert owmesos(name, "--help").code == 0
-    assert owmesos("--version").out.startswith("owmesos, version ")
+    first, made_for, on, for_kafka = owmesos("--version").out.splitlines()
+    assert first == f"owmesos, version {version('owmesos')}"
+    assert made_for == "made for Apache Mesos 1.11 (v1 API); OpenWhisk 1.0 and 2.0"
+    assert f"msgspec {version('msgspec')}" in on
+    assert f"kafka-python {version('kafka-python')}" in for_kafka

@@ -9,20 +9,21 @@ from typing import Any
 import click
 import pytest
 
-from owmesos.cli.kafka import KafkaOptions, kafka_options
+from owmesos.cli.kafka import KafkaOptions
+from owmesos.cli.options import with_options
 from owmesos.errors import InvalidInput
-from owmesos.openwhisk.couch_entities import Databases
-from owmesos.openwhisk.feed import Delivery
+from owmesos.invoker.kafka import InvokerSettings
+from owmesos.openwhisk.kafka.feed import Delivery
+from owmesos.openwhisk.store.couch_entities import Databases
 from owmesos.openwhisk.whisk_config import WhiskConfig
-from owmesos.service.kafka_invoker import InvokerSettings
 from tests.cli.running import owmesos
 
 LEAST = ("--kafka", "broker:9092", "--couchdb", "http://couch:5984", "--id", "3")
 
 
 @click.command()
-@kafka_options
-def command(kafka: KafkaOptions) -> KafkaOptions:
+@with_options
+def command(*, kafka: KafkaOptions) -> KafkaOptions:
     return kafka
 
 
@@ -154,7 +155,7 @@ def test_what_of_openwhisk_has_no_effect_is_said_in_one_line(
         options(*LEAST).invoker(None, variables)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
-        "without effect here (give --master and --role): "
+        "OpenWhisk settings ignored (give --master and --role): "
         "CONFIG_whisk_containerPool_akkaClient, CONFIG_whisk_mesos_masterUrl"
     )
 
@@ -168,8 +169,8 @@ def test_what_of_openwhisk_has_no_effect_is_said_in_one_line(
         (("--kafka", "broker:1", "--couchdb", "http://c"), "--kafka needs --id N"),
         (("--kafka", "broker:1", "--id", "0"), "--kafka needs --couchdb URL"),
         (("--couchdb", "http://c", "--id", "0"), "--id needs --kafka HOST:PORT"),
-        ((*LEAST[:1], "broker", *LEAST[2:]), "'broker' is no HOST:PORT of a Kafka broker"),
-        ((*LEAST, "--user-memory", "much"), "'much' is no size"),
+        ((*LEAST[:1], "broker", *LEAST[2:]), "'broker' is not the HOST:PORT of a Kafka broker"),
+        ((*LEAST, "--user-memory", "much"), "'much' is not a size"),
         ((*LEAST, "--invoker-http", "127.0.0.1:0"), "--invoker-http needs --invoker-credentials-file"),
         ((*LEAST, "--launch-settings", "/nowhere.toml"), "/nowhere.toml cannot be read: No such file"),
     ],
@@ -194,7 +195,7 @@ def test_keys_of_encrypted_parameters(tmp_path: Path, by: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("aes-128 = 1", "must be texts in base64"), ('aes-192 = "AAAA"', "there is no cipher 'aes-192'")],
+    [("aes-128 = 1", "must be strings in base64"), ('aes-192 = "AAAA"', "unknown cipher 'aes-192'")],
 )
 def test_keys_that_cannot_be_used(tmp_path: Path, content: str, says: str) -> None:
     assert says in refused(*LEAST, "--parameter-keys-file", private(tmp_path / "keys.toml", content))
@@ -211,9 +212,9 @@ def test_keys_that_others_can_read(tmp_path: Path) -> None:
     ("content", "says"),
     [
         ('netwerk = "host"', "unknown field `netwerk`"),
-        ("[pool]\nmax-start = 1", "[pool] has settings that do not exist; there are: cpus-per-gb, drain-after"),
+        ("[pool]\nmax-start = 1", "[pool] has unknown settings; known settings: cpus-per-gb, drain-after"),
         ('[pool]\nmax-starts = "many"', "Expected `int`, got `str`"),
-        ("= 1", "is no TOML"),
+        ("= 1", "is not valid TOML"),
     ],
 )
 def test_launch_settings_that_cannot_be_used(tmp_path: Path, content: str, says: str) -> None:
@@ -231,17 +232,17 @@ def test_kafkas_settings_are_for_their_owner_alone(tmp_path: Path) -> None:
     file.chmod(0o600)
     assert settings(*LEAST, "--kafka-settings", str(file)).broker.security == {"sasl_plain_password": "p"}
     file.write_text('{"bootstrap_servers": "x"}')
-    assert "bootstrap_servers is no setting" in refused(*LEAST, "--kafka-settings", str(file))
+    assert "bootstrap_servers is not a setting" in refused(*LEAST, "--kafka-settings", str(file))
 
 
 def test_a_name_alone_makes_no_invoker() -> None:
-    with pytest.raises(InvalidInput, match="--unique-name alone makes no invoker"):
+    with pytest.raises(InvalidInput, match="--unique-name needs --id N"):
         _ = options("--unique-name", "u").wanted
 
 
 @pytest.mark.parametrize("given", [("--couchdb", "http://c"), ("--tag", "x"), ("--no-user-events",)])
 def test_options_of_an_invoker_need_one(given: tuple[str, ...]) -> None:
-    with pytest.raises(InvalidInput, match=f"{given[0].replace('--no-', '--')} is for --kafka"):
+    with pytest.raises(InvalidInput, match=f"{given[0].replace('--no-', '--')} needs --kafka"):
         _ = options(*given).wanted
 
 
@@ -256,7 +257,7 @@ RUN = ("run", "--master", "127.0.0.1:1", "--admin", "127.0.0.1:0")
     ("arguments", "says"),
     [
         (("--kafka", "b:1", "--couchdb", "http://user:secret@c", "--id", "0"), "give CouchDB's credentials by"),
-        ((*LEAST, "--standalone"), "give one of --standalone and --kafka"),
+        ((*LEAST, "--standalone"), "give --standalone or --kafka, not both"),
         (("--kafka", "b:1", "--couchdb", "ftp://c", "--id", "0"), "CouchDB's URL must be http://HOST:PORT"),
         (("--id", "-1"), "not in the range"),
     ],
@@ -270,7 +271,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tupl
 def test_credentials_in_the_variable_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found: dict[str, Any] = {}
     monkeypatch.setenv("OWMESOS_COUCHDB", "http://user:secret@couch:5984")
-    monkeypatch.setattr(KafkaOptions, "invoker", lambda self, runtimes: found.update(url=self.couchdb) or _stop())
+    monkeypatch.setattr(KafkaOptions, "invoker", lambda self, *given, **more: found.update(url=self.couchdb) or _stop())
     ran = owmesos(*RUN, "--state", str(tmp_path / "state"), "--kafka", "b:1", "--id", "0")
     assert "stopped here" in ran.line
     assert found["url"] == "http://user:secret@couch:5984"

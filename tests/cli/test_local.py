@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from owmesos.cli.local import local
+from owmesos.cli.embedded import free_ports
+from owmesos.cli.main import commands
 from owmesos.local.build import Build
 from owmesos.local.proc import with_variable
+from owmesos.system.discovery import MASTER, find
+from tests.cli.running import running
 from tests.fixtures.real_mesos import reserved_port
 from tests.local.plain_scheduler import PlainScheduler, agents
 from tests.waiting import eventually
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(local, arguments)
+    return CliRunner().invoke(commands, ["local", *arguments])
+
+
+def ours(master: str) -> str:
+    """The header by which this user is let in."""
+    host, _, port = master.rpartition(":")
+    pair = find(MASTER, host, int(port)) or ""
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
 @contextmanager
@@ -32,9 +44,19 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield process, process.stdout.readline()
+            assert process.stderr is not None
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            yield process, line
         finally:
             process.terminate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """How the command ended, which may take a while where the machine is busy, and what it said on stderr."""
+    status = process.wait(60)
+    assert process.stderr is not None
+    return status, process.stderr.read()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +66,7 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         (["--engine", "mesos", "--port", "0"], "the master's port is"),
         (["--agents", "-1"], "0 to 10000 agents"),
         (["--port", "-1"], "the master's port is"),
-        (["--resources", "cpus=2"], "'cpus=2' is no resource"),
+        (["--resources", "cpus=2"], "'cpus=2' is not a resource"),
     ],
 )
 def test_wrong_settings_are_one_line(arguments: list[str], words: str) -> None:
@@ -71,28 +93,38 @@ class TestSimulator:
         with reserved_port() as port, serving("--agents", "2", "--port", str(port)) as (process, line):
             master = f"127.0.0.1:{port}"
             assert line.startswith(f"simulated Mesos master at {master} with 2 agents: ")
-            assert set(agents(master)) == {"127.0.0.1", "127.0.0.2"}
-            with PlainScheduler(master) as scheduler:
+            assert set(agents(master, ours(master))) == {"127.0.0.1", "127.0.0.2"}
+            with PlainScheduler(master, authorization=ours(master)) as scheduler:
                 scheduler.launch("t1", {"value": "exec sleep 600"})
                 scheduler.states("TASK_RUNNING")
                 tasks = with_variable("MESOS_FRAMEWORK_ID", scheduler.framework_id)
                 assert len(tasks) == 1
             process.send_signal(number)
-            assert process.wait(20) == 0
+            status, said = ended(process)
+            assert status == 0, said
             with pytest.raises(ConnectionRefusedError):
-                agents(master)
+                agents(master, ours(master))
         assert with_variable("MESOS_FRAMEWORK_ID", scheduler.framework_id) == []
         assert not list(tmp_path.glob("owmesos-local-*"))
 
     def test_its_tasks_end_even_when_it_is_killed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("TMPDIR", str(tmp_path))
         with reserved_port() as port, serving("--agents", "1", "--port", str(port)) as (process, _):
-            with PlainScheduler(f"127.0.0.1:{port}") as scheduler:
+            with PlainScheduler(f"127.0.0.1:{port}", authorization=ours(f"127.0.0.1:{port}")) as scheduler:
                 scheduler.launch("t1", {"value": "exec sleep 600"})
                 scheduler.states("TASK_RUNNING")
             process.kill()
-            process.wait(20)
+            process.wait(60)
         eventually(lambda: not with_variable("MESOS_FRAMEWORK_ID", scheduler.framework_id), what="no task is left")
+
+    def test_without_a_port_it_takes_one_that_nobody_uses(self) -> None:
+        with socket.socket() as other:
+            with suppress(OSError):  # somebody listens there already
+                other.bind(("127.0.0.1", 5050))
+                other.listen()
+            with serving("--agents", "1") as (_, line):
+                assert "master at 127.0.0.1:" in line
+                assert "127.0.0.1:5050 " not in line
 
     def test_a_taken_port_is_one_line(self) -> None:
         with reserved_port() as port, socket.create_server(("127.0.0.1", port)):
@@ -114,11 +146,12 @@ class TestMesos:
             serving("--engine", "mesos", "--agents", "2", "--port", str(port)) as (process, line),
         ):
             assert line.startswith(f"Mesos master at 127.0.0.1:{port} with 2 agents: ")
-            assert set(agents(f"127.0.0.1:{port}")) == {"127.0.0.1", "127.0.0.2"}
+            assert set(agents(f"127.0.0.1:{port}", ours(f"127.0.0.1:{port}"))) == {"127.0.0.1", "127.0.0.2"}
             process.send_signal(number)
-            assert process.wait(20) == 0
+            status, said = ended(process)
+            assert status == 0, said
             with pytest.raises(ConnectionRefusedError):
-                agents(f"127.0.0.1:{port}")
+                agents(f"127.0.0.1:{port}", ours(f"127.0.0.1:{port}"))
         assert not list(tmp_path.glob("owmesos-local-*"))
 
     def test_a_second_signal_does_not_hinder_the_clearing_up(
@@ -131,13 +164,14 @@ class TestMesos:
         ):
             process.send_signal(signal.SIGINT)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            status, said = ended(process)
+            assert status == 0, said
         assert not list(tmp_path.glob("owmesos-local-*"))
 
     def test_resources_and_attributes(self, mesos_build: Build) -> None:
         options = ["--agents", "1", "--resources", "cpus:7;mem:100", "--attributes", "rack:a{n}"]
         with reserved_port() as port, serving("--engine", "mesos", "--port", str(port), *options):
-            (agent,) = agents(f"127.0.0.1:{port}").values()
+            (agent,) = agents(f"127.0.0.1:{port}", ours(f"127.0.0.1:{port}")).values()
             assert agent["agent_info"]["attributes"][0]["text"]["value"] == "a1"
             assert {"name": "cpus", "type": "SCALAR", "scalar": {"value": 7.0}} in agent["agent_info"]["resources"]
 
@@ -158,7 +192,64 @@ class TestMesos:
         ):
             (file,) = tmp_path.glob("owmesos-local-*/master.pid")
             subprocess.run(["kill", "-9", file.read_text(encoding="ascii").split()[0]], check=True)
-            assert process.wait(20) == 1
-            assert process.stderr is not None
-            assert "owmesos local: master has ended" in process.stderr.read()
+            status, said = ended(process)
+            assert status == 1
+            assert "owmesos local: master has ended" in said
         eventually(lambda: not list(tmp_path.glob("owmesos-local-*")), what="its folder is gone")
+
+
+def test_agents_of_a_running_cluster_are_killed_started_and_added() -> None:
+    port = free_ports()
+    with serving("--agents", "1", "--port", str(port)) as (process, line):
+        master = f"127.0.0.1:{port}"
+        assert master in line
+        of_it = ("--port", str(port))
+        killed = run("kill", "agent1", *of_it)
+        assert (killed.exit_code, "agent1 was killed" in killed.output) == (0, True)
+        assert f"`owmesos local start agent1 --port {port}`" in killed.output
+        assert run("start", "agent1", *of_it).output == "agent1 runs again\n"
+        assert run("add", *of_it).output == "agent2 was added\n"
+        assert set(agents(master, ours(master))) == {"127.0.0.1", "127.0.0.2"}
+        for words, says in (
+            (("kill", "agent7"), "unknown daemon 'agent7'"),
+            (("kill", "master"), "'master' is not an agent"),
+            (("start", "agent1"), "agent1"),
+        ):
+            result = run(*words, *of_it)
+            assert result.exit_code == 1
+            assert says in result.output
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (0, f"agent1 at 127.0.0.1:{port + 1} has ended; the others continue\n")
+
+
+async def test_agents_of_the_cluster_of_a_framework_are_killed_and_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+    def asked(*words: str) -> str:
+        return run(*words).output
+
+    async with running("--master", "local") as process:
+        killed = await asyncio.to_thread(asked, "kill", "agent2")
+        assert killed.startswith("agent2 was killed; ")
+        assert await asyncio.to_thread(asked, "start", "agent2") == "agent2 runs again\n"
+        assert (await process.ask("status")).code == 0
+        port = free_ports()
+        with serving("--agents", "1", "--port", str(port)):
+            several = await asyncio.to_thread(asked, "kill", "agent1")
+            assert "several clusters run: give --port " in several
+            assert str(port) in several
+    assert "no cluster of yours runs: start one with `owmesos local`" in asked("kill", "agent1")
+
+
+def test_which_agent_must_be_said_and_a_cluster_must_run() -> None:
+    assert "kill needs an AGENT" in run("kill").output
+    assert "add takes no AGENT" in run("add", "agent1").output
+    port = free_ports()
+    result = run("kill", "agent1", "--port", str(port))
+    assert (result.exit_code, f"no cluster of yours runs with its master at 127.0.0.1:{port}" in result.output) == (
+        1,
+        True,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,23 +76,23 @@ def test_what_stands_at_the_top_for_run_is_no_setting_of_others(config: Path, mo
     monkeypatch.setenv("OWMESOS_MASTER", "nonsense://")
     assert "no framework answers" in owmesos("nodes").line
     assert owmesos("demo", "--launches", "--engine", "simulator").code == 0
-    assert "is no master" in owmesos("run").line
+    assert "is not a master" in owmesos("run").line
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("nothing = 1", "there is no setting 'nothing'"),
-        ("mem = 1", "there is no setting 'mem'"),
-        ("[launch]\nmemory = 1", "there is no setting 'memory' of [launch]"),
-        ("[lunch]\nmem = 1", "there is no command [lunch]"),
+        ("nothing = 1", "unknown setting 'nothing'"),
+        ("mem = 1", "unknown setting 'mem'"),
+        ("[launch]\nmemory = 1", "unknown setting 'memory' in [launch]"),
+        ("[lunch]\nmem = 1", "unknown command [lunch]"),
         ("[launch]\nmem = [1]", "launch.mem must be one value"),
         ("[launch]\nmem = true", "launch.mem must be one value"),
         ("[launch]\nenv = 'A=b'", "launch.env must be a list"),
         ("[launch]\nforce-pull = 1", "launch.force-pull must be true or false"),
         ("[launch]\nmem = 'much'", "'much' is not a valid float"),
-        ("[launch", "is no TOML"),
-        ("\udcff", "is no TOML"),
+        ("[launch", "is not valid TOML"),
+        ("\udcff", "is not valid TOML"),
     ],
 )
 def test_a_file_that_cannot_be_meant(config: Path, text: str, reason: str) -> None:
@@ -104,6 +106,22 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     ran = owmesos("launches", "--config", str(tmp_path / "nothing"))
     assert ran.code == 2
     assert "cannot be read: No such file or directory" in ran.line
+
+
+def test_a_file_that_goes_while_it_is_read(tmp_path: Path) -> None:
+    """A named pipe: whoever opens it waits for the writer, who removes it first."""
+    pipe = tmp_path / "owmesos.toml"
+    os.mkfifo(pipe, 0o600)
+
+    def remove_and_write() -> None:
+        with pipe.open("w") as file:
+            pipe.unlink()
+            file.write('master = "http://me:secret@127.0.0.1:1"')
+
+    with ThreadPoolExecutor() as threads:
+        threads.submit(remove_and_write)
+        ran = owmesos("run", "--config", str(pipe))
+    assert (ran.code, ran.line) == (2, f"owmesos run: {pipe} cannot be read: No such file or directory")
 
 
 # -- credentials: never where every user of the machine can read them
@@ -121,12 +139,12 @@ def test_no_credentials_on_the_command_line(command: str, master: str) -> None:
 def test_credentials_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OWMESOS_MASTER", "http://me:secret@127.0.0.1:1")
     (tmp_path / "file").touch()
-    assert "is no folder" in owmesos("run", "--state", str(tmp_path / "file"), "--admin", "127.0.0.1:0").line
+    assert "is not a folder" in owmesos("run", "--state", str(tmp_path / "file"), "--admin", "127.0.0.1:0").line
 
 
 def test_credentials_in_the_file(config: Path, tmp_path: Path) -> None:
     say(config, 'master = "http://me:secret@127.0.0.1:1"')
     (tmp_path / "file").touch()
-    assert "is no folder" in owmesos("run", "--state", str(tmp_path / "file"), "--admin", "127.0.0.1:0").line
+    assert "is not a folder" in owmesos("run", "--state", str(tmp_path / "file"), "--admin", "127.0.0.1:0").line
     config.chmod(0o644)
     assert owmesos("run").line.endswith(f"holds credentials and can be read by others: chmod 600 {config}")

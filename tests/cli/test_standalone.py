@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import re
 import shutil
+import tarfile
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from owmesos.cli.columns import ACTIVATIONS
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.cli.conftest import Ask
 from tests.cli.running import Ran, Running, owmesos, owmesos_process, running
@@ -26,6 +30,7 @@ def main(args):
     return {"got": args}
 """
 HUGE = "import sys\ndef main(args):\n    sys.set_int_max_str_digits(0)\n    return {'n': 10 ** 5000}"
+FILL = ("launch", "--count", "2", "--mem", "900", "--command", "sleep 60", "--wait", "running")
 TWICE = "function main({ n }) { console.log('called'); return { n: n * 2 } }"
 
 
@@ -47,6 +52,7 @@ async def process(cluster: SimulatedCluster, tmp_path: Path) -> AsyncIterator[Ru
         yield process
         ended = await process.end()
         assert (ended.code, "Traceback" in ended.err) == (0, False), ended.err
+        assert "stopping: action containers end; launches go on running" in ended.err
 
 
 def columns(ran: Ran) -> list[str]:
@@ -57,7 +63,7 @@ def columns(ran: Ran) -> list[str]:
 
 async def test_an_action_from_its_making_to_its_end(process: Running, tmp_path: Path) -> None:
     file = str(tmp_path / "hello.py")
-    assert "hello exists already: update it" in (await process.ask("action", "create", "hello", file)).line
+    assert "hello already exists: update it" in (await process.ask("action", "create", "hello", file)).line
     updated = await process.ask("action", "update", "/_/hello", "--memory", "128", "-t", "5000", "-c", "2", "-l", "0")
     assert updated.out == "ok: updated action hello\n"
     action = (await process.ask("action", "get", "hello", "-o", "json")).json
@@ -68,8 +74,13 @@ async def test_an_action_from_its_making_to_its_end(process: Running, tmp_path: 
     assert [each["name"] for each in (await process.ask("action", "list", "-o", "json")).json] == ["hello"]
     assert (await process.ask("action", "delete", "hello")).out == "ok: deleted action hello\n"
     assert (await process.ask("action", "list", "-o", "json")).json == []
-    assert (await process.ask("action", "delete", "hello")).line == "owmesos action: there is no action hello"
-    assert (await process.ask("invoke", "hello")).line == "owmesos invoke: there is no action hello"
+    assert (await process.ask("action", "delete", "hello")).line == "owmesos action: unknown action hello"
+    assert (await process.ask("invoke", "hello")).line == "owmesos invoke: unknown action hello"
+
+
+async def test_an_action_is_invoked_by_the_command_of_wsk_too(process: Running) -> None:
+    ran = await process.ask("action", "invoke", "hello", "--param", "name", "you", "--result")
+    assert ran.json == {"got": {"name": "you"}}
 
 
 async def test_an_invocation_and_what_is_to_be_seen_of_it(process: Running) -> None:
@@ -96,6 +107,29 @@ async def test_an_invocation_and_what_is_to_be_seen_of_it(process: Running) -> N
     assert columns(await process.ask("containers")) == [container["container_id"]]
     story = (await process.ask("story", container["container_id"], "-o", "json")).json
     assert story["state"] == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    ("duration", "status", "annotations", "cells"),
+    [
+        (12, 0, {"kind": "python:3", "waitTime": 1, "initTime": 2}, ["python:3", "cold", "12ms"]),
+        (0, 0, {"kind": "python:3", "waitTime": 1}, ["python:3", "warm", "0ms"]),
+        # cut off by a stop or a crash
+        (None, 3, {"kind": "python:3", "waitTime": 1}, ["python:3", "-", "-"]),
+        (0, 3, {"kind": "unknown"}, ["-", "-", "-"]),
+        (0, 1, {"kind": "python:3"}, ["python:3", "-", "-"]),  # cancelled
+    ],
+)
+def test_what_is_not_known_of_an_activation_is_not_made_up(
+    duration: int | None, status: int, annotations: dict[str, Any], cells: list[str]
+) -> None:
+    row = {
+        "duration": duration,
+        "statusCode": status,
+        "annotations": [{"key": key, "value": value} for key, value in annotations.items()],
+    }
+    shown = {column.title: column.text for column in ACTIVATIONS.columns}
+    assert [shown[title](row) for title in ("KIND", "START", "DURATION")] == cells
 
 
 async def test_parameters_are_json_where_they_can_be(process: Running, tmp_path: Path) -> None:
@@ -152,6 +186,31 @@ async def test_a_zip_file_and_another_entry_point(process: Running, tmp_path: Pa
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+async def test_a_tar_gz_archive(process: Running, tmp_path: Path) -> None:
+    (tmp_path / "it.js").write_text("exports.main = () => ({ tar: 1 })")
+    for name in ("a.tar.gz", "b.tgz"):
+        with tarfile.open(tmp_path / name, "w:gz") as file:
+            file.add(tmp_path / "it.js", "it.js")
+        await process.ask("action", "create", "tar", str(tmp_path / name), "--kind", "nodejs:20", "--main", "it.main")
+        assert (await process.ask("invoke", "tar", "--result")).json == {"tar": 1}
+        await process.ask("action", "delete", "tar")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+async def test_an_exception_between_runs_costs_its_container_and_no_run(process: Running, tmp_path: Path) -> None:
+    code = "let n = 0\nfunction main() { setTimeout(() => { throw new Error('late') }, 100); n += 1; return { n } }"
+    (tmp_path / "late.js").write_text(code)
+    await process.ask("action", "create", "late", str(tmp_path / "late.js"))
+    for _ in range(2):
+        assert (await process.ask("invoke", "late", "--result")).json == {"n": 1}
+
+        async def gone() -> bool:
+            return "guest/late" not in (await process.ask("containers")).out
+
+        await eventually_async(gone, interval=0.2)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 async def test_a_file_in_javascript(process: Running, tmp_path: Path) -> None:
     (tmp_path / "twice.js").write_text(TWICE)
     await process.ask("action", "create", "twice", str(tmp_path / "twice.js"))
@@ -168,33 +227,34 @@ async def test_an_action_larger_than_any_agent_says_why_it_waits(process: Runnin
     await eventually_async(explained)
     assert (await process.ask("explain", activation_id, "-o", "json")).json["state"] == "waiting"
     said = (await process.ask("activation", "get", activation_id)).line
-    assert "no record yet of the running activation" in said
+    assert f"{activation_id} still waits for a container: it has no record, result or log before its end" in said
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        (("action", "create", "x"), 2, "Missing argument 'FILE'"),
-        (("action", "create", "x", "none.py"), 2, "the code in none.py cannot be read: No such file"),
-        (("action", "update", "hello", "--kind", "python:3"), 2, "give its FILE too"),
-        (("action", "update", "hello", "--memory", "1"), 1, "memory must be 128 to"),
-        (("action", "update", "x"), 1, "there is no action x, and a new one needs code"),
-        (("action", "get", "/other/x"), 2, "there is one namespace, guest"),
-        (("invoke", "hello", "--param-file", "none.json"), 2, "cannot be read"),
-        (("activation", "get"), 2, "give either the ID of an activation or --last"),
-        (("activation", "get", "abc"), 1, "there is no activation abc"),
-        (("activation", "list", "--limit", "1000"), 1, "limit must be 1 to 200"),
-    ],
-)
-async def test_what_is_refused(process: Running, arguments: tuple[str, ...], code: int, says: str) -> None:
-    ran = await process.ask(*arguments)
-    assert (ran.code, says in ran.line) == (code, True), ran
+REFUSED: list[tuple[tuple[str, ...], int, str]] = [
+    (("action", "create", "x"), 2, "Missing argument 'FILE'"),
+    (("action", "create", "x", "none.py"), 2, "the code in none.py cannot be read: No such file"),
+    (("action", "update", "hello", "--kind", "python:3"), 2, "--kind and --main need FILE"),
+    (("action", "update", "hello", "--memory", "1"), 1, "memory must be 128 to"),
+    (("action", "update", "x"), 1, "unknown action x: a new action needs code"),
+    (("action", "get", "/other/x"), 2, "unknown namespace in '/other/x'"),
+    (("invoke", "hello", "--param-file", "none.json"), 2, "cannot be read"),
+    (("activation", "get"), 2, "give either the ID of an activation or --last"),
+    (("activation", "get", "abc"), 1, "unknown activation abc"),
+    (("activation", "list", "--limit", "1000"), 1, "limit must be 1 to 200"),
+]
+
+
+async def test_what_is_refused(process: Running) -> None:
+    """One process for all: it is left as it was."""
+    for arguments, code, says in REFUSED:
+        ran = await process.ask(*arguments)
+        assert (ran.code, says in ran.line) == (code, True), (arguments, ran)
 
 
 async def test_code_and_parameters_that_are_no_text(process: Running, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_bytes(b"\xff\xfe")
-    assert "is no UTF-8 text" in (await process.ask("action", "create", "bad", str(tmp_path / "bad.py"))).line
-    for text, says in (("[1]", "are no JSON object"), ("{", "are no JSON: ")):
+    assert "is not valid UTF-8" in (await process.ask("action", "create", "bad", str(tmp_path / "bad.py"))).line
+    for text, says in (("[1]", "are not a JSON object"), ("{", "are not valid JSON: ")):
         (tmp_path / "bad.json").write_text(text)
         assert says in (await process.ask("invoke", "hello", "-P", str(tmp_path / "bad.json"))).line
 
@@ -204,9 +264,7 @@ async def test_code_and_parameters_that_are_no_text(process: Running, tmp_path: 
 
 async def test_a_framework_without_actions_says_so(ask: Ask) -> None:
     for command in (("action", "list"), ("invoke", "hello"), ("activation", "list"), ("action", "delete", "a b")):
-        assert (await ask(*command)).line.endswith(
-            "the framework has no actions of its own: start it with --standalone"
-        )
+        assert (await ask(*command)).line.endswith("the framework has no actions: start it with --standalone")
     assert (await ask("containers", "-o", "json")).json == []
 
 
@@ -228,7 +286,17 @@ def test_a_manifest_with_errors(tmp_path: Path, manifest: str | None, says: str)
 
 def test_a_manifest_without_the_mode() -> None:
     ran = owmesos("run", "--master", "127.0.0.1:1", "--admin", "127.0.0.1:0", "--runtimes", "x")
-    assert (ran.code, "--runtimes is for --standalone" in ran.line) == (2, True)
+    assert (ran.code, "--runtimes needs --standalone or --kafka" in ran.line) == (2, True)
+
+
+def test_launch_settings_are_for_an_invoker(tmp_path: Path) -> None:
+    file = tmp_path / "launches.toml"
+    file.write_text("task-launch = 0\n")
+    address = ("--master", "127.0.0.1:1", "--admin", "127.0.0.1:0", "--launch-settings", str(file))
+    ran = owmesos("run", *address)
+    assert (ran.code, "--launch-settings needs --standalone or --kafka" in ran.line) == (2, True)
+    ran = owmesos("run", "--standalone", *address)
+    assert (ran.code, "deadline" in ran.line) == (2, True)
 
 
 async def test_a_manifest_of_ones_own(tmp_path: Path) -> None:
@@ -240,7 +308,7 @@ async def test_a_manifest_of_ones_own(tmp_path: Path) -> None:
     options = ("--standalone", "--master", "local", "--runtimes", str(tmp_path / "runtimes.json"))
     async with running(*options) as process:
         refused = await process.ask("action", "create", "x", str(tmp_path / "code.py"))
-        assert "kind 'python:default' is not known here: use one of web:1" in refused.line
+        assert "unknown kind 'python:default'; the manifest has web:1" in refused.line
 
         async def prewarmed() -> bool:
             rows = (await process.ask("containers", "-o", "json")).json
@@ -256,7 +324,7 @@ async def test_settings_of_the_commands_within_a_command(
     file.write_text("[action.list]\noutput = 'json'\n")
     monkeypatch.setenv("OWMESOS_CONFIG", str(file))
     assert "start it with --standalone" in (await ask("action", "list")).line
-    for text, says in (("[action.lst]\na = 1\n", "no command [action.lst]"), ("[action]\na = 1\n", "[action.a]")):
+    for text, says in (("[action.lst]\na = 1\n", "unknown command [action.lst]"), ("[action]\na = 1\n", "[action.a]")):
         file.write_text(text)
         ran = await ask("action", "list")
         assert (ran.code, says in ran.line) == (2, True), ran
@@ -276,7 +344,76 @@ async def test_who_waits_at_the_end_is_told(process: Running, tmp_path: Path) ->
 
     await eventually_async(runs)
     assert (await process.end()).code == 0
-    assert (await waiting).line == "owmesos invoke: the framework process stops: ask again once it is back"
+    line = (await waiting).line
+    assert line.startswith("owmesos invoke: no framework answers at "), line
+    assert line.endswith(" s, since at first: the framework process is stopping: retry when it is running again)"), line
+
+
+def stdin_of(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+async def test_code_and_parameters_may_come_from_stdin(process: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin_of(monkeypatch, HELLO.encode())
+    created = await process.ask("action", "create", "piped", "-", "--kind", "python:default")
+    assert created.out == "ok: created action piped\n"
+    stdin_of(monkeypatch, b'{"a": 1}')
+    assert (await process.ask("invoke", "piped", "-P", "-", "-r")).json == {"got": {"a": 1}}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("__main__.py", HELLO)
+    stdin_of(monkeypatch, packed.getvalue())
+    assert (await process.ask("action", "update", "piped", "-", "--kind", "python:default")).code == 0
+    assert (await process.ask("invoke", "piped", "-p", "b", "2", "-r")).json == {"got": {"b": 2}}
+    stdin_of(monkeypatch, b"[1]")
+    assert "are not a JSON object" in (await process.ask("invoke", "piped", "-P", "-")).line
+
+
+async def test_code_from_stdin_needs_its_kind_and_stdin_for_itself(process: Running) -> None:
+    assert "give --kind" in (await process.ask("action", "create", "piped", "-")).line
+    both = await process.ask("action", "create", "piped", "-", "-P", "-", "--kind", "python:default")
+    assert "cannot both be read from stdin" in both.line
+
+
+async def test_one_that_finds_no_room_says_why_and_can_be_cancelled(process: Running, tmp_path: Path) -> None:
+    of_process = {"OWMESOS_ADMIN": process.url}
+    assert (await process.ask("launch", "--count", "2", "--mem", "900", "--command", "sleep 60", "--wait", "running"))[
+        0
+    ] == 0
+    waiting = asyncio.ensure_future(owmesos_process("invoke", "hello", "--result", variables=of_process))
+
+    async def waits() -> str:
+        rows = (await process.ask("activation", "list", "-o", "json")).json
+        return next((row["activationId"] for row in rows if row.get("state") == "waiting" and row["summary"]), "")
+
+    activation_id = await eventually_async(waits)
+    assert "lack memory" in (await process.ask("activation", "list")).out
+    assert (await process.ask("story", activation_id[:8], "-o", "json")).json["state"] == "waiting"
+    cancelled = await process.ask("activation", "cancel", activation_id[:8])
+    assert cancelled.out == f"ok: cancelled activation {activation_id}\n"
+    ran = await waiting
+    assert (ran.code, json.loads(ran.out)) == (1, {"error": "The activation was cancelled before it began."})
+    again = await process.ask("activation", "cancel", activation_id)
+    assert again.line == f"owmesos activation: activation {activation_id} has ended already"
+    (row,) = (await process.ask("activation", "list")).out.splitlines()[1:]
+    assert row.split()[2:5] == ["python:3", "-", "-"]
+
+
+async def test_a_blocking_invocation_that_still_waits_at_the_end_fails(
+    process: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("owmesos.cli.openwhisk.BLOCKING_WAIT", 1.0)
+    monkeypatch.setattr("owmesos.cli.openwhisk._LOOK", 0.4)
+    assert (await process.ask("launch", "--count", "2", "--mem", "900", "--command", "sleep 60", "--wait", "running"))[
+        0
+    ] == 0
+    ran = await process.ask("invoke", "hello", "--result")
+    assert (ran.code, ran.out) == (1, "")
+    *reasons, last = ran.err.splitlines()
+    assert reasons
+    stays = re.match("owmesos invoke: activation ([0-9a-f]{32}) still waits: .*lack memory", last)
+    assert stays is not None
+    assert all(line.startswith(f"owmesos invoke: activation {stays[1]} waits: ") for line in reasons)
 
 
 async def test_as_a_process_of_its_own(process: Running) -> None:

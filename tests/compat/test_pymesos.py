@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from owmesos.compat.pymesos import DriverError, MesosSchedulerDriver, Scheduler, Tls, decode_data, encode_data
-from owmesos.compat.pymesos.callbacks import SubscriptionEnded
+from owmesos.compat.pymesos import (
+    DriverError,
+    MesosSchedulerDriver,
+    Scheduler,
+    SchedulerDriver,
+    Tls,
+    decode_data,
+    encode_data,
+)
+from owmesos.compat.pymesos.driver import SubscriptionEnded
 from owmesos.errors import InvalidInput
-from owmesos.mesos.driver import CallRefused, NotSubscribed
+from owmesos.mesos.wire.driver import CallRefused, NotSubscribed
 from tests.fakes.master import FRAMEWORK_ID, FakeMaster, hang, plain, raw, record, silent, subscribed
 from tests.waiting import eventually_async
 
@@ -372,7 +380,7 @@ class TestLife:
 
     async def test_a_misspelt_field_is_named(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
         MesosSchedulerDriver(Noting(), {"user": "u", "name": "n", "chekpoint": True}, "m:5050")
-        assert "framework.chekpoint is no field of a FrameworkInfo, and is not sent" in caplog.messages
+        assert "framework.chekpoint is not a field of FrameworkInfo, and is not sent" in caplog.messages
 
 
 class TestBadMasters:
@@ -380,10 +388,10 @@ class TestBadMasters:
         ("answer", "reason"),
         [
             (plain(401, "who are you?"), "SUBSCRIBE is refused (401): who are you?"),
-            (plain(200, "<html><title>Hi</title>", "text/html"), "an HTML page (Hi)"),
+            (plain(400, "'roles' is not valid"), "SUBSCRIBE is refused (400): 'roles' is not valid"),
             (raw(record({"type": "ERROR", "error": {"message": "bad role"}})), "bad role"),
         ],
-        ids=["401", "html", "error"],
+        ids=["401", "400", "error"],
     )
     async def test_one_that_will_not_have_it_ends_run_with_the_reason(
         self, master: FakeMaster, make: Make, answer: Any, reason: str
@@ -416,6 +424,31 @@ class TestBadMasters:
         assert noting.names() == ["error"]
         assert 1 <= len(master.subscribes) <= 3
 
+    async def test_what_is_not_a_master_is_asked_again_until_the_connect_timeout(
+        self, master: FakeMaster, make: Make
+    ) -> None:
+        master.on_subscribe = plain(404, "<html><title>My router</title></html>", "text/html")
+        driver, noting = make(master.address, connect_timeout=1.2)
+        error = await asyncio.to_thread(_joined, driver)
+        assert isinstance(error, SubscriptionEnded)
+        assert str(error).startswith(f"no Mesos master has answered for 1.2 s: http://{master.address} answers")
+        assert "404: an HTML page (My router)" in str(error)
+        assert noting.names() == ["error"]
+        assert 2 <= len(master.subscribes) <= 3
+
+    async def test_a_master_that_starts_is_waited_for(self, master: FakeMaster, make: Make) -> None:
+        master.on_subscribe = plain(404)
+        _, noting = make(master.address)
+        await eventually_async(lambda: bool(master.subscribes))
+        master.on_subscribe = subscribed
+        await told(noting, "registered")
+        assert noting.names() == ["registered"]
+
+    @pytest.mark.parametrize("seconds", [-1, float("nan"), 1e9])
+    def test_a_connect_timeout_that_is_none(self, seconds: float) -> None:
+        with pytest.raises(InvalidInput, match="connect timeout"):
+            MesosSchedulerDriver(Noting(), {"user": "u", "name": "n"}, "m:5050", connect_timeout=seconds)
+
     async def test_the_second_of_several_is_asked_where_the_first_is_away(self, master: FakeMaster, make: Make) -> None:
         driver, noting = make(f"127.0.0.1:1,{master.address}")
         await told(noting, "registered")
@@ -428,12 +461,38 @@ class TestBadMasters:
 
     @pytest.mark.parametrize("framework", [{}, {"user": "u"}, {"user": "u", "name": 5}])
     def test_a_framework_that_is_none_too(self, framework: dict[str, Any]) -> None:
-        with pytest.raises(InvalidInput, match="no FrameworkInfo"):
+        with pytest.raises(InvalidInput, match="is not a valid FrameworkInfo"):
             MesosSchedulerDriver(Noting(), framework, "m:5050")
 
     def test_tls_and_zoo_are_understood(self) -> None:
         MesosSchedulerDriver(Noting(), {"user": "u", "name": "n"}, "m:5050", tls=Tls())
         MesosSchedulerDriver(Noting(), {"user": "u", "name": "n"}, "zoo://a:2181,b:2181/mesos")
+
+
+class Recorded(SchedulerDriver):
+    """A program's own driver, which has pymesos's methods and knows nothing of ours."""
+
+    def __init__(self) -> None:
+        self.declined: list[Any] = []
+
+    def start(self) -> None: ...
+
+    def stop(self, failover: bool = False) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def join(self) -> None: ...
+
+    def declineOffer(self, offer_ids: Any, filters: Any = None) -> None:  # noqa: N802  (pymesos's name)
+        self.declined.append(offer_ids)
+
+
+def test_a_programs_own_driver_needs_only_pymesos_methods() -> None:
+    driver = Recorded()
+    driver.launchTasks({"value": "O"}, [])
+    assert driver.declined == [{"value": "O"}]
+    with pytest.raises(NotImplementedError):
+        driver.reviveOffers()
 
 
 def test_data_is_base64() -> None:

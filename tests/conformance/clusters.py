@@ -12,6 +12,7 @@ import getpass
 import json
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from owmesos.local.proc import with_variable
 from tests.fixtures.real_mesos import running_cluster
 
 MASTER_VARIABLE = "OWMESOS_TEST_MASTER"
@@ -84,7 +86,7 @@ class Cluster(Protocol):
     """One that runs."""
 
     master: str
-    """As `owmesos.mesos.address.parse_master` takes it."""
+    """As `owmesos.mesos.wire.address.parse_master` takes it."""
     user: str
     """Who the tasks run as."""
 
@@ -94,6 +96,14 @@ class Cluster(Protocol):
 
     async def start(self, name: str, *, fresh: bool = False) -> None:
         """Starts a daemon that was killed; `fresh`: as one that never ran before."""
+        ...
+
+    async def freeze(self, task_id: str) -> None:
+        """SIGSTOP to everything in the container of a command task, its executor first of all."""
+        ...
+
+    async def thaw(self, task_id: str) -> None:
+        """SIGCONT to it."""
         ...
 
     def close(self) -> None: ...
@@ -112,6 +122,10 @@ class Engine(Protocol):
 
     def lacks_control(self) -> str | None:
         """Why no daemon can be killed or configured; None if it can."""
+        ...
+
+    def lacks_freezing(self) -> str | None:
+        """Why no executor can be frozen; None if it can."""
         ...
 
     def begin(self, setup: Setup | None) -> Cluster:
@@ -135,6 +149,9 @@ class RealMesos:
     usual: Setup | None = STANDARD
 
     def lacks_control(self) -> str | None:
+        return None
+
+    def lacks_freezing(self) -> str | None:
         return None
 
     def begin(self, setup: Setup | None) -> Cluster:
@@ -171,6 +188,20 @@ class LocalCluster:
     async def start(self, name: str, *, fresh: bool = False) -> None:
         await asyncio.to_thread(self._daemons.start, name, fresh=fresh)
 
+    async def freeze(self, task_id: str) -> None:
+        self._signal(task_id, signal.SIGSTOP)
+
+    async def thaw(self, task_id: str) -> None:
+        self._signal(task_id, signal.SIGCONT)
+
+    def _signal(self, task_id: str, number: signal.Signals) -> None:
+        """Other clusters of this machine have tasks of the same ids."""
+        ours = set(with_variable("MESOS_DIRECTORY", f"{self._daemons.state}/"))
+        pids = ours & set(with_variable("MESOS_EXECUTOR_ID", task_id))  # a command task's executor has its id
+        assert pids, f"nothing runs of task {task_id}"
+        for pid in pids:
+            os.kill(pid, number)
+
     def close(self) -> None:
         self._stack.close()
 
@@ -196,6 +227,9 @@ class External:
         if os.environ.get(CONTROL_VARIABLE):
             return None
         return f"{CONTROL_VARIABLE} names no program that could kill and configure daemons"
+
+    def lacks_freezing(self) -> str | None:
+        return "its executors may run on other machines"
 
     def begin(self, setup: Setup | None) -> Cluster:
         if setup is None:
@@ -229,6 +263,11 @@ class ExternalCluster:
 
     async def start(self, name: str, *, fresh: bool = False) -> None:
         await asyncio.to_thread(_control, "start", name, *(["--fresh"] if fresh else []))
+
+    async def freeze(self, task_id: str) -> None:
+        raise AssertionError("see `External.lacks_freezing`")
+
+    thaw = freeze
 
     def close(self) -> None:
         self._stack.close()

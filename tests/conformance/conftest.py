@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from owmesos.local.toolchain import BuildError
-from owmesos.mesos.access import Access
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.clusters import Cluster, Engine, Setup, default_engines, engines
 from tests.conformance.drivers import DRIVERS, USUAL, find_master
 from tests.conformance.framework import Framework
@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "setup(Setup, fresh=False): the cluster that a conformance case needs")
+    config.addinivalue_line("markers", "freezes: a conformance case that freezes executors")
     report = config.stash[_report] = ConformanceReport(config.getoption("conformance_report", None))
     config.pluginmanager.register(report, "conformance")
 
@@ -70,6 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         engine: Engine = case.callspec.params["engine"]
         place = Place(engine.name, case.callspec.params["driver_name"])
         reason = engine.lacks_control() if case.get_closest_marker("setup") else None
+        if reason is None and case.get_closest_marker("freezes"):
+            reason = engine.lacks_freezing()
         if reason is None:
             report.collected(case, place)
         else:

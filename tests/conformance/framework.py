@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from owmesos.mesos.driver import CallFailed, Disconnected, Driver
 from owmesos.mesos.messages import (
     ID,
     Accept,
@@ -23,7 +22,7 @@ from owmesos.mesos.messages import (
     Event,
     Filters,
     Heartbeat,
-    Launch,
+    LaunchOperation,
     Offer,
     Offers,
     Operation,
@@ -36,6 +35,7 @@ from owmesos.mesos.messages import (
     TaskStatus,
     Update,
 )
+from owmesos.mesos.wire.driver import CallFailed, Disconnected, Driver
 from tests.conformance.amounts import amounts, cut
 
 DEADLINE = 20.0
@@ -246,7 +246,7 @@ class Framework:
     async def accept(self, offers: Offer | Iterable[Offer], *tasks: TaskInfo, refuse: float | None = HOUR) -> None:
         """Launches `tasks` in one operation; `refuse` is for what they leave."""
         offers = [offers] if isinstance(offers, Offer) else list(offers)
-        operations = [Operation("LAUNCH", launch=Launch(list(tasks)))] if tasks else []
+        operations = [Operation("LAUNCH", launch=LaunchOperation(list(tasks)))] if tasks else []
         filters = None if refuse is None else Filters(refuse)
         await self.call(Accept([offer.id for offer in offers], operations, filters))
 

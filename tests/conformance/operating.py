@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from owmesos.mesos.messages import ID
-from owmesos.mesos.messages.operator import Agent, Framework, Task
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.messages.operator import ListedAgent, ListedFramework, Task
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.waiting import eventually_async
 
 _ALLOCATIONS = "allocator/mesos/allocation_runs"
@@ -28,7 +28,7 @@ class Ticks:
         return (await self._operator.metrics())[_ALLOCATIONS]
 
 
-async def framework_of(operator: OperatorClient, framework_id: ID) -> Framework:
+async def framework_of(operator: OperatorClient, framework_id: ID) -> ListedFramework:
     """As the master knows it; it may be over."""
     known = await operator.frameworks()
     return next(
@@ -46,19 +46,19 @@ async def is_away(operator: OperatorClient, framework_id: ID) -> None:
     await eventually_async(away, what=f"{framework_id.value} is disconnected")
 
 
-async def agent_of(operator: OperatorClient, agent_id: ID) -> Agent:
+async def agent_of(operator: OperatorClient, agent_id: ID) -> ListedAgent:
     """A registered agent."""
     return next(agent for agent in (await operator.agents()).agents if agent.agent_info.id == agent_id)
 
 
-async def daemon_of(operator: OperatorClient, name: str) -> Agent:
+async def daemon_of(operator: OperatorClient, name: str) -> ListedAgent:
     """The registered agent that is the daemon `name`, see `clusters.Setup`."""
     found = [agent for agent in (await operator.agents()).agents if daemon_name(agent) == name]
     assert len(found) == 1, f"{name} is registered {len(found)} times"
     return found[0]
 
 
-def daemon_name(agent: Agent) -> str | None:
+def daemon_name(agent: ListedAgent) -> str | None:
     for attribute in agent.agent_info.attributes:
         if attribute.name == "daemon" and attribute.text is not None:
             return attribute.text.value

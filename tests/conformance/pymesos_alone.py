@@ -15,9 +15,6 @@ from typing import Any
 import msgspec
 
 from owmesos.errors import InvalidInput
-from owmesos.mesos.access import Access
-from owmesos.mesos.address import Masters, parse_master
-from owmesos.mesos.driver import CallFailed, CallRefused, Disconnected, Subscription
 from owmesos.mesos.messages import (
     ID,
     Call,
@@ -30,12 +27,16 @@ from owmesos.mesos.messages import (
     Offers,
     Rescind,
     RescindInverseOffer,
+    Subscribe,
     Subscribed,
     Update,
     UpdateOperationStatus,
 )
 from owmesos.mesos.messages.events import Offer
-from owmesos.mesos.pymesos_import import import_pymesos
+from owmesos.mesos.pymesos.loading import import_pymesos
+from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.address import Masters, parse_master
+from owmesos.mesos.wire.driver import CallFailed, CallRefused, Disconnected
 
 import_pymesos()
 
@@ -81,7 +82,7 @@ process.thread = _Main
 class PymesosAlone:
     """A `Driver` as far as pymesos goes."""
 
-    def __init__(self, master: str, access: Access, subscription: Subscription) -> None:
+    def __init__(self, master: str, access: Access, subscription: Subscribe) -> None:
         masters = parse_master(master, credentials_allowed=True)
         if not isinstance(masters, Masters) or masters.addresses[0].scheme != "http":
             raise InvalidInput(f"pymesos does not speak to {master}")
@@ -103,12 +104,16 @@ class PymesosAlone:
         )
         self._driver._shutdown = lambda: self._put(None)
 
+    @property
+    def master(self) -> None:
+        """pymesos keeps it to itself."""
+
     async def events(self) -> AsyncGenerator[Event, None]:
         await asyncio.to_thread(self._driver.start)
         while (event := await self._queue.get()) is not None:
             if isinstance(event, Subscribed):
                 info = msgspec.structs.replace(self.subscription.framework_info, id=event.framework_id)
-                self.subscription = Subscription(info)
+                self.subscription = Subscribe(info)
             yield event
 
     async def call(self, call: Call) -> None:

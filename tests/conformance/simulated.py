@@ -23,6 +23,9 @@ class Simulated:
     def lacks_control(self) -> str | None:
         return None
 
+    def lacks_freezing(self) -> str | None:
+        return None
+
     def begin(self, setup: Setup | None) -> Cluster:
         assert setup is not None
         return SimulatedHere(setup)
@@ -55,6 +58,14 @@ class SimulatedHere:
 
     async def start(self, name: str, *, fresh: bool = False) -> None:
         await asyncio.to_thread(self._daemons.start, name, fresh=fresh)
+
+    async def freeze(self, task_id: str) -> None:
+        daemons = self._daemons
+        await asyncio.to_thread(daemons.enter, lambda: daemons.world.freeze_executor(task_id))
+
+    async def thaw(self, task_id: str) -> None:
+        daemons = self._daemons
+        await asyncio.to_thread(daemons.enter, lambda: daemons.world.thaw_executor(task_id))
 
     def close(self) -> None:
         self._stack.close()

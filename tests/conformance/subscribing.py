@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from owmesos.mesos.access import Access
-from owmesos.mesos.driver import Subscription
-from owmesos.mesos.messages import ID, Capability, FrameworkInfo, OfferConstraints
-from owmesos.mesos.operator import OperatorClient, OperatorRefused
+from owmesos.mesos.messages import ID, Capability, FrameworkInfo, OfferConstraints, Subscribe
+from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.operator_client import OperatorClient, OperatorRefused
 from tests.conformance.clusters import Cluster
 from tests.conformance.drivers import Connect
 from tests.conformance.framework import Framework
@@ -48,7 +47,7 @@ class Subscriber:
         access: Access | None = None,
     ) -> Framework:
         """One that sends SUBSCRIBE; what comes of it is the case's matter."""
-        subscription = Subscription(info or self.info(), tuple(suppressed), constraints)
+        subscription = Subscribe(info or self.info(), list(suppressed), constraints)
         framework = Framework(self._connect(self._cluster.master, access or Access(), subscription))
         self._frameworks.append(framework)
         framework.start()

@@ -12,11 +12,11 @@ from owmesos.mesos.messages import (
     Kill,
     Label,
     Labels,
-    Launch,
+    LaunchOperation,
     Operation,
     Variable,
 )
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.amounts import amounts
 from tests.conformance.framework import HOUR, Framework
 from tests.conformance.operating import Ticks, task_of
@@ -35,7 +35,7 @@ async def test_several_tasks_in_one_launch_all_run(framework: Framework) -> None
 async def test_several_launches_in_one_accept_all_run(framework: Framework) -> None:
     offer = await framework.only()
     tasks = [framework.task(offer), framework.task(offer)]
-    operations = [Operation("LAUNCH", launch=Launch([task])) for task in tasks]
+    operations = [Operation("LAUNCH", launch=LaunchOperation([task])) for task in tasks]
     await framework.call(Accept([offer.id], operations, Filters(HOUR)))
     await framework.running(*tasks)
 

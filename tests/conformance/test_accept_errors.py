@@ -1,4 +1,4 @@
-"""ACCEPT with offers or tasks that are no good: the call is taken, and the tasks' updates tell."""
+"""ACCEPT with offers or tasks that are not valid: the call is taken, and the tasks' updates tell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from owmesos.mesos.messages import (
     ID,
     Accept,
     Filters,
-    Launch,
+    LaunchOperation,
     Operation,
     Rescind,
     Scalar,
@@ -180,7 +180,7 @@ async def test_a_resource_that_cannot_be_fails_all_tasks_of_its_launch_but_no_ot
     offer = await framework.only()
     tiny, beside, good = framework.task(offer), framework.task(offer), framework.task(offer)
     tiny.resources = [msgspec.structs.replace(tiny.resources[0], scalar=Scalar(0.0001)), *tiny.resources[1:]]
-    operations = [Operation("LAUNCH", launch=Launch(tasks)) for tasks in ([tiny, beside], [good])]
+    operations = [Operation("LAUNCH", launch=LaunchOperation(tasks)) for tasks in ([tiny, beside], [good])]
     await framework.call(Accept([offer.id], operations, Filters(HOUR)))
     for task in (tiny, beside):
         status = await framework.update(task, "TASK_ERROR")

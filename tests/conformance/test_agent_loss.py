@@ -7,7 +7,7 @@ import time
 import pytest
 
 from owmesos.mesos.messages import Failure, Kill, Reconcile, ReconcileTask, Rescind, Update
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.amounts import amounts
 from tests.conformance.clusters import AgentSetup, Cluster, Setup
 from tests.conformance.framework import Framework
@@ -30,14 +30,14 @@ async def test_an_agent_that_dies_for_good(framework: Framework, cluster: Cluste
     # Its connection breaks: the offers are gone at once.
     rescind = await framework.next(Rescind)
     assert rescind.offer_id == rest.id
-    late = framework.task(rest)
-    await framework.accept(rest, late)
-    status = await framework.update(late, "TASK_DROPPED")
-    assert status.message == f"Task launched with invalid offers: Offer {rest.id.value} is no longer valid"
     # It may still come back: its tasks are as they were, and a KILL is lost.
     await framework.call(Kill(task.task_id, task.agent_id))
     await framework.call(Reconcile([ReconcileTask(task.task_id, task.agent_id)]))
     await framework.update(task, "TASK_RUNNING")
+    late = framework.task(rest)
+    await framework.accept(rest, late)
+    status = await framework.update(late, "TASK_DROPPED")
+    assert status.message == f"Task launched with invalid offers: Offer {rest.id.value} is no longer valid"
     # It answers no ping: it is removed.
     update = await framework.next(Update)
     status = update.status

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from owmesos.mesos.access import Access
-from owmesos.mesos.address import Credentials
-from owmesos.mesos.driver import SubscribeRefused
 from owmesos.mesos.messages import Kill
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.address import Credentials
+from owmesos.mesos.wire.driver import SubscribeRefused
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.clusters import AgentSetup, Setup
 from tests.conformance.operating import framework_of
 from tests.conformance.subscribing import Subscriber

@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from owmesos.mesos.driver import CallRefused
 from owmesos.mesos.messages import (
     ID,
     AcceptInverseOffers,
@@ -29,6 +28,7 @@ from owmesos.mesos.messages import (
     Suppress,
     Update,
 )
+from owmesos.mesos.wire.driver import CallRefused
 from tests.conformance.framework import HOUR, Framework
 
 NO_ID = ID("nonesuch")

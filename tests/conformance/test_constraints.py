@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from owmesos.mesos.driver import CallRefused
 from owmesos.mesos.messages import (
     AttributeConstraint,
     Error,
@@ -24,7 +23,8 @@ from owmesos.mesos.messages import (
     TextNotMatches,
     UpdateFramework,
 )
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.driver import CallRefused
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.clusters import STANDARD
 from tests.conformance.framework import Framework
 from tests.conformance.operating import Ticks, daemon_name

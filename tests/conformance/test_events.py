@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from owmesos.mesos.messages import Kill, Offers, Rescind, Suppress, UpdateFramework
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.amounts import amounts
 from tests.conformance.clusters import Setup
 from tests.conformance.framework import Framework

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from owmesos.mesos.driver import NotSubscribed
 from owmesos.mesos.messages import Error, Revive, Teardown
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.driver import NotSubscribed
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.framework import Framework
 from tests.conformance.operating import Ticks, is_away, task_of
 from tests.conformance.subscribing import Subscriber

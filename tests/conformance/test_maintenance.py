@@ -25,7 +25,7 @@ from owmesos.mesos.messages import (
 )
 from owmesos.mesos.messages.operator import MachineID, MaintenanceSchedule, MaintenanceWindow
 from owmesos.mesos.messages.values import DurationInfo
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.clusters import AgentSetup, Setup
 from tests.conformance.framework import Framework
 from tests.conformance.operating import Ticks

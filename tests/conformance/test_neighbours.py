@@ -8,7 +8,7 @@ import pytest
 
 from owmesos.mesos.messages import Kill, Offer, Offers, Rescind, Scalar
 from owmesos.mesos.messages.operator import QuotaConfig
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.amounts import amounts
 from tests.conformance.clusters import STANDARD, AgentSetup, Setup
 from tests.conformance.framework import Framework

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from owmesos.mesos.messages import Attribute, Kill, Range, Ranges, Scalar, Text
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.amounts import amounts
 from tests.conformance.clusters import STANDARD
 from tests.conformance.framework import Framework

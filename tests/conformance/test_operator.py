@@ -8,7 +8,7 @@ import pytest
 
 from owmesos.mesos.messages import ID, Resource, Scalar
 from owmesos.mesos.messages.operator import MachineID, QuotaConfig
-from owmesos.mesos.operator import OperatorClient, OperatorRefused
+from owmesos.mesos.wire.operator_client import OperatorClient, OperatorRefused
 from tests.conformance.amounts import amounts
 from tests.conformance.framework import Framework
 from tests.conformance.operating import framework_of, task_of

@@ -19,7 +19,7 @@ from owmesos.mesos.messages import (
     Scalar,
     Unreserve,
 )
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.amounts import amounts
 from tests.conformance.clusters import AgentSetup, Setup
 from tests.conformance.framework import Framework

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+
 import msgspec
 import pytest
 
 from owmesos.mesos.messages import ID, Error, Heartbeat, Reconcile, Suppress
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.framework import Framework
 from tests.conformance.operating import Ticks, framework_of, is_away
 from tests.conformance.subscribing import Subscriber
@@ -49,7 +51,7 @@ async def test_the_master_knows_the_framework_as_it_described_itself(
 
 
 async def test_a_framework_id_never_seen_before_is_adopted(subscribe: Subscriber, operator: OperatorClient) -> None:
-    made_up = ID("an id of our own")
+    made_up = ID(f"an id of our own {secrets.token_hex(4)}")  # another for each driver that shares the cluster
     framework = await subscribe(subscribe.info(id=made_up))
     assert framework.id == made_up
     assert (await framework_of(operator, made_up)).connected

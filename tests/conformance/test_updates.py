@@ -6,7 +6,7 @@ import base64
 from uuid import UUID
 
 from owmesos.mesos.messages import ID, Acknowledge, Kill, Offers, Reconcile, ReconcileTask, Update
-from owmesos.mesos.operator import OperatorClient
+from owmesos.mesos.wire.operator_client import OperatorClient
 from tests.conformance.amounts import amounts
 from tests.conformance.framework import Framework
 from tests.conformance.operating import task_of

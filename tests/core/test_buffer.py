@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from owmesos.core.buffer import Buffer
+from owmesos.core.ledger import Buffer
 from owmesos.errors import InvalidInput
 
 

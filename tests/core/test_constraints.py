@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -8,16 +11,19 @@ from hypothesis import strategies as st
 
 from owmesos.core.constraints import (
     MAX_PATTERN,
+    MAX_PROGRAM,
+    MAX_REPEATING_PROGRAM,
+    MAX_TEXT,
     NO_ATTRIBUTES,
-    Attributes,
     Constraint,
     ranges_text,
     scalar_text,
     set_text,
+    shared_attributes,
 )
 from owmesos.errors import InvalidInput
 
-AGENT = Attributes.of(
+AGENT = shared_attributes(
     [("rack", "r1"), ("cores", "2.5"), ("slots", "2"), ("prts", "[1-3]"), ("disk", "ssd"), ("disk", "hdd")]
 )
 
@@ -87,7 +93,7 @@ class TestMatching:
         st.sampled_from(["r1", "r.", "2"]),
     )
     def test_each_operator_is_the_contrary_of_its_twin(self, texts: list[str], value: str) -> None:
-        attributes = Attributes.of(("rack", text) for text in texts)
+        attributes = shared_attributes(("rack", text) for text in texts)
         for positive, negative in (("LIKE", "UNLIKE"), ("==", "!=")):
             holds = Constraint.parse(f"rack {positive} {value}").matches("node1", attributes)
             assert Constraint.parse(f"rack {negative} {value}").matches("node1", attributes) is not holds
@@ -125,11 +131,21 @@ class TestParsing:
             "rack UNLIKE (",
             "rack LIKE *",
             "rack LIKE " + "(" * 900 + ")" * 100,
-            "rack LIKE a{99999999999999999999}",
+            "rack LIKE a{1001}",
             "@host == node1",
             "rack LIKE\nr(\n1",
             "x" * 5000,
             "rack " + "L" * 5000 + " r1",
+            "rack == " + "x" * (MAX_TEXT + 1),
+            "rack == r\0",
+            "r\0ck == r1",
+            "rack == \ud800",
+            "rack LIKE \udfff",
+            "rack LIKE (?=r)r1",
+            r"rack LIKE (r)\1",
+            "rack LIKE r++",
+            "rack LIKE " + "((a{1,30}){1,30}){1,30}",
+            "rack LIKE " + r"(\pL|\pN){200}",
         ],
     )
     def test_a_bad_one_is_refused_in_one_short_line(self, text: str) -> None:
@@ -145,7 +161,7 @@ class TestParsing:
 
     def test_a_long_pattern_is_refused_and_a_long_text_is_not(self) -> None:
         assert Constraint.parse("rack LIKE " + "r" * MAX_PATTERN)
-        assert Constraint.parse("rack == " + "r" * (MAX_PATTERN + 1))
+        assert Constraint.parse("rack == " + "r" * MAX_TEXT)
         with pytest.raises(InvalidInput, match="1001 characters"):
             Constraint.parse("rack LIKE " + "r" * (MAX_PATTERN + 1))
 
@@ -154,6 +170,49 @@ class TestParsing:
             Constraint("rack", "~", "r1")  # type: ignore[arg-type]
         with pytest.raises(InvalidInput, match="pattern"):
             Constraint("rack", "LIKE", "r[")
+
+
+class TestPatterns:
+    """Those of RE2, as the master's own are: a hostile one costs no more than its length times the text's."""
+
+    @pytest.mark.parametrize(
+        "pattern", [".*" * 200 + "z", "(.*)*" * 20 + "z", "(a|a)*" * 15 + "z", "(a?){30}a{30}", "(x+x+)+y"]
+    )
+    def test_no_pattern_takes_more_than_linear_time(self, pattern: str) -> None:
+        constraint = Constraint.parse(f"@hostname LIKE {pattern}")
+        hosts = [f"{'a' * length}{'x' * length}" for length in range(20, 120)]
+        begin = time.process_time()
+        assert not any(constraint.matches(host, NO_ATTRIBUTES) for host in hosts if host != "a" * 60)
+        assert time.process_time() - begin < 2.0  # Python's `re` would not be back before the sun is cold
+
+    def test_a_list_of_alternatives_may_be_long_and_what_repeats_may_not(self) -> None:
+        assert MAX_REPEATING_PROGRAM < MAX_PROGRAM
+        hosts = "|".join(f"{number * 7919 % 10**9:09d}" for number in range(80))
+        assert Constraint.parse(f"@hostname LIKE {hosts}").matches("000007919", NO_ATTRIBUTES)
+        with pytest.raises(InvalidInput, match="too complex: RE2 makes"):
+            Constraint.parse(f"@hostname LIKE ({hosts})*")
+
+    def test_re2_writes_nothing_to_the_log(self) -> None:
+        code = """
+from owmesos.core.constraints import NO_ATTRIBUTES, Constraint
+from owmesos.errors import InvalidInput
+for pattern in ("r[", "((a{1,9}){1,9})z", "a{9}" * 100, ".*" * 200 + "z", "(a?b?c?d?){11}"):
+    try:
+        for length in range(500):
+            Constraint.parse("@hostname LIKE " + pattern).matches("abcd" * length, NO_ATTRIBUTES)
+    except InvalidInput:
+        pass
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout + done.stderr == ""
+
+    @given(st.text(max_size=40), st.text(max_size=40))
+    def test_any_text_is_a_pattern_or_refused(self, pattern: str, text: str) -> None:
+        try:
+            constraint = Constraint("rack", "LIKE", pattern)
+        except InvalidInput:
+            return
+        assert constraint.matches("node1", shared_attributes([("rack", text)])) in (True, False)
 
 
 class TestCanonicalTexts:
@@ -207,12 +266,5 @@ class TestAttributes:
         assert len(AGENT) == 5
 
     def test_equal_ones_are_one_object_whatever_the_order_of_names(self) -> None:
-        assert Attributes.of([("a", "1"), ("b", "2")]) is Attributes.of([("b", "2"), ("a", "1")])
-        assert Attributes.of([]) is NO_ATTRIBUTES
-
-    def test_equality_and_hash_go_by_content(self) -> None:
-        twin = Attributes((("a", ("1",)),))
-        assert twin == Attributes.of([("a", "1")])
-        assert twin == {"a": ("1",)}
-        assert hash(twin) == hash(Attributes.of([("a", "1")]))
-        assert twin != Attributes.of([("a", "2")])
+        assert shared_attributes([("a", "1"), ("b", "2")]) is shared_attributes([("b", "2"), ("a", "1")])
+        assert shared_attributes([]) is NO_ATTRIBUTES

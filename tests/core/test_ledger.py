@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from owmesos.core.buffer import Buffer
-from owmesos.core.ledger import Ledger
+from owmesos.core.ledger import Buffer, Ledger
 from owmesos.core.node_stats import NodeState
 from owmesos.core.placement import Slot
 from owmesos.core.reservations import ReservationState
@@ -21,94 +20,65 @@ def ledger() -> Ledger:
     return Ledger(Buffer(share=0.0))
 
 
-class TestPieces:
-    def test_several_offers_of_an_agent_add_up(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.offer(WEB, "O2", Resources.of(cpus=1, mem=256), 1.0)
-        assert ledger.held(WEB) == ledger.available(WEB) == ROOM.plus(Resources.of(cpus=1, mem=256))
-        assert set(ledger.offers_of(WEB)) == {"O1", "O2"}
+def let_go(ledger: Ledger, slot: Slot, now: float, *, source: str = "O1") -> None:
+    """All that is in hand on `slot` is declined."""
+    held = ledger.account(slot).held
+    assert held is not None
+    ledger.hold(slot, None)
+    ledger.remember(slot, held, now, source)
 
+
+class TestPieces:
     def test_a_declined_offer_is_remembered_once(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.let_go("O1", 2.0)
+        ledger.offer(WEB, ROOM, 1.0)
+        let_go(ledger, WEB, 2.0)
         assert ledger.held(WEB) == NOTHING
         assert ledger.available(WEB) == ROOM
 
     def test_offers_drop_what_was_remembered_of_the_agent_in_every_role(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.offer(OTHER, "O2", ROOM, 1.0)
-        ledger.let_go("O1", 1.0)
-        ledger.let_go("O2", 1.0)
-        ledger.offer(DB, "O3", TAKEN, 2.0)
+        ledger.offer(WEB, ROOM, 1.0)
+        ledger.offer(OTHER, ROOM, 1.0)
+        let_go(ledger, WEB, 1.0)
+        let_go(ledger, OTHER, 1.0)
+        ledger.offer(DB, TAKEN, 2.0)
         assert ledger.free(WEB) == NOTHING
         assert ledger.free(DB) == TAKEN
         assert ledger.free(OTHER) == ROOM
 
-    def test_an_accept_leaves_one_piece_without_what_it_took(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.offer(WEB, "O2", Resources.of(mem=24), 1.0)
-        ledger.accept(["O1", "O2"], TAKEN, 2.0, "O1")
-        assert ledger.free(WEB) == ROOM.plus(Resources.of(mem=24)).minus(TAKEN)
-        assert len(ledger.account(WEB).remembered) == 1
-
-    def test_an_accept_that_takes_all_leaves_none(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.accept(["O1"], ROOM, 2.0, "O1")
-        assert ledger.account(WEB).remembered == ()
-
-    def test_an_accept_takes_no_more_than_its_offers_hold(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", TAKEN, 1.0)
-        with pytest.raises(InvariantBroken, match="O1"):
-            ledger.accept(["O1"], ROOM, 2.0, "O1")
-
-    def test_a_rescinded_offer_leaves_nothing(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.rescind("O1")
-        assert ledger.free(WEB) == NOTHING
-
     def test_only_the_leftover_of_the_refused_accept_is_forgotten(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.offer(WEB, "O2", TAKEN, 1.0)
-        ledger.accept(["O1"], TAKEN, 2.0, "O1")
-        ledger.let_go("O2", 2.0)
+        ledger.remember(WEB, ROOM, 2.0, "O1")
+        ledger.remember(WEB, TAKEN, 2.0, "O2")
         ledger.forget_leftover(WEB, "O1")
         assert ledger.free(WEB) == TAKEN
 
-    def test_offers_that_were_not_spent_are_in_hand_again(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.accept(["O1"], TAKEN, 2.0, "O1")
-        ledger.restore(WEB, "O1", ROOM, "O1")
-        assert ledger.held(WEB) == ledger.free(WEB) == ROOM
-        ledger.validate()
-
     def test_silence_after_a_revive_drops_what_was_let_go_before_it(self, ledger: Ledger) -> None:
-        for slot, offer_id, let_go in ((WEB, "O1", 1.0), (OTHER, "O2", 3.0)):
-            ledger.offer(slot, offer_id, ROOM, 1.0)
-            ledger.let_go(offer_id, let_go)
-        assert ledger.silent_since(2.0) == ["S1"]
+        for slot, when in ((WEB, 1.0), (OTHER, 3.0)):
+            ledger.offer(slot, ROOM, 1.0)
+            let_go(ledger, slot, when)
+        ledger.silent_since(2.0)
         assert ledger.free(WEB) == NOTHING
         assert ledger.free(OTHER) == ROOM
 
     def test_silence_says_nothing_of_agents_that_were_not_asked(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.let_go("O1", 1.0)
-        assert ledger.silent_since(2.0, ["S2"]) == []
+        ledger.offer(WEB, ROOM, 1.0)
+        let_go(ledger, WEB, 1.0)
+        ledger.silent_since(2.0, ["S2"])
         assert ledger.free(WEB) == ROOM
 
     def test_a_lost_agent_has_nothing(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.offer(DB, "O2", ROOM, 1.0)
-        ledger.let_go("O2", 1.0)
+        ledger.offer(WEB, ROOM, 1.0)
+        ledger.offer(DB, ROOM, 1.0)
+        let_go(ledger, DB, 1.0)
         ledger.lose_agent("S1", 2.0)
         ledger.lose_agent("no such agent", 2.0)
         assert ledger.free(WEB) == ledger.free(DB) == NOTHING
-        assert list(ledger.outstanding()) == []
+        assert ledger.account(WEB).held is None
         assert ledger.stats(ledger.account(WEB)).state is NodeState.GONE
 
     def test_without_a_connection_the_cluster_is_unknown(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.offer(OTHER, "O2", ROOM, 1.0)
-        ledger.let_go("O2", 1.0)
+        ledger.offer(WEB, ROOM, 1.0)
+        ledger.offer(OTHER, ROOM, 1.0)
+        let_go(ledger, OTHER, 1.0)
         ledger.disconnect()
         assert ledger.free(WEB) == ledger.free(OTHER) == NOTHING
         assert {ledger.stats(ledger.account(slot)).state for slot in (WEB, OTHER)} == {NodeState.UNKNOWN}
@@ -119,16 +89,23 @@ class TestPieces:
         assert ledger.moved_in(ledger.agent("S2"), "10.0.0.1:5051") == "S1"
 
     def test_how_old_the_numbers_are_is_known(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 7.0)
+        ledger.offer(WEB, ROOM, 7.0)
         assert ledger.stats(ledger.account(WEB)).state is NodeState.FRESH
-        ledger.let_go("O1", 9.0)
+        let_go(ledger, WEB, 9.0)
         stats = ledger.stats(ledger.account(WEB))
         assert (stats.state, stats.observed_at) == (NodeState.STALE, 7.0)
 
+    def test_an_agent_of_which_nothing_was_seen_has_nothing(self) -> None:
+        """Its total is known from elsewhere, and so is its buffer; but that owes nothing."""
+        ledger = Ledger(Buffer())
+        ledger.agent("S1").total = ROOM
+        stats = ledger.stats(ledger.account(WEB))
+        assert (stats.state, stats.free, stats.available) == (NodeState.UNKNOWN, NOTHING, NOTHING)
+
 
 class TestReservations:
-    def test_an_uncut_start_is_subtracted_once(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
+    def test_a_reserved_start_is_subtracted_once(self, ledger: Ledger) -> None:
+        ledger.offer(WEB, ROOM, 1.0)
         ledger.reserve("L1", WEB, ASK, 1.0)
         ledger.reserve("L2", WEB, ASK, 1.0)
         available = ledger.available(WEB)
@@ -136,24 +113,24 @@ class TestReservations:
         assert ledger.held(WEB, but="L1") == ROOM.minus(TAKEN)
 
     def test_a_cut_start_is_listed_and_not_subtracted(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
+        ledger.offer(WEB, ROOM, 1.0)
         ledger.reserve("L1", WEB, ASK, 1.0)
         ledger.cut("L1", TAKEN, "L1.1")
-        ledger.accept(["O1"], TAKEN, 1.0, "O1")
+        ledger.hold(WEB, ROOM.minus(TAKEN))
         assert ledger.available(WEB) == ROOM.minus(TAKEN)
-        found = ledger.reservations.get("L1")
+        found = ledger.reservations.by_launch.get("L1")
         assert found is not None
         assert (found.kind, found.state, found.task_id) == ("start", ReservationState.CUT, "L1.1")
 
     def test_a_released_start_gives_its_room_back(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
+        ledger.offer(WEB, ROOM, 1.0)
         ledger.reserve("L1", WEB, ASK, 1.0)
         ledger.release("L1")
         assert ledger.available(WEB) == ROOM
         ledger.validate()
 
     def test_a_stop_is_listed_and_neither_subtracted_nor_credited(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
+        ledger.offer(WEB, ROOM, 1.0)
         ledger.reservations.stopping("L1", WEB, ASK, TAKEN, "L1.1", 1.0)
         assert ledger.available(WEB) == ROOM
         assert [stop.launch_id for stop in ledger.reservations.stops_on("S1")] == ["L1"]
@@ -179,9 +156,9 @@ class TestReservations:
     def test_what_nothing_confirms_is_overdue_and_stays_listed(self, ledger: Ledger) -> None:
         ledger.reserve("L1", WEB, ASK, 1.0)
         ledger.reservations.overdue("L1")
-        found = ledger.reservations.get("L1")
+        found = ledger.reservations.by_launch.get("L1")
         assert found is not None
-        assert found.state is ReservationState.DECIDED
+        assert found.state is ReservationState.RESERVED
         ledger.cut("L1", TAKEN, "L1.1")
         ledger.reservations.overdue("L1")
         assert (found.state, found.kind) == (ReservationState.OVERDUE, "start")
@@ -190,26 +167,26 @@ class TestReservations:
 class TestBuffer:
     def test_it_is_kept_free_on_top_of_everything(self) -> None:
         ledger = Ledger(Buffer.of(mem=100, cpus=1, share=0.1))
-        ledger.offer(WEB, "O1", ROOM, 1.0)
+        ledger.offer(WEB, ROOM, 1.0)
         assert ledger.available(WEB) == ledger.held(WEB) == ROOM.minus(Resources.of(cpus=1, mem=200))
 
     def test_the_share_is_of_the_total_where_that_is_known(self) -> None:
         ledger = Ledger(Buffer.of(share=0.1))
-        ledger.offer(WEB, "O1", ROOM, 1.0)
+        ledger.offer(WEB, ROOM, 1.0)
         assert ledger.available(WEB).mem == 900
         ledger.agent("S1").total = Resources.of(cpus=8, mem=4000)
         assert ledger.available(WEB).mem == 600
 
     def test_else_of_the_most_that_was_ever_seen_free(self) -> None:
         ledger = Ledger(Buffer.of(share=0.1))
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.rescind("O1")
-        ledger.offer(WEB, "O2", TAKEN, 2.0)
+        ledger.offer(WEB, ROOM, 1.0)
+        ledger.hold(WEB, None)
+        ledger.offer(WEB, TAKEN, 2.0)
         assert ledger.available(WEB).mem == 100
 
     def test_a_debt_hinders_only_who_asks_for_that_kind(self) -> None:
         ledger = Ledger(Buffer.of(mem=2000, share=0))
-        ledger.offer(WEB, "O1", ROOM, 1.0)
+        ledger.offer(WEB, ROOM, 1.0)
         available = ledger.available(WEB)
         assert available.mem == -1000
         assert not Ask.of(mem=1).fits(available)
@@ -217,17 +194,6 @@ class TestBuffer:
 
 
 class TestValidate:
-    def test_an_offer_does_not_come_twice(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        with pytest.raises(InvariantBroken, match="O1"):
-            ledger.offer(OTHER, "O1", ROOM, 1.0)
-
-    def test_a_piece_that_was_lost_is_noticed(self, ledger: Ledger) -> None:
-        ledger.offer(WEB, "O1", ROOM, 1.0)
-        ledger.account(WEB).outstanding = None
-        with pytest.raises(InvariantBroken):
-            ledger.validate()
-
     def test_a_wrong_sum_is_noticed(self, ledger: Ledger) -> None:
         ledger.reserve("L1", WEB, ASK, 1.0)
         ledger.reservations.by_launch.clear()

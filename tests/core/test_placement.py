@@ -6,6 +6,7 @@ import random
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
@@ -14,14 +15,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from owmesos.core import placement as placement_module
 from owmesos.core import room_index
-from owmesos.core.constraints import NO_ATTRIBUTES, Attributes, Constraint
+from owmesos.core.constraints import NO_ATTRIBUTES, Attributes, Constraint, shared_attributes
 from owmesos.core.placement import Placement, Slot, Strategy
 from owmesos.core.room_index import RoomIndex
 from owmesos.errors import InvariantBroken
 from owmesos.resources import Ask, Ports, Resources
+from tests.core.invariants import check_placement, check_room_index, entries_of
 from tests.examples import examples
 
-RACKS = [Attributes.of([("rack", f"r{number}")]) for number in range(3)]
+RACKS = [shared_attributes([("rack", f"r{number}")]) for number in range(3)]
 CONSTRAINTS = [
     (),
     (Constraint.parse("rack LIKE r[01]"),),
@@ -166,12 +168,12 @@ class PlacementMachine(RuleBasedStateMachine):
         roles: tuple[str, ...] | None,
         limit: int,
     ) -> None:
-        found = self.placement.candidates(ask, constraints, avoid=avoid, roles=roles, limit=limit)
+        found = list(islice(self.placement.candidates(ask, constraints, avoid=avoid, roles=roles), limit))
         assert found == self.oracle.fitting(ask, constraints, avoid, roles)[:limit]
 
     @invariant()
     def every_summary_is_true(self) -> None:
-        self.placement.validate()
+        check_placement(self.placement)
 
 
 class SpreadMachine(PlacementMachine):
@@ -208,7 +210,7 @@ class TestChoice:
     def test_equal_memory_goes_by_cpus_and_then_by_agent_id(self) -> None:
         placement = self.placement(b=512, a=512, c=512)
         placement.set(Slot("c", "*"), Resources.of(mem=512, cpus=0.5))
-        assert placement.candidates(Ask.of(mem=1), limit=3) == [
+        assert list(islice(placement.candidates(Ask.of(mem=1)), 3)) == [
             Slot("c", "*"),
             Slot("a", "*"),
             Slot("b", "*"),
@@ -242,17 +244,17 @@ class TestChoice:
         placement = self.placement(a=512)
         only_r1 = (Constraint.parse("rack == r1"),)
         for rack, expected in (("r1", Slot("a", "*")), ("r2", None), ("r1", Slot("a", "*"))):
-            placement.describe("a", "node1", Attributes.of([("rack", rack)]))
+            placement.describe("a", "node1", shared_attributes([("rack", rack)]))
             assert placement.find(Ask.of(mem=128), only_r1) == expected
-            placement.validate()
+            check_placement(placement)
 
     def test_nothing_is_found_where_there_is_nothing(self) -> None:
         placement = Placement()
         assert placement.find(Ask.of(mem=1)) is None
-        assert placement.candidates(Ask.of(mem=1), limit=5) == []
+        assert list(placement.candidates(Ask.of(mem=1))) == []
         placement.forget("a")
         placement.remove(Slot("a", "*"))
-        placement.validate()
+        check_placement(placement)
 
 
 class TestManyAgents:
@@ -279,47 +281,47 @@ class TestManyAgents:
             if slot is not None:
                 oracle.rooms[slot] = oracle.rooms[slot].minus(ask.cut(oracle.rooms[slot]))
                 placement.set(slot, oracle.rooms[slot])
-        placement.validate()
+        check_placement(placement)
 
     def test_more_constraint_sets_than_views_are_judged_right(self) -> None:
         placement, oracle = Placement(), Oracle(Strategy.PACK)
         for number in range(50):
             slot = Slot(f"S{number}", "*")
-            oracle.described[slot.agent_id] = (f"h{number}", Attributes.of([("rack", f"r{number}")]))
+            oracle.described[slot.agent_id] = (f"h{number}", shared_attributes([("rack", f"r{number}")]))
             oracle.rooms[slot] = Resources.of(mem=64 + number)
             placement.describe(slot.agent_id, *oracle.described[slot.agent_id])
             placement.set(slot, oracle.rooms[slot])
         for number in [*range(50), *range(50)]:
             constraints = (Constraint.parse(f"rack == r{number}"),)
             assert placement.find(Ask.of(mem=64), constraints) == Slot(f"S{number}", "*")
-        placement.validate()
+        check_placement(placement)
 
 
 class TestValidation:
     def test_a_bound_that_is_too_low_is_found(self) -> None:
-        index = RoomIndex(largest_first=False, entries=[(1, 1, Slot("a", "*"), 1, 0, 0, 0)])
+        index = RoomIndex(largest_first=False, entries=[(1, 1, Slot("a", "*"), 1, 0, 0, 0, 0)])
         index._bounds[0][0] = 0
-        with pytest.raises(InvariantBroken, match="bounds"):
-            index.validate()
+        with pytest.raises(AssertionError, match="bounds"):
+            check_room_index(index)
 
     def test_an_entry_that_is_not_there_is_not_removed(self) -> None:
-        index = RoomIndex(largest_first=False, entries=[(1, 1, Slot("a", "*"), 1, 0, 0, 0)])
+        index = RoomIndex(largest_first=False, entries=[(1, 1, Slot("a", "*"), 1, 0, 0, 0, 0)])
         with pytest.raises(InvariantBroken, match="not in the placement index"):
-            index.remove((2, 1, Slot("a", "*"), 1, 0, 0, 0))
+            index.remove((2, 1, Slot("a", "*"), 1, 0, 0, 0, 0))
 
     @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30), st.integers(0, 3))
     def test_an_index_is_the_same_however_it_came_to_be(self, ranks: list[tuple[int, int]], cpus: int) -> None:
-        entries = [(mem, c, Slot(f"S{n}", "*"), c, 0, 0, 0) for n, (mem, c) in enumerate(ranks)]
+        entries = [(mem, c, Slot(f"S{n}", "*"), c, 0, 0, 0, 0) for n, (mem, c) in enumerate(ranks)]
         with small_limits():
             sorted_at_once = RoomIndex(largest_first=False, entries=entries)
             one_by_one = RoomIndex(largest_first=False)
             for entry in entries:
                 one_by_one.add(entry)
-            one_by_one.validate()
-            assert list(one_by_one) == list(sorted_at_once) == sorted(entries)
+            check_room_index(one_by_one)
+            assert entries_of(one_by_one) == entries_of(sorted_at_once) == sorted(entries)
             ask = Ask(milli_cpus=cpus)
             assert list(one_by_one.fitting(ask)) == [entry for entry in sorted(entries) if entry[3] >= cpus]
             for entry in entries:
                 one_by_one.remove(entry)
-                one_by_one.validate()
-            assert len(one_by_one) == 0
+                check_room_index(one_by_one)
+            assert not entries_of(one_by_one)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from owmesos.openwhisk.broker import Broker
-from owmesos.openwhisk.embedded import embedded_manifest
+from owmesos.openwhisk.embedded_manifest import embedded_manifest
+from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.openwhisk.manifest import parse
 from tests.cli.running import running
-from tests.openwhisk.couch import Couch, databases_of
+from tests.invoker.kafka_scene import result, scene
+from tests.openwhisk.store.couch import Couch, databases_of
 from tests.openwhisk.supervision import State
-from tests.service.kafka_scene import result, scene
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
@@ -71,8 +71,20 @@ def test_both_sides_name_the_same_databases() -> None:
 def test_both_sides_speak_over_the_same_kafka() -> None:
     assert SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://kafka:9092"
     assert {SERVICES[name]["environment"]["KAFKA_HOSTS"] for name in ("controller", "owmesos")} == {"kafka:9092"}
-    for spi in ("KafkaMessagingProvider", "ShardingContainerPoolBalancer", "CouchDbStoreProvider"):
-        assert spi in CONTROLLER_CONF
+
+
+def test_the_controller_is_given_the_providers_that_the_docs_name() -> None:
+    """Those of common/scala/src/main/resources/reference.conf in 1.0.0; 2.0.0's has the FPC ones in two places."""
+    core = "org.apache.openwhisk.core"
+    needed = {
+        "LoadBalancerProvider": f"{core}.loadBalancer.ShardingContainerPoolBalancer",
+        "EntitlementSpiProvider": f"{core}.entitlement.LocalEntitlementProvider",
+        "MessagingProvider": "org.apache.openwhisk.connector.kafka.KafkaMessagingProvider",
+        "ArtifactStoreProvider": f"{core}.database.CouchDbStoreProvider",
+    }
+    assert dict(re.findall(r'(\w+Provider) = "([\w.]+)"', CONTROLLER_CONF)) == needed
+    documented = (DEPLOY.parent / "docs" / "openwhisk.md").read_text()
+    assert dict(re.findall(r"CONFIG_whisk_spi_(\w+)=([\w.]+)", documented)) == needed
 
 
 def test_the_controller_takes_the_kinds_that_owmesos_brings() -> None:
@@ -152,7 +164,7 @@ async def _healthy_and_running(broker: Broker, couch: Couch, options: list[str],
         code = "import os\ndef main(args):\n    return {'host': os.environ['__OW_API_HOST']}"
         action = await world.deploy("where", code)
         assert result(await world.response(action)) == {"host": "http://controller:3233"}
-        assert "without effect here" not in process.log
+        assert "settings ignored" not in process.log
         process.process.terminate()
         assert (await process.ended(60)).code == 0
         world.accounts_are_right()

@@ -9,7 +9,11 @@ from pathlib import Path
 from tests.conformance.table import DOCUMENT, by_subject, failures, outcomes, with_results
 
 PASSED = {"outcome": "passed", "seconds": 1.0, "reason": ""}
-FAILED = {"outcome": "failed", "seconds": 1.0, "reason": "owmesos.mesos.driver.CallFailed: pymesos has no SHUTDOWN"}
+FAILED = {
+    "outcome": "failed",
+    "seconds": 1.0,
+    "reason": "owmesos.mesos.wire.driver.CallFailed: pymesos has no SHUTDOWN",
+}
 
 
 def report(folder: Path, driver: str, cases: dict[str, object]) -> Path:

@@ -18,15 +18,20 @@ class FakeAgentFiles:
     """`sandboxes` maps a task id to the folder with its `stdout` and `stderr`. With `authorization` it wants this
     header."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, authorization: str | None = None) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext | None = None, authorization: str | None = None, *, port: int | None = None
+    ) -> None:
         self._tls = tls
         self._authorization = authorization
+        self.framework_id = FRAMEWORK_ID
         self.sandboxes: dict[str, Path] = {}
         self.reads: list[dict[str, object]] = []
         self.broken = False
+        self.hang_ups = 0  # so many requests get no answer, but the end of their connection
+        self.stranger: web.Response | None = None  # what another process in the agent's place answers
         app = web.Application()
         app.router.add_post("/api/v1", self._call)
-        self._server = TestServer(app, scheme="https" if tls is not None else "http")
+        self._server = TestServer(app, scheme="https" if tls is not None else "http", port=port)
 
     @property
     def url(self) -> str:
@@ -46,8 +51,13 @@ class FakeAgentFiles:
     async def _call(self, request: web.Request) -> web.Response:
         call = json.loads(await request.read())["read_file"]
         self.reads.append(call)
+        if self.hang_ups and request.transport is not None:
+            self.hang_ups -= 1
+            request.transport.close()
         if self._authorization is not None and request.headers.get("Authorization") != self._authorization:
             return web.Response(status=401, text="401 Unauthorized.")
+        if self.stranger is not None:
+            return self.stranger
         if self.broken:
             return web.Response(status=500, text="out of order\n")
         file = self._file(call["path"])
@@ -61,7 +71,7 @@ class FakeAgentFiles:
 
     def _file(self, path: str) -> Path | None:
         for task_id, folder in self.sandboxes.items():
-            runs = f"/frameworks/{FRAMEWORK_ID}/executors/{task_id}/runs/latest/"
+            runs = f"/frameworks/{self.framework_id}/executors/{task_id}/runs/latest/"
             if path.startswith(runs):
                 return folder / path.removeprefix(runs)
         return None

@@ -30,8 +30,10 @@ class FakeAgent:
     attributes: dict[str, str] = field(default_factory=dict)
     disk: float = 1000.0
     ports: tuple[int, int] = (31000, 31999)
+    listens: int | None = None  # its own port, where the offers shall say it
     used_cpus: float = 0.0
     used_mem: float = 0.0
+    unavailability: dict[str, Any] | None = None  # as its offers say it
 
     def resources(self, cpus: float, mem: float) -> list[dict[str, Any]]:
         begin, end = self.ports
@@ -127,8 +129,12 @@ class FakeCluster:
             offer_id = f"offer-{next(self._numbers)}"
             self._offers[offer_id] = agent.agent_id
             info = agent.info()
+            address = {"hostname": agent.hostname, "ip": "127.0.0.1", "port": agent.listens}
+            url = {"url": {"scheme": "http", "address": address}} if agent.listens is not None else {}
             offers.append(
                 {
+                    **url,
+                    **({"unavailability": agent.unavailability} if agent.unavailability is not None else {}),
                     "id": {"value": offer_id},
                     "framework_id": {"value": FRAMEWORK_ID},
                     "agent_id": info["id"],
@@ -167,6 +173,8 @@ class FakeCluster:
                 "active": True,
                 "total_resources": agent.resources(agent.cpus, agent.mem),
             }
+            if agent.listens is not None:
+                entry["pid"] = f"slave(1)@127.0.0.1:{agent.listens}"
             if agent.used_mem:
                 used = {"cpus": agent.used_cpus, "mem": agent.used_mem}
                 entry["allocated_resources"] = [

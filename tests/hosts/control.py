@@ -14,7 +14,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 PROVISION = "/srv/owmesos/vagrant/provision"
 PYTHON = "/opt/owmesos/bin/python"
-_TELLING = "EXIT with status|^[EF][0-9]{4} |Failed to |mesosd: |owmesos.local.host: "
+_TELLING = "EXIT with status|^[EF][0-9]{4} |Failed to |mesosd: |host.py: "
 _CREDENTIALS = "/etc/owmesos/credentials.json"
 
 
@@ -80,7 +80,7 @@ class Control:
         """Starts a daemon that was killed, and waits until it answers."""
         host = self._host_of(name)
         if any(each.pid for each in self.status() if each.name == name):
-            raise HostsError(f"{name} runs already")
+            raise HostsError(f"{name} is already running")
         if fresh:
             self._hosts.run(host, "rm", "-rf", f"/var/lib/owmesos/{name}")
         self._hosts.run(host, f"{PROVISION}/service.sh", "start", f"owmesos-{name}")
@@ -134,7 +134,7 @@ class Control:
 
     def _ready(self, *arguments: str) -> None:
         try:
-            self._hosts.run(self._plan.master.name, PYTHON, "-m", "owmesos.local.host", "ready", *arguments)
+            self._hosts.run(self._plan.master.name, PYTHON, f"{PROVISION}/host.py", "ready", *arguments)
         except HostsError as error:
             raise HostsError("\n".join([str(error), *self._last_words()])) from None
 
@@ -149,7 +149,7 @@ class Control:
     def _host_of(self, name: str) -> str:
         known = [each.name for each in self.status()]
         if name not in known:
-            raise HostsError(f"there is no {name} here, but {', '.join(known)}")
+            raise HostsError(f"unknown daemon {name!r}: use one of {', '.join(known)}")
         return self._plan.place_of(name)[0].name
 
 

@@ -28,16 +28,16 @@ def operator(address: str, call: str, authorization: str = "") -> Json:
     return answer
 
 
-def agents(address: str) -> dict[str, Json]:
+def agents(address: str, authorization: str = "") -> dict[str, Json]:
     """The active agents of a master by hostname."""
-    listed = operator(address, "GET_AGENTS").get("agents", [])
+    listed = operator(address, "GET_AGENTS", authorization).get("agents", [])
     return {each["agent_info"]["hostname"]: each for each in listed if each["active"]}
 
 
 class PlainScheduler:
     """Subscribes; `launch` waits for an offer, `update` for the next update of a task, which it acknowledges."""
 
-    def __init__(self, master: str, *, killing: bool = False, framework_id: str = "") -> None:
+    def __init__(self, master: str, *, killing: bool = False, framework_id: str = "", authorization: str = "") -> None:
         self._master = master
         self._offers: list[Json] = []
         capabilities = ["PARTITION_AWARE", "MULTI_ROLE"] + (["TASK_KILLING_STATE"] if killing else [])
@@ -47,7 +47,7 @@ class PlainScheduler:
         if framework_id:
             info["id"] = call["framework_id"] = {"value": framework_id}
         self._stream = http.client.HTTPConnection(master, timeout=30)
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
         self._stream.request("POST", "/api/v1/scheduler", json.dumps(call), headers)
         self._events = self._stream.getresponse()
         assert self._events.status == 200, self._events.read()

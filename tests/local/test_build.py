@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 import tarfile
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -29,7 +33,7 @@ def no_fetch(_target: Path) -> None:
 class TestPlatform:
     @pytest.mark.parametrize(("system", "machine"), [("Darwin", "arm64"), ("Linux", "aarch64"), ("Windows", "AMD64")])
     def test_another_platform_is_refused(self, system: str, machine: str, tmp_path: Path) -> None:
-        with pytest.raises(BuildError, match=f"on Linux x86_64 only, and this is {system} {machine}"):
+        with pytest.raises(BuildError, match=f"Linux on x86_64; this machine is {system} {machine}"):
             build(tmp_path, host=replace(LINUX, system=system, machine=machine), fetch=no_fetch)
 
     def test_another_c_library_is_refused(self) -> None:
@@ -59,7 +63,7 @@ class TestArchive:
         return path
 
     def test_another_file_is_refused(self, archive: Path, tmp_path: Path) -> None:
-        with pytest.raises(BuildError, match=r"has the digest .* it is not the file wanted"):
+        with pytest.raises(BuildError, match=r"has the digest .* it is not the expected file"):
             unpack(archive, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
@@ -73,16 +77,104 @@ class TestArchive:
         def fetch(target: Path) -> None:
             target.write_bytes(archive.read_bytes())
 
-        with pytest.raises(BuildError, match="it is not the file wanted"):
+        with pytest.raises(BuildError, match="it is not the expected file"):
             build(cache, host=LINUX, fetch=fetch)
         assert not expected_build(cache).exists
         assert [path.name for path in (cache / "mesos-1.11.0").iterdir()] == ["lock"]
 
-    def test_an_index_that_cannot_be_reached_is_told(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple/")
-        with pytest.raises(BuildError, match=r"cannot fetch .* from the package index") as caught:
-            fetch_from_index(tmp_path / "x")
-        assert "\n" not in str(caught.value)
+
+class PrivateIndex(ThreadingHTTPServer):
+    """An index that asks for a password, and leads to another host for the file."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), PrivateIndexPage)
+        self.seen: dict[str, str | None] = {}  # the Authorization header of the last request for each path
+
+
+class PrivateIndexPage(BaseHTTPRequestHandler):
+    server: PrivateIndex
+
+    def do_GET(self) -> None:
+        authorization = self.headers["Authorization"]
+        self.server.seen[self.path] = authorization
+        self.close_connection = True
+        if self.path == "/elsewhere":
+            self.answer(200, b"archive")
+        elif authorization != "Basic " + base64.b64encode(b"me:p@ss").decode():
+            self.answer(401, b"", ("WWW-Authenticate", 'Basic realm="index"'))
+        elif self.path.startswith("/files/"):
+            self.answer(302, b"", ("Location", f"http://localhost:{self.server.server_port}/elsewhere"))
+        else:
+            self.answer(200, f'<!DOCTYPE html><a href="/files/{FILE}">{FILE}</a>'.encode())
+
+    def answer(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (("Content-Type", "text/html"), ("Content-Length", str(len(body))), *headers):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def index_with_password() -> Iterator[PrivateIndex]:
+    with PrivateIndex() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class TestFetch:
+    """From an index that is a folder: pip reads it as it reads any other."""
+
+    @staticmethod
+    def index(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        project = folder / "index" / "mesos-scheduler"
+        project.mkdir(parents=True)
+        (project / "index.html").write_text(f'<a href="{name}">{name}</a>', encoding="ascii")
+        (project / name).write_bytes(b"archive")
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("PIP_INDEX_URL", project.parent.as_uri())
+
+    def test_the_file_comes_from_the_index_of_pip(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        self.index(tmp_path, FILE, monkeypatch)
+        fetch_from_index(tmp_path / "target")
+        assert (tmp_path / "target").read_bytes() == b"archive"
+
+    def test_an_index_without_the_file_is_told_in_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        self.index(tmp_path, "mesos.scheduler-1.10.0.linux-x86_64.tar.gz", monkeypatch)
+        with pytest.raises(BuildError, match=rf"^pip does not find {FILE} .*does pip's package index hold it\?$"):
+            fetch_from_index(tmp_path / "target")
+
+    @pytest.mark.parametrize("where", ["URL of the index", "netrc"])
+    def test_the_credentials_are_sent_to_their_own_host_only(
+        self, where: str, index_with_password: PrivateIndex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        userinfo = "me:p%40ss@" if where != "netrc" else ""
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://{userinfo}127.0.0.1:{index_with_password.server_port}/simple")
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password p@ss\n" if where == "netrc" else "")
+        fetch_from_index(tmp_path / "target")
+        assert (tmp_path / "target").read_bytes() == b"archive"
+        assert index_with_password.seen[f"/files/{FILE}"] == index_with_password.seen["/simple/mesos-scheduler/"]
+        assert index_with_password.seen["/elsewhere"] is None
+
+    def test_an_environment_without_pip_is_told(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        python = tmp_path / "python"
+        python.write_text('#!/bin/sh\necho "$0: No module named pip" >&2; exit 1\n', encoding="ascii")
+        python.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(python))
+        with pytest.raises(BuildError, match=rf"needs pip: run `{python} -m ensurepip`"):
+            fetch_from_index(tmp_path / "target")
 
 
 class TestStubs:

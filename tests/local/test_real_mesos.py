@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from owmesos.errors import OwmesosError
 from owmesos.local.build import Build
+from owmesos.system.task_ports import HeldPorts
 from tests.fixtures.real_mesos import reserved_port
 from tests.local.plain_scheduler import PlainScheduler, agents
 from tests.waiting import eventually
@@ -21,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 class Script:
     def __init__(self, state: Path, port: int) -> None:
+        self.state = state
         self.master = f"127.0.0.1:{port}"
         own = {"REAL_MESOS_STATE": str(state), "REAL_MESOS_PORT": str(port), "OWMESOS_PYTHON": sys.executable}
         self._environment = os.environ | own
@@ -44,6 +48,21 @@ def test_a_cluster_outlives_the_command(script: Script) -> None:
     status = script("status")
     assert status.returncode == 0
     assert [line.split()[0] for line in status.stdout.splitlines()] == ["master", "agent1", "agent2"]
+
+
+def test_the_ports_of_its_tasks_are_its_own_as_long_as_its_master_runs(script: Script) -> None:
+    script("up", "--agents", "1")
+    blocks, _ = json.loads((script.state / "task-ports.json").read_bytes())
+    with pytest.raises(OwmesosError, match="another cluster"):
+        HeldPorts(blocks)
+    script("kill", "master")
+    HeldPorts(blocks).close()
+    script("start", "master")
+    with pytest.raises(OwmesosError, match="another cluster"):
+        HeldPorts(blocks)
+    script("up", "--agents", "1")
+    script("down")
+    HeldPorts(blocks).close()
 
 
 def test_kill_and_start(script: Script) -> None:

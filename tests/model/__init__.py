@@ -1,1 +1,1 @@
-"""A Mesos master's books in virtual time, and what must hold of a scheduler that runs against them."""
+"""A scheduler on the simulator in virtual time, event by event, and what must hold of it."""

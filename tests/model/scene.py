@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from owmesos.core.buffer import Buffer
-from owmesos.core.lifecycle import State
-from owmesos.mesos.messages import ID, TaskStatus, Update
-from owmesos.mesos.settings import Settings
+from owmesos.core.ledger import Buffer
+from owmesos.mesos.messages import ID, Attribute, Label, TaskStatus, Text, Update
+from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.mesos.scheduler.settings import Settings
 from owmesos.resources import Resources
-from tests.model.agents import Label, Link, ModelAgent, Task
+from owmesos.simulator.pieces import PieceLabels, PieceReservation, Pieces
+from owmesos.simulator.protocol import AgentDescription
+from tests.model.tasks import Task
 from tests.model.world import World
 
 NO_BUFFER = Buffer(share=0.0)
@@ -21,15 +23,28 @@ def agent(
     cpus: float = 4.0,
     mem: float = 1024.0,
     rack: str | None = None,
-    reserved: dict[Label, Resources] | None = None,
-) -> ModelAgent:
+    reserved: dict[PieceReservation, Resources] | None = None,
+) -> AgentDescription:
     """Agent `S<number>` on host `h<number>`, with 1000 MB of disk and ten ports."""
     room = Resources.of(cpus=cpus, mem=mem, disk=1000, ports=[(31000, 31009)])
-    return ModelAgent(number, f"S{number}", {None: room, **(reserved or {})}, rack)
+    return described(number, room, rack, reserved or {})
+
+
+def described(
+    number: int, room: Resources, rack: str | None, reserved: dict[PieceReservation, Resources]
+) -> AgentDescription:
+    total = Pieces({(): room, **{(reservation,): part for reservation, part in reserved.items()}})
+    attributes = (Attribute("rack", "TEXT", text=Text(rack)),) if rack is not None else ()
+    return AgentDescription(f"S{number}", f"h{number}", f"10.0.0.{number}", 5051, total, attributes)
+
+
+def reservation(role: str, name: str) -> PieceReservation:
+    """Two of one role differ by `name`."""
+    return PieceReservation(role, labels=PieceLabels((Label("for", name),)))
 
 
 def at_rest(
-    *agents: ModelAgent,
+    *agents: AgentDescription,
     roles: tuple[str, ...] = ("web",),
     operator_api: bool = False,
     **settings: Any,
@@ -45,7 +60,7 @@ def at_rest(
 def task_of(world: World, launch_id: str) -> Task:
     task_id = world.record(launch_id).task_id
     assert task_id is not None
-    return world.master.tasks.all[task_id]
+    return world.cluster.tasks[task_id]
 
 
 def running(world: World, **asked: object) -> str:
@@ -56,21 +71,25 @@ def running(world: World, **asked: object) -> str:
 
 
 def cut_off(world: World, agent_id: str = "S1") -> None:
-    one = world.master.agents[agent_id]
-    world.master.tasks.lose(one, Link.UNREACHABLE, "TASK_UNREACHABLE", "REASON_AGENT_REMOVED")
+    world.cluster.cut_off(agent_id)
     world.deliver()
 
 
-def status_of(
-    world: World, launch_id: str, state: str, reason: str | None = None, *, uuid: str | None = None
-) -> Update:
-    """An update of the launch's present task, as the master may send it."""
+def status_of(world: World, launch_id: str, state: str, reason: str | None = None, **fields: Any) -> Update:
+    """An update of the launch's present task, as the master may send it; `fields` are more of its status."""
     record = world.record(launch_id)
     assert record.task_id is not None
     agent_id = ID(record.agent_id) if record.agent_id is not None else None
-    return Update(TaskStatus(ID(record.task_id), state, reason=reason, agent_id=agent_id, uuid=uuid))
+    return Update(TaskStatus(ID(record.task_id), state, reason=reason, agent_id=agent_id, **fields))
 
 
-def says(world: World, launch_id: str, state: str, reason: str | None = None, *, uuid: str | None = None) -> None:
+def says(world: World, launch_id: str, state: str, reason: str | None = None, **fields: Any) -> None:
     """That update comes."""
-    world.handle(status_of(world, launch_id, state, reason, uuid=uuid))
+    world.handle(status_of(world, launch_id, state, reason, **fields))
+
+
+def never_arrived(world: World, launch_id: str) -> None:
+    """The launch of its present task was lost on the way."""
+    task = task_of(world, launch_id)
+    task.forget()
+    del world.cluster.tasks[task.task_id]

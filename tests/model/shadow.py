@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from owmesos.core.lifecycle import State
+from owmesos.core.constraints import Attributes
 from owmesos.core.placement import Slot
-from owmesos.mesos.driver import Disconnected
-from owmesos.mesos.effects import Effect, Resubscribe, Send
-from owmesos.mesos.events import AgentsSeen, CallNotTaken
 from owmesos.mesos.messages import (
     Accept,
+    Attribute,
     Decline,
     Event,
     Failure,
@@ -26,12 +24,19 @@ from owmesos.mesos.messages import (
     Subscribed,
     TaskInfo,
     TaskStatus,
+    Text,
     Update,
     UpdateFramework,
 )
-from owmesos.mesos.scheduler import Scheduler
+from owmesos.mesos.scheduler.effects import Effect, Resubscribe, SendCall
+from owmesos.mesos.scheduler.events import AgentsSeen, CallNotTaken
+from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.mesos.scheduler.scheduler import Scheduler
+from owmesos.mesos.wire.driver import Disconnected
 from owmesos.resources import Ask, Resources, total
-from tests.model.agents import room_of
+from owmesos.simulator.master.constraints import compile_constraints
+from owmesos.simulator.pieces import NO_PIECES, from_resources
+from owmesos.simulator.protocol import AgentDescription
 
 
 class Piece(NamedTuple):
@@ -109,7 +114,7 @@ class Shadow:
         assert offer.allocation_info is not None
         slot = Slot(agent_id, offer.allocation_info.role or "*")
         mine = self.outstanding.setdefault(slot, {})
-        mine[offer.id.value] = total(room_of(offer.resources).values())
+        mine[offer.id.value] = from_resources(offer.resources).total()
         self.most[agent_id] = max(self.most.get(agent_id, 0), total(mine.values()).milli_mem)
 
     def _rescind(self, offer_id: str) -> None:
@@ -121,8 +126,8 @@ class Shadow:
 
     def _update(self, status: TaskStatus) -> None:
         task_id = status.task_id.value
-        books = self.scheduler.books
-        record = books.launches.get(books.by_task.get(task_id, ""))
+        state = self.scheduler.state
+        record = state.launches.get(state.launch_of(task_id) or "")
         if record is None or record.task_id != task_id or not record.state.live:
             return
         accepted = next((each for each in self._accepted if task_id in each.task_ids), None)
@@ -174,7 +179,7 @@ class Shadow:
     def effect(self, effect: Effect, now: float) -> None:
         if isinstance(effect, Resubscribe):
             self._disconnect()
-        elif not isinstance(effect, Send):
+        elif not isinstance(effect, SendCall):
             return
         elif isinstance(effect.call, Accept):
             self._accept(effect.call, now)
@@ -183,17 +188,28 @@ class Shadow:
                 slot, resources = self._take(offer_id)
                 self._remember(slot, resources, now, offer_id)
         elif isinstance(effect.call, UpdateFramework):
-            self._constrained = _hosts(effect.call)
+            self._constrained = self._hosts(effect.call)
         elif isinstance(effect.call, Revive):
-            settings = self.scheduler.books.settings
+            settings = self.scheduler.state.settings
             wait = settings.offer_wait
             if self._constrained is None:
-                wait += settings.offer_wait_per_agent * len(self.scheduler.books.ledger.agents)
+                wait += settings.offer_wait_per_agent * len(self.scheduler.state.ledger.agents)
             self._asked.append(Asked(now, now + wait, self._constrained))
+
+    def _hosts(self, call: UpdateFramework) -> frozenset[str] | None:
+        """Those that the constraints let in, of the agents that the scheduler knows."""
+        if call.offer_constraints is None:
+            return None
+        constraints = compile_constraints(call.offer_constraints).values()
+        described = [
+            AgentDescription(agent.agent_id, agent.hostname, "", 0, NO_PIECES, tuple(_texts(agent.attributes)))
+            for agent in self.scheduler.state.ledger.agents.values()
+        ]
+        return frozenset(each.hostname for each in described if any(lets_in(each) for lets_in in constraints))
 
     def _accept(self, call: Accept, now: float) -> None:
         infos = tasks_of(call)
-        taken = total(resources for info in infos for resources in room_of(named(info)).values())
+        taken = total(from_resources(named(info)).total() for info in infos)
         offers: dict[str, Resources] = {}
         slot = None
         for offer_id in (each.value for each in call.offer_ids):
@@ -224,22 +240,22 @@ class Shadow:
     # -- what must be
 
     def _buffer(self, agent_id: str) -> tuple[int, int]:
-        buffer = self.scheduler.books.settings.buffer
+        buffer = self.scheduler.state.settings.buffer
         known = self.totals.get(agent_id, self.most.get(agent_id, 0))
         return buffer.milli_cpus, buffer.milli_mem + int(known * buffer.share)
 
     def check(self) -> None:
         """The ledger says what the rules leave, for each slot."""
-        books = self.scheduler.books
-        ledger = books.ledger
+        state = self.scheduler.state
+        ledger = state.ledger
         for known in (self.most, self.totals):
             for agent_id in known.keys() - ledger.agents.keys():
                 del known[agent_id]  # it was gone for so long that it is forgotten
-        promised: dict[Slot, Ask] = {}
-        for record in books.queue:
+        reserved: dict[Slot, Ask] = {}
+        for record in state.queue:
             if record.state is State.RESERVED:
                 slot = ledger.reservations.by_launch[record.id].slot
-                promised[slot] = promised.get(slot, Ask()).plus(record.ask)
+                reserved[slot] = reserved.get(slot, Ask()).plus(record.ask)
         for pieces in (self.outstanding, self.remembered):
             for slot, here in pieces.items():
                 assert not here or slot in ledger.accounts, f"{slot} is not in the ledger"
@@ -247,9 +263,9 @@ class Shadow:
             held = total(self.outstanding.get(slot, {}).values())
             free = held.plus(total(piece.resources for piece in self.remembered.get(slot, ())))
             assert ledger.free(slot) == free, f"{slot} has {ledger.free(slot)} free, should have {free}"
-            assert books.ledger.offers_of(slot) == self.outstanding.get(slot, {})
+            assert {each.offer_id: each.resources for each in state.offers.on(slot)} == self.outstanding.get(slot, {})
             cpus, mem = self._buffer(slot.agent_id)
-            ask = promised.get(slot, Ask())
+            ask = reserved.get(slot, Ask())
             should = (
                 free.milli_cpus - ask.milli_cpus - cpus,
                 free.milli_mem - ask.milli_mem - mem,
@@ -270,9 +286,5 @@ def named(info: TaskInfo) -> list:
     return list(info.resources) + (list(info.executor.resources) if info.executor is not None else [])
 
 
-def _hosts(call: UpdateFramework) -> frozenset[str] | None:
-    if call.offer_constraints is None:
-        return None
-    (groups, *_) = [role.groups for role in call.offer_constraints.role_constraints.values()]
-    found = [group.attribute_constraints[0].predicate.text_equals for group in groups]
-    return frozenset(each.value for each in found if each is not None)
+def _texts(attributes: Attributes) -> list[Attribute]:
+    return [Attribute(name, "TEXT", text=Text(texts[0])) for name, texts in attributes.items()]

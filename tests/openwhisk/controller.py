@@ -21,27 +21,36 @@ from typing import Any
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from owmesos.openwhisk.broker import Broker
-from owmesos.openwhisk.ids import HEALTH_TRANSACTION, ControllerId, transaction_name
+from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.openwhisk.messages import (
+    HEALTH_TRANSACTION,
+    Acknowledgement,
     ActivationMessage,
     Combined,
     Completion,
+    ControllerId,
     EntityName,
     Identity,
-    MalformedMessage,
     Namespace,
+    Ping,
     Result,
-    decode_acknowledgement,
-    decode_ping,
-    encode,
+    transaction_name,
 )
 from owmesos.openwhisk.sizes import parse_megabytes
+from owmesos.system.lone_surrogates import Decoder, encode
 from tests.openwhisk.slots import Slots, choose, home
 from tests.openwhisk.supervision import Outcome, State, Supervision
 
 _log = logging.getLogger("tests.controller")
 SYSTEM = "whisk.system"
+
+
+def decode_acknowledgement(data: bytes) -> Acknowledgement:
+    """Selects the type by the presence of `instance` (in 1.0 `invoker`) and `response`. Raises MsgspecError."""
+    keys = Decoder(dict[str, msgspec.Raw]).decode(data).keys()
+    if keys.isdisjoint({"instance", "invoker"}):
+        return Decoder(Result).decode(data)
+    return Decoder(Combined).decode(data) if "response" in keys else Decoder(Completion).decode(data)
 
 
 class NoInvoker(Exception):
@@ -214,7 +223,7 @@ class Controller:
                         self._loop.call_soon_threadsafe(handle, record.value)
 
     def _pinged(self, data: bytes) -> None:
-        ping = decode_ping(data)
+        ping = msgspec.json.decode(data, type=Ping)
         self.pings[ping.name.instance] += 1
         self.supervision.ping(ping, time.monotonic())
         for known in self.supervision.ids[len(self.slots) :]:
@@ -223,7 +232,7 @@ class Controller:
     def _acknowledged(self, data: bytes) -> None:
         try:
             message = decode_acknowledgement(data)
-        except MalformedMessage as error:
+        except msgspec.MsgspecError as error:
             _log.error("an acknowledgement cannot be read: %s", error)
             return
         if isinstance(message, (Combined, Completion)):

@@ -1,22 +1,23 @@
-"""Mesos as the container factory: a pool and a scheduler as one, against the model master, in virtual time."""
+"""Mesos as the container factory: a pool and a scheduler as one, against the simulator, in virtual time."""
 
 from __future__ import annotations
 
 import itertools
 from typing import Any
 
-from owmesos.core.containers import Action
-from owmesos.core.pool import Pool
-from owmesos.core.pool_events import Dispatch, PoolEffect, Run, RunDone, RunFailed
-from owmesos.core.pool_settings import PoolSettings
-from owmesos.mesos.container_factory import PooledScheduler
-from owmesos.mesos.effects import Effect
+from owmesos.core.pool.containers import PoolAction
+from owmesos.core.pool.events import Dispatch, PoolEffect, Reschedule, Run, RunDone, RunFailed
+from owmesos.core.pool.pool import Pool
+from owmesos.core.pool.settings import PoolSettings
+from owmesos.mesos.container_factory import PooledScheduler, launch_of
 from owmesos.mesos.messages import Accept, Event, TaskInfo
-from owmesos.mesos.settings import Settings
+from owmesos.mesos.scheduler.effects import Effect
+from owmesos.mesos.scheduler.settings import Settings
+from owmesos.openwhisk.container_specs import Launching, LaunchSettings
 from owmesos.openwhisk.executable import Executable
-from owmesos.openwhisk.launching import Launching, LaunchSettings
 from owmesos.openwhisk.manifest import Manifest
-from tests.model.agents import ModelAgent
+from owmesos.simulator.protocol import AgentDescription
+from tests.core.pool.invariants import check_pooled
 from tests.model.checks import Checks
 from tests.model.scene import NO_BUFFER
 from tests.model.shadow import tasks_of
@@ -44,13 +45,13 @@ class _FactoryChecks(Checks):
 
     def after(self, event: Event, effects: list[Effect], *, all_taken: bool) -> None:
         if isinstance(self._world, FactoryWorld):
-            self._world.pooled.validate()
+            check_pooled(self._world.pooled)
 
 
 class FactoryWorld(World):
     """`given` says which container a run got, `failed` why it got none."""
 
-    def __init__(self, manifest: Manifest, *agents: ModelAgent, settings: LaunchSettings | None = None) -> None:
+    def __init__(self, manifest: Manifest, *agents: AgentDescription, settings: LaunchSettings | None = None) -> None:
         self._launching = Launching(settings or LaunchSettings(), manifest)
         self._pool_settings = PoolSettings(
             constraints=(settings or LaunchSettings()).parsed_constraints(),
@@ -65,12 +66,12 @@ class FactoryWorld(World):
 
     def _start(self) -> None:
         super()._start()
-        self.pool = Pool(self.scheduler.books.capacity, self._pool_settings)
-        self.pooled = PooledScheduler(self.scheduler, self.pool, self._launching)
+        self.pool = Pool(self.scheduler.state.capacity, self._pool_settings)
+        self.pooled = PooledScheduler(self.scheduler, self.pool, lambda start: launch_of(self._launching(start)))
         self.scheduler = _Joined(self.pooled)  # type: ignore[assignment]
         self.checks = _FactoryChecks(self)
 
-    def run(self, of: Executable | Action) -> str:
+    def run(self, of: Executable | PoolAction) -> str:
         run_id = f"r{next(self._numbers)}"
         action = of.for_pool() if isinstance(of, Executable) else of
         self.handle(Run(run_id, action, "guest"))  # type: ignore[arg-type]
@@ -78,6 +79,10 @@ class FactoryWorld(World):
 
     def done(self, run_id: str, *, reuse: bool = True) -> None:
         self.handle(RunDone(self.given[run_id], run_id, reuse))  # type: ignore[arg-type]
+
+    def unusable(self, run_id: str, why: str = "no proof") -> None:
+        """The container that the run got runs, and cannot be used."""
+        self.handle(Reschedule(self.given[run_id], run_id, why, failed_start=True))  # type: ignore[arg-type]
 
     def tasks(self) -> list[TaskInfo]:
         """All that were launched, in order."""

@@ -8,14 +8,31 @@ from typing import Any
 
 import msgspec
 
-from owmesos.openwhisk.container_proxy import Order
-from owmesos.openwhisk.executable import Executable, Limits, executable
-from owmesos.openwhisk.ids import ControllerId
-from owmesos.openwhisk.messages import ABSENT, ActivationMessage, EntityName, Identity, Namespace
+from owmesos.openwhisk.container.run_state import Execute, Initialize, Order
+from owmesos.openwhisk.executable import ActionLimits, Executable, StoredCode, digest_of, initializer_of
+from owmesos.openwhisk.messages import ABSENT, ActivationMessage, ControllerId, EntityName, Identity, Namespace
 
 ECHO = "def main(args):\n    return {'got': args}"
 API_KEY = "23bc46b1:secret"
 _numbers = itertools.count(1)
+
+
+def executable(
+    entity: EntityName,
+    code: str | StoredCode | None,
+    *,
+    kind: str = "python:3",
+    limits: ActionLimits | None = None,
+    main: str | None = None,
+    binary: bool = False,
+    **named: Any,
+) -> Executable:
+    """Version 0.0.2, revision 1-a, unless it says so."""
+    limits = limits or ActionLimits()
+    initializer = initializer_of(entity.name, code, main=main, binary=binary)
+    digest = digest_of(initializer, (kind, limits, named.get("image"), named.get("provides_api_key")))
+    fields = {"version": "0.0.2", "revision": "1-a", "kind": kind, "limits": limits, **named}
+    return Executable(entity=entity, initializer=initializer, digest=digest, **fields)
 
 
 def action(
@@ -31,8 +48,8 @@ def action(
 ) -> Executable:
     """`guest/tools/<name>`, version 0.0.2; without logs unless it says so."""
     entity = EntityName("guest/tools", name, "0.0.2")
-    limits = Limits(timeout, memory, logs, concurrency)
-    return executable(entity, version="0.0.2", revision="1-a", kind=kind, code=code, limits=limits, **named)
+    limits = ActionLimits(timeout, memory, logs, concurrency)
+    return executable(entity, code, kind=kind, limits=limits, **named)
 
 
 def activation(
@@ -57,5 +74,19 @@ def order(content: Any = None, *, of: Executable | None = None, **named: Any) ->
     return Order(activation(content, **named), of or action())
 
 
-def decoded(body: tuple[bytes, ...]) -> Any:
-    return json.loads(b"".join(body))
+def inline(of: Executable) -> bytes:
+    """Its initializer, as one JSON document."""
+    return b"{" + rest_of_init(of)[:-1]
+
+
+def rest_of_init(of: Executable) -> bytes:
+    assert isinstance(of.initializer, bytes)
+    return of.initializer
+
+
+def decoded(asked: Initialize | Execute) -> Any:
+    """What the container is told."""
+    if isinstance(asked, Execute):
+        return json.loads(asked.body)
+    assert isinstance(asked.initializer, bytes)
+    return json.loads(asked.head + asked.initializer)

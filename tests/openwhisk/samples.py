@@ -71,7 +71,3 @@ EVENT = (
     b'"causedBy":"sequence","size":24,"userDefinedStatusCode":418},"subject":"guest","namespace":"guest",'
     b'"userId":"23bc46b1-71f6-4ed5-8c54-816aa4f8c502","eventType":"Activation","timestamp":1573724401060}'
 )
-METRIC = (
-    b'{"source":"controller0","body":{"metricName":"ConcurrentInvocations","metricValue":1},"subject":"guest",'
-    b'"namespace":"guest","userId":"23bc46b1","eventType":"Metric","timestamp":1573724401060}'
-)

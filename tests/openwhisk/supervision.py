@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
-from owmesos.openwhisk.ids import InvokerId
-from owmesos.openwhisk.messages import Ping
+from owmesos.openwhisk.messages import InvokerId, Ping
 
 BUFFER_SIZE = 10
 ERROR_TOLERANCE = 3
@@ -49,7 +48,7 @@ class SupervisedInvoker:
         self._test = test
         self._outcomes: deque[Outcome] = deque(maxlen=BUFFER_SIZE)
         self._heard_at = now
-        self._next_test = 0.0
+        self._next_test: float | None = None
         self._go(State.UNHEALTHY, now)
 
     def ping(self, enabled: bool, now: float) -> None:
@@ -63,34 +62,40 @@ class SupervisedInvoker:
         """Time has passed."""
         if self.state is not State.OFFLINE and now - self._heard_at >= PING_TIMEOUT:
             self._go(State.OFFLINE, now)
-        elif self.state.tested and now >= self._next_test:
-            self._next_test = now + TEST_EVERY
+        elif self._next_test is not None and now >= self._next_test:
+            self._heard_at = now  # whatever comes to an FSM starts its state's time-out anew, its own timer too
+            self._next_test += TEST_EVERY
             self._test()
 
     def finished(self, outcome: Outcome, now: float) -> None:
+        """Only what happens while it is Unhealthy hastens its next test: an Unresponsive one waits for each minute."""
         self._heard_at = now
         self._outcomes.append(outcome)
-        if outcome is Outcome.SUCCESS and self.state.tested:
+        if outcome is Outcome.SUCCESS and self.state is State.UNHEALTHY:
             self._test()
         if self.state is State.OFFLINE or (self.state is State.HEALTHY and outcome is Outcome.SUCCESS):
             return
+        priming = len(self._outcomes) <= ERROR_TOLERANCE
         if self._outcomes.count(Outcome.SYSTEM_ERROR) > ERROR_TOLERANCE:
             self._go(State.UNHEALTHY, now)
         elif self._outcomes.count(Outcome.TIMEOUT) > ERROR_TOLERANCE:
             self._go(State.UNRESPONSIVE, now)
-        elif outcome is Outcome.SYSTEM_ERROR and len(self._outcomes) <= ERROR_TOLERANCE:
-            self._go(State.UNHEALTHY, now)
-        else:
+        elif outcome is Outcome.SUCCESS:
             self._go(State.HEALTHY, now)
+        elif priming:
+            self._go(State.UNHEALTHY if outcome is Outcome.SYSTEM_ERROR else State.UNRESPONSIVE, now)
 
     def _go(self, state: State, now: float) -> None:
         if state is self.state and self.history:
             return
-        self.state = state
+        before, self.state = self.state, state
         self.history.append(state)
         if state.tested:
-            self._next_test = now + TEST_EVERY
             self._test()
+        # The two states share one timer, and what ends it on leaving Unresponsive is run last: an invoker that goes
+        # from there to Unhealthy is tested no more each minute.
+        ended_last = before is State.UNRESPONSIVE and state is State.UNHEALTHY
+        self._next_test = now + TEST_EVERY if state.tested and not ended_last else None
 
 
 class Supervision:

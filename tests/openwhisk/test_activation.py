@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from owmesos.openwhisk.acks import shrunk
 from owmesos.openwhisk.activation import (
     Activation,
     Annotation,
@@ -21,8 +20,9 @@ from owmesos.openwhisk.activation import (
     success,
     whisk_error,
 )
-from owmesos.openwhisk.ids import invoker_id
-from owmesos.openwhisk.messages import decode_activation, encode
+from owmesos.openwhisk.kafka.acks import shrunk
+from owmesos.openwhisk.messages import decode_activation, invoker_id
+from owmesos.system.lone_surrogates import encode
 from tests.openwhisk import samples
 
 NOW = 1573724401.05

@@ -76,8 +76,8 @@ def test_one_that_cannot_be_read_is_said_without_its_text(value: str, says: str)
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"aes-512": "AAAA"}, "there is no cipher 'aes-512'"),
-        ({"aes-128": "no base64!"}, "the key for aes-128 is no base64"),
+        ({"aes-512": "AAAA"}, "unknown cipher 'aes-512'"),
+        ({"aes-128": "no base64!"}, "the key for aes-128 is not valid base64"),
         ({"aes-256": TEXTS["aes-128"]}, "has 16 bytes and needs 32"),
     ],
 )

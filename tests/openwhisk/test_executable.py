@@ -10,8 +10,8 @@ import pytest
 from owmesos.openwhisk.entities import ActionDocument, to_executable
 from owmesos.openwhisk.executable import Executable
 from owmesos.openwhisk.messages import EntityName
+from tests.openwhisk.container.invoker import FakeInvoker
 from tests.openwhisk.documents import MANIFEST, action_document
-from tests.openwhisk.invoker import FakeInvoker
 from tests.openwhisk.runs import action
 
 

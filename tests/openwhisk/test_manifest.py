@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from owmesos.core.containers import Shape
-from owmesos.core.prewarm import PrewarmSetting, Reactive
+from owmesos.core.pool.containers import ContainerShape
+from owmesos.core.pool.prewarm import PrewarmSetting, Reactive
 from owmesos.errors import InvalidInput
 from owmesos.openwhisk.manifest import ImageName, Manifest, parse, parse_duration
 
@@ -74,8 +74,8 @@ def test_an_image_without_a_registry_comes_from_the_clusters() -> None:
 
 def test_stem_cells_become_the_pools_settings() -> None:
     assert manifest().prewarm() == (
-        PrewarmSetting(Shape("nodejs:20", 256), 2, Reactive(1, 4, 120.0, 2, 1)),
-        PrewarmSetting(Shape("nodejs:20", 512), 1),
+        PrewarmSetting(ContainerShape("nodejs:20", 256), 2, Reactive(1, 4, 120.0, 2, 1)),
+        PrewarmSetting(ContainerShape("nodejs:20", 512), 1),
     )
 
 
@@ -86,7 +86,7 @@ def test_a_deprecated_kind_is_known_but_not_run() -> None:
 
 
 def test_an_unknown_kind_is_told_with_those_that_are_known() -> None:
-    with pytest.raises(InvalidInput, match=r"'cobol:60' is not known here: use one of nodejs:20, .*swift:5\.7"):
+    with pytest.raises(InvalidInput, match=r"unknown kind 'cobol:60'; the manifest has nodejs:20, .*swift:5\.7"):
         manifest().runtime("cobol:60")
     with pytest.raises(InvalidInput, match="'sequence:default'"):
         manifest().runtime("sequence:default")
@@ -96,14 +96,74 @@ def test_blackboxes_are_known_by_their_names() -> None:
     found = manifest()
     assert found.is_blackbox_known("openwhisk/dockerskeleton:nightly")
     assert found.is_blackbox_known("bare:latest")
+    assert found.is_blackbox_known("bare")
+    assert not found.is_blackbox_known("bare:old")
     assert not found.is_blackbox_known("somebody/else")
 
 
+def test_a_blackbox_without_a_tag_is_one_that_is_listed_as_the_latest() -> None:
+    found = manifest(blackboxes=[{"registry": "reg:5000", "name": "bare", "tag": "latest"}])
+    assert found.is_blackbox_known("reg:5000/bare")
+    assert not found.is_blackbox_known("bare")
+
+
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("2 minutes", 120), ("1 day", 86400), ("500ms", 0.5), ("10 s", 10), ("3 Hours", 10800)]
+    ("image", "known"),
+    [
+        ("whisk/own:1", True),
+        ("reg:5000/whisk/own:1", True),
+        ("other/own:1", False),
+        ("own", False),
+        ("a/whisk/x", False),
+    ],
+)
+def test_images_with_the_local_prefix_are_known(image: str, known: bool) -> None:
+    found = manifest(blackboxes=[]).with_defaults(prefix=None, tag=None, local_prefix="whisk")
+    assert found.is_blackbox_known(image) is known
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2 minutes", 120),
+        ("1 day", 86400),
+        ("500ms", 0.5),
+        ("10 s", 10),
+        ("3 Hours", 10800),
+        ("2.5 minutes", 150),
+        (".5 h", 1800),
+        ("1 hr", 3600),
+        ("1e3 millis", 1),
+        ("250 micros", 0.00025),
+    ],
 )
 def test_times_are_those_of_scala(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "soon", "-1 s", "1 fortnight", "Inf", "1..5 s", "e3 s", "1e999 s"])
+def test_what_is_not_a_time_is_told(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("kind", ["go-proxy:1.20", "ruby", "nodejs:20:next", "Python:3", "my kind"])
+def test_any_name_may_be_a_kind(kind: str) -> None:
+    found = parse(json.dumps({"runtimes": {"some": [{"kind": kind, "image": {"name": "p"}}]}}))
+    assert found.runtime(kind.upper()).kind == kind
+    assert found.kinds == [kind]
+
+
+def test_a_kind_is_found_without_its_capitals_and_blanks() -> None:
+    assert manifest().runtime(" NodeJS:20 ").kind == "nodejs:20"
+    assert manifest().runtime("NODEJS:Default").kind == "nodejs:20"
+
+
+def test_a_field_that_is_null_is_one_that_is_missing() -> None:
+    nothing = dict.fromkeys(("default", "deprecated", "attached", "requireMain", "sentinelledLogs", "stemCells"))
+    found = one(**nothing).runtime("python:3")
+    assert found.sentinelled_logs
+    assert not found.deprecated
 
 
 @pytest.mark.parametrize(
@@ -125,14 +185,18 @@ def test_what_is_no_manifest_is_told_in_one_line(text: str | bytes, said: str) -
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kind": "python 3"}, "is no kind"),
-        ({"kind": "blackbox"}, "is no kind"),
+        ({"kind": " "}, "is not a kind"),
+        ({"kind": "python\n3"}, "is not a kind"),
+        ({"kind": "x" * 5000}, "is not a kind"),
+        ({"kind": "blackbox"}, "is not a kind"),
+        ({"kind": "Sequence"}, "is not a kind"),
         ({"image": None}, "either an image or a command"),
         ({"command": "run"}, "either an image or a command"),
+        ({"uris": ["https://files.example/a.tgz"]}, "which are for commands"),
         ({"image": {"name": ""}}, "needs a name"),
         ({"stemCells": [{"memory": "256 MB"}]}, "stemCells of python:3: initialCount"),
         ({"stemCells": [{"initialCount": -1, "memory": "256 MB"}]}, "initialCount"),
-        ({"stemCells": [{"initialCount": 1, "memory": "256 XB"}]}, "stemCells of python:3: '256 XB' is no size"),
+        ({"stemCells": [{"initialCount": 1, "memory": "256 XB"}]}, "stemCells of python:3: '256 XB' is not a size"),
         ({"stemCells": [{"initialCount": 1, "memory": "10 B"}]}, "1 MB or more"),
         ({"stemCells": [{"initialCount": 1, "memory": "1 G", "reactive": {**REACTIVE, "ttl": "soon"}}]}, "'soon'"),
         ({"stemCells": [{"initialCount": 1, "memory": "1 G", "reactive": {**REACTIVE, "minCount": 9}}]}, "minCount"),
@@ -154,5 +218,5 @@ def test_a_family_of_several_needs_exactly_one_default() -> None:
 
 def test_a_kind_must_not_come_twice() -> None:
     twice = {"kind": "python:3", "image": {"name": "p"}}
-    with pytest.raises(InvalidInput, match="kind python:3 is there twice"):
+    with pytest.raises(InvalidInput, match="kind python:3 is defined twice"):
         parse(json.dumps({"runtimes": {"python": [twice], "snake": [twice]}}))

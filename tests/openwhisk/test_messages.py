@@ -5,27 +5,31 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from owmesos.openwhisk import messages
-from owmesos.openwhisk.ids import invoker_id, transaction_name, transaction_start
+from owmesos.openwhisk.arguments import arguments_of
 from owmesos.openwhisk.messages import (
     Combined,
     Completion,
     MalformedMessage,
+    Ping,
     Result,
-    decode_acknowledgement,
+    UserEvent,
     decode_activation,
-    decode_event,
-    decode_ping,
-    encode,
+    invoker_id,
+    transaction_name,
+    transaction_start,
 )
+from owmesos.system.lone_surrogates import encode
 from tests.openwhisk import samples
+from tests.openwhisk.controller import decode_acknowledgement
 
 
 @pytest.mark.parametrize("sample", [samples.ACTIVATION_1_0, samples.ACTIVATION_2_0, samples.HEALTH_TEST])
-def test_an_activation_message_comes_back_word_for_word(sample: bytes) -> None:
-    assert encode(decode_activation(sample)) == sample
+def test_an_activation_message_comes_back_but_for_limits_of_the_controller(sample: bytes) -> None:
+    assert json.loads(encode(decode_activation(sample))) == _without_limits_of_the_controller(sample)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +52,11 @@ def test_an_acknowledgement_is_told_by_its_keys(sample: bytes, kind: type) -> No
 
 @pytest.mark.parametrize("sample", [samples.PING_1_0, samples.PING_2_0])
 def test_a_ping_comes_back_word_for_word(sample: bytes) -> None:
-    assert encode(decode_ping(sample)) == sample
+    assert encode(msgspec.json.decode(sample, type=Ping)) == sample
 
 
-@pytest.mark.parametrize("sample", [samples.EVENT, samples.METRIC])
-def test_an_event_comes_back_word_for_word(sample: bytes) -> None:
-    assert encode(decode_event(sample)) == sample
+def test_an_event_comes_back_word_for_word() -> None:
+    assert encode(msgspec.json.decode(samples.EVENT, type=UserEvent)) == samples.EVENT
 
 
 def test_the_fields_of_an_activation_message_are_had() -> None:
@@ -61,7 +64,7 @@ def test_the_fields_of_an_activation_message_are_had() -> None:
     assert message.action.document_id == "guest/tools/hello"
     assert message.action.binding == "other/tools"
     assert message.revision is None
-    assert message.arguments() == [1, "two", {"three": 3}]
+    assert json.loads(bytes(message.content)) == [1, "two", {"three": 3}]
     assert message.init_args == ("secret",)
     assert message.locked_args == {"key": "aes-128"}
     assert message.cause == "d3c2c0e5f2b34f2f82c0e5f2b3df2fca"
@@ -79,9 +82,9 @@ def test_what_1_0_does_not_say_has_its_meaning() -> None:
 
 def test_an_activation_without_content_has_no_arguments() -> None:
     message = decode_activation(samples.HEALTH_TEST)
-    assert message.arguments() == {}
     assert message.health
-    assert decode_activation(_changed(samples.HEALTH_TEST, content=None)).arguments() == {}
+    assert arguments_of(message, {}) == ({}, msgspec.Raw(b"{}"))
+    assert arguments_of(decode_activation(_changed(samples.HEALTH_TEST, content=None)), {}) == ({}, msgspec.Raw(b"{}"))
 
 
 @pytest.mark.parametrize("transid", [[], [5], ["a", "b"], [None, True]])
@@ -98,7 +101,8 @@ def test_unknown_fields_are_passed_over(sample: bytes) -> None:
     for part in (document, document["action"], document["user"], document["user"]["limits"]):
         part["fromTheFuture"] = {"a": [1]}
     assert decode_activation(json.dumps(document).encode()) is not None
-    assert json.loads(encode(decode_activation(json.dumps(document).encode()))) == json.loads(sample)
+    found = json.loads(encode(decode_activation(json.dumps(document).encode())))
+    assert found == _without_limits_of_the_controller(sample)
 
 
 @pytest.mark.parametrize(
@@ -123,15 +127,8 @@ def test_what_cannot_be_read_is_still_addressed(field: str) -> None:
     [b"", b"{", b"garbage", b"[]", b"null", b"\xff\xfe\x00", b'{"activationId":"a"}', b"[" * 100_000, b'{"a":1}' * 2],
 )
 def test_garbage_is_refused(data: bytes) -> None:
-    for decode in (decode_activation, decode_acknowledgement, decode_ping, decode_event):
-        with pytest.raises(MalformedMessage):
-            decode(data)
-
-
-def test_arguments_that_are_no_text_are_refused_when_they_are_needed() -> None:
-    message = decode_activation(samples.ACTIVATION_1_0.replace(b'"Jo"', b'"\xff\xff"'))
     with pytest.raises(MalformedMessage):
-        message.arguments()
+        decode_activation(data)
 
 
 def test_this_invoker_says_what_every_controller_requires() -> None:
@@ -162,6 +159,15 @@ def test_this_invoker_says_what_every_controller_requires() -> None:
 
 def _changed(sample: bytes, **fields: Any) -> bytes:
     return json.dumps({**json.loads(sample), **fields}).encode()
+
+
+def _without_limits_of_the_controller(sample: bytes) -> Any:
+    """An invoker reads no others."""
+    document = json.loads(sample)
+    limits = document["user"]["limits"]
+    kept = limits.keys() & {"storeActivations", "maxPayloadSize", "truncationSize"}
+    document["user"]["limits"] = {name: limits[name] for name in kept}
+    return document
 
 
 def _without(sample: bytes, field: str) -> bytes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from owmesos.openwhisk.ids import invoker_id
-from owmesos.openwhisk.messages import Ping
+from owmesos.openwhisk.messages import Ping, invoker_id
 from tests.openwhisk.slots import Slots, choose, home, steps
 from tests.openwhisk.supervision import BUFFER_SIZE, ERROR_TOLERANCE, Outcome, State, SupervisedInvoker, Supervision
 
@@ -61,6 +60,25 @@ class TestInvoker:
         invoker.ping(True, invoker.now)
         assert invoker.state is State.UNHEALTHY
 
+    def test_is_unresponsive_during_its_start_after_a_time_out(self) -> None:
+        invoker = Judged()
+        assert invoker.ends(TIMEOUT) == [State.UNRESPONSIVE]
+        assert invoker.ends(SUCCESS) == [State.HEALTHY]
+        assert invoker.ends(TIMEOUT) == [State.UNRESPONSIVE]
+
+    def test_stays_what_it_is_with_a_fault_that_decides_nothing(self) -> None:
+        """Only a success makes it Healthy."""
+        invoker = Judged()
+        invoker.ends(SUCCESS, BUFFER_SIZE)
+        invoker.ends(TIMEOUT, ERROR_TOLERANCE + 1)
+        assert invoker.ends(SYSTEM_ERROR, 3) == [State.UNRESPONSIVE] * 3
+        invoker = Judged()
+        invoker.ends(SYSTEM_ERROR, ERROR_TOLERANCE + 1)
+        invoker.ends(SUCCESS, BUFFER_SIZE - ERROR_TOLERANCE - 1)
+        assert invoker.state is State.UNHEALTHY
+        assert invoker.ends(TIMEOUT) == [State.UNHEALTHY]  # three system errors are left, and no success
+        assert invoker.ends(SUCCESS) == [State.HEALTHY]
+
     @pytest.mark.parametrize(("fault", "state"), [(SYSTEM_ERROR, State.UNHEALTHY), (TIMEOUT, State.UNRESPONSIVE)])
     def test_is_healthy_again_with_enough_successes(self, fault: Outcome, state: State) -> None:
         invoker = Judged()
@@ -94,6 +112,27 @@ class TestInvoker:
         assert (invoker.tests, invoker.state) == (3, State.HEALTHY)
         invoker.after(120, pings=True)
         assert invoker.tests == 3
+
+    def test_is_tested_only_each_minute_while_it_is_unresponsive(self) -> None:
+        """So that seven successes take it six minutes."""
+        invoker = Judged()
+        invoker.ends(SUCCESS)
+        invoker.ends(TIMEOUT, BUFFER_SIZE)
+        before = invoker.tests
+        for _ in range(6):
+            assert invoker.ends(SUCCESS) == [State.UNRESPONSIVE]
+            invoker.after(60, pings=True)
+        assert invoker.tests == before + 6
+        assert invoker.ends(SUCCESS) == [State.HEALTHY]
+
+    def test_is_not_tested_each_minute_if_it_got_unhealthy_from_unresponsive(self) -> None:
+        invoker = Judged()
+        invoker.ends(SUCCESS)
+        invoker.ends(TIMEOUT, ERROR_TOLERANCE + 1)
+        assert set(invoker.ends(SYSTEM_ERROR, ERROR_TOLERANCE + 1)) == {State.UNRESPONSIVE, State.UNHEALTHY}
+        before = invoker.tests
+        invoker.after(180, pings=True)
+        assert invoker.tests == before
 
 
 class TestSupervision:

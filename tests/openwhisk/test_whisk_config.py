@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from owmesos.errors import InvalidInput
-from owmesos.openwhisk.couch_entities import Databases
-from owmesos.openwhisk.whisk_config import WhiskConfig, couch_databases, couch_url, launch_fields, pool_fields
+from owmesos.openwhisk.limits import ForcedCompletion
+from owmesos.openwhisk.store.couch_entities import Databases
+from owmesos.openwhisk.whisk_config import (
+    WhiskConfig,
+    couch_databases,
+    couch_url,
+    forced_completion,
+    launch_fields,
+    pool_fields,
+)
 
 INVOKER = {
     "KAFKA_HOSTS": "kafka0:9093",
@@ -78,6 +86,14 @@ def test_lists(value: str, means: tuple[str, ...]) -> None:
     assert WhiskConfig({"CONFIG_whisk_mesos_constraints": value}).texts("mesos.constraints") == means
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("10.5 minutes", 630.0), ("2.5s", 2.5), ("600000", 600.0), ("1 m", 60.0)]
+)
+def test_times(value: str, seconds: float) -> None:
+    config = WhiskConfig({"CONFIG_whisk_containerProxy_timeouts_idleContainer": value})
+    assert pool_fields(config) == {"idle_timeout": seconds}
+
+
 def test_more_than_ten_of_a_list_keep_their_order() -> None:
     variables = {f"CONFIG_whisk_mesos_constraints_{number}": str(number) for number in range(12)}
     assert WhiskConfig(variables).texts("mesos.constraints") == tuple(map(str, range(12)))
@@ -96,8 +112,8 @@ def test_truth(value: str, means: bool) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("CONFIG_whisk_couchdb_port", "none", "is no whole number"),
-        ("CONFIG_whisk_mesos_timeouts_taskLaunch", "soon", "is no time"),
+        ("CONFIG_whisk_couchdb_port", "none", "is not a whole number"),
+        ("CONFIG_whisk_mesos_timeouts_taskLaunch", "soon", "is not a duration"),
         ("CONFIG_whisk_containerFactory_containerArgs_extraEnvVars_0", "A", "is not NAME=VALUE"),
     ],
 )
@@ -106,3 +122,22 @@ def test_what_cannot_be_used_is_named(name: str, value: str, says: str) -> None:
     with pytest.raises(InvalidInput, match=says) as found:
         (couch_url(config), launch_fields(config))
     assert name.removesuffix("_0") in str(found.value)
+
+
+def test_the_controllers_patience_is_read_as_it_reads_it() -> None:
+    assert forced_completion(WhiskConfig({})) == ForcedCompletion(factor=2, addon=60.0)
+    for text, addon in (("1m", 60.0), ("90 seconds", 90.0), ("2 minutes", 120.0), ("5000", 5.0), ("500 ms", 0.5)):
+        config = WhiskConfig(
+            {"CONFIG_whisk_loadbalancer_timeoutFactor": "3", "CONFIG_whisk_loadbalancer_timeoutAddon": text}
+        )
+        assert forced_completion(config) == ForcedCompletion(factor=3, addon=addon)
+        assert config.ignored() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("Factor", "-1"), ("Factor", "two"), ("Factor", "1001"), ("Addon", "-1"), ("Addon", "1 fortnight")],
+)
+def test_an_impossible_patience_is_refused_by_its_name(name: str, text: str) -> None:
+    with pytest.raises(InvalidInput, match=f"CONFIG_whisk_loadbalancer_timeout{name}: "):
+        forced_completion(WhiskConfig({f"CONFIG_whisk_loadbalancer_timeout{name}": text}))

@@ -1,7 +1,7 @@
 """The titles of OpenWhisk's tests of one container, and of the fork's tests of its container factory on Mesos.
 
-Each title in TESTED is the name of a test in this folder; where a rule of Mesos takes the place of the original's, the
-test's docstring says so. NOT_TESTED says what became of the others.
+Each title in TESTED is the name of a test below this folder; where a rule of Mesos takes the place of the original's,
+the test's docstring says so. NOT_TESTED says what became of the others.
 """
 
 from __future__ import annotations

@@ -30,3 +30,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return stack.enter_context(ActionContainer(kind, folder, **options))  # type: ignore[arg-type]
 
         yield one
+
+
+# Before pytest chooses by marker.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What Node runs is the same on every Python."""
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        kind = parameters.get("kind")
+        if isinstance(kind, str) and kind.startswith("nodejs"):
+            item.add_marker("one_python")

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from owmesos import runtimes
+from owmesos.runtimes.access import verifier_of
+from owmesos.runtimes.framing import VERIFIER
 from tests.waiting import eventually
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
@@ -35,14 +37,22 @@ def free_port() -> int:
 
 
 class ActionContainer:
-    """`with ActionContainer("python:3", tmp_path) as container: container.init(...)`."""
+    """`with ActionContainer("python:3", tmp_path) as container: container.init(...)`.
 
-    def __init__(self, kind: str, folder: Path, *, env: Mapping[str, str] | None = None) -> None:
+    With a `secret` its task has the verifier, and what is asked here carries the secret.
+    """
+
+    def __init__(
+        self, kind: str, folder: Path, *, env: Mapping[str, str] | None = None, secret: str | None = None
+    ) -> None:
+        self.secret = secret
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.folder = folder
         command = [*COMMANDS[kind], "--port", str(self.port)]
         sandbox = {"MESOS_SANDBOX": str(folder), **(env or {})}
+        if secret is not None:
+            sandbox[VERIFIER] = verifier_of(secret)
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             self.process = subprocess.Popen(
                 command, cwd=folder, env={**os.environ, **sandbox}, stdout=out, stderr=err, start_new_session=True
@@ -77,12 +87,22 @@ class ActionContainer:
                     found.append(int(entry.name))
         return found
 
-    def post(self, path: str, body: object, *, method: str = "POST", timeout: float = 20.0) -> tuple[int, Any]:
-        """Status and decoded answer. `body` may be bytes, sent as they are."""
+    def post(
+        self,
+        path: str,
+        body: object,
+        *,
+        method: str = "POST",
+        timeout: float = 20.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Status and decoded answer. `body` may be bytes, sent as they are; `headers` are in the secret's place."""
+        if headers is None:
+            headers = {} if self.secret is None else {"Authorization": f"Bearer {self.secret}"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            connection.request(method, path, data, {"Content-Type": "application/json"})
+            connection.request(method, path, data, {"Content-Type": "application/json", **headers})
             response = connection.getresponse()
             assert response.getheader("Content-Length") is not None
             return response.status, json.loads(response.read())

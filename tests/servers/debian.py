@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from owmesos.local.lock import FileLock
+from owmesos.system.file_lock import FileLock
 from tests.servers.process import CACHE
 
 _TIMEOUT = 100.0

@@ -45,6 +45,9 @@ ssl.keystore.location={folder}/server.pem
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_ssl.plain.sasl.jaas.config=\
   org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 log.dirs={folder}/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -75,7 +78,7 @@ def jars() -> Path:
 class Kafka(Server):
     """A broker that can be stopped and started again, keeping its topics.
 
-    On its second port it wants TLS and a login.
+    On its second port it wants TLS and a login; who comes so may do what no ACL forbids.
     """
 
     name = "Kafka"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import platformdirs
 
-from owmesos.local.lock import FileLock
 from owmesos.local.proc import started_at
+from owmesos.system.file_lock import FileLock
 from tests.waiting import eventually
 
 CACHE = platformdirs.user_cache_path("owmesos") / "tests"
@@ -27,10 +27,13 @@ class Server:
 
     name = "server"
     starts_within = 60.0  # seconds
+    lifeline = ""
+    """The variable that tells it to end when its standard input does, and so with this process; empty if it stays."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -55,17 +58,27 @@ class Server:
 
     def start(self) -> None:
         """Returns when it answers."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Starts the process."""
+        variables = {self.lifeline: "1"} if self.lifeline else {}
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 self.command(),
                 cwd=self.folder,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if self.lifeline else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **variables},
                 start_new_session=True,  # a Ctrl-C at whoever started it is not for the server
             )
         (self.folder / "pid").write_text(f"{process.pid} {started_at(process.pid)}\n")
         self._process = process
+
+    def wait(self) -> None:
+        """Returns when it answers, after `launch`."""
         eventually(
             lambda: self._ended() or self.answers(),
             self.starts_within,
@@ -74,8 +87,13 @@ class Server:
             retry_on=(OSError,),
         )
 
+    @property
+    def ended_by_itself(self) -> int | None:
+        """Its exit status, if this process started it and nobody stopped it."""
+        return None if self._process is None else self._process.poll()
+
     def _ended(self) -> bool:
-        status = self._process.poll()
+        status = self.ended_by_itself
         assert status is None, f"{self.name} ended with {status}, see {self.folder / 'log'}"
         return False
 
@@ -86,10 +104,13 @@ class Server:
             return
         os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
         eventually(self._gone, 30, what=f"{self.name} is gone")
+        if self._process is not None:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            self._process = None
 
     def _gone(self) -> bool:
-        process = getattr(self, "_process", None)
-        return self.pid is None if process is None else process.poll() is not None
+        return self.pid is None if self._process is None else self._process.poll() is not None
 
 
 def free_port() -> int:

@@ -55,7 +55,7 @@ class ZooKeeper:
 
     def start(self) -> None:
         classpath = ":".join(str(self.jars / f"{jar}.jar") for jar in JARS)
-        command = ["java", "-Xmx64m", "-XX:+UseSerialGC", "-cp", classpath, MAIN, str(self.configuration)]
+        command = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", classpath, MAIN, str(self.configuration)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         eventually(self._answers, 30, what=f"ZooKeeper answers on port {self.port}", retry_on=(OSError,))

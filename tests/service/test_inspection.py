@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
+import pytest
+from hypothesis import given, settings
 
 from owmesos.mesos.messages.operator import GetAgents
+from owmesos.mesos.wire.operator_client import answer_in
 from owmesos.service.inspection import nodes
+from tests.examples import examples
+from tests.json_faults import faulty
 
 DESCRIBED = {
     "id": {"value": "S1"},
     "hostname": "node1",
     "attributes": [{"name": "rack", "type": "TEXT", "text": {"value": "r1"}}],
     "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 8}}],
+}
+
+
+WHOLE = {
+    "agent_info": {
+        **DESCRIBED,
+        "port": 5051,
+        "domain": {"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "z1"}}},
+    },
+    "active": True,
+    "pid": "slave(1)@10.0.0.1:5051",
+    "registered_time": {"nanoseconds": 1_700_000_000_000_000_000},
+    "total_resources": [
+        {"name": "mem", "type": "SCALAR", "scalar": {"value": 8.0}},
+        {"name": "ports", "type": "RANGES", "ranges": {"range": [{"begin": 1, "end": 5}]}},
+        {"name": "disk", "type": "SCALAR", "scalar": {"value": 8.0}, "reservations": [{"type": "STATIC", "role": "r"}]},
+    ],
+    "allocated_resources": [{"name": "mem", "type": "SCALAR", "scalar": {"value": 1.0}}],
+    "drain_info": {"state": "DRAINING"},
 }
 
 
@@ -58,3 +83,24 @@ def test_an_agent_that_did_not_come_back_yet_is_unknown() -> None:
 def test_rows_are_sorted_by_host() -> None:
     other = {**DESCRIBED, "hostname": "node0", "id": {"value": "S9"}}
     assert [row["hostname"] for row in rows(agent(), agent(agent_info=other))] == ["node0", "node1"]
+
+
+@settings(max_examples=examples(300))
+@given(faulty(WHOLE))
+def test_whatever_one_agent_is_said_to_be_the_others_are_shown(fault: Any) -> None:
+    first, last = agent(), agent(agent_info={**DESCRIBED, "id": {"value": "S9"}, "hostname": "node9"})
+    document = {"agents": [first, fault, last], "recovered_agents": [{"hostname": "node8"}, fault]}
+    data = json.dumps({"type": "GET_AGENTS", "get_agents": document}).encode()
+    shown = nodes(answer_in(data, "GET_AGENTS", GetAgents, lambda reason: None), now=0.0)
+    assert {"node1", "node9", "node8"} <= {row["hostname"] for row in shown}
+    json.dumps(shown, allow_nan=False)
+
+
+def test_one_that_cannot_be_read_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+    document = {"agents": [agent(), {"active": True}, agent(total_resources=cpus(-1))]}
+    data = json.dumps({"get_agents": document}).encode()
+    shown = nodes(answer_in(data, "GET_AGENTS", GetAgents, told.append), now=0.0)
+    assert len(shown) == 1
+    assert "an element of GET_AGENTS.agents cannot be read and is left out" in told[0]
+    assert "agent S1 is left out: an amount must be 0 to" in caplog.text

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import owmesos
-from owmesos.mesos.messages import ID, CommandInfo, ExecutorInfo, TaskInfo
+from owmesos.local.proc import with_variable
+from owmesos.mesos.messages import ID, CommandInfo, Event, ExecutorInfo, TaskInfo, Update
+from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.service.launch_requests import LaunchHandle
 from tests.fixtures.real_mesos import ClusterFactory
 from tests.waiting import eventually_async
 
@@ -104,7 +110,7 @@ async def test_the_service_example_serves_on_each_rack_and_survives_its_program(
     mesos_cluster: ClusterFactory, tmp_path: Path
 ) -> None:
     cluster = mesos_cluster(agents=2)
-    options = (cluster.master, "--copies", "2", "--racks", "r1", "r2", "--state", str(tmp_path / "state"))
+    options = (cluster.master, "--racks", "r1", "r2", "--state", str(tmp_path / "state"))
     code, out = await run_example("service.py", *options, "--seconds", "5")
     assert code == 0, out
     first = {line for line in out.splitlines() if " serves at " in line}
@@ -112,3 +118,76 @@ async def test_the_service_example_serves_on_each_rack_and_survives_its_program(
     code, out = await run_example("service.py", *options, "--seconds", "3")
     assert code == 0, out
     assert {line for line in out.splitlines() if " serves at " in line} == first
+
+
+def executor_hangs(launch: LaunchHandle) -> None:
+    """SIGSTOP to everything in the container of its task."""
+    pids = with_variable("MESOS_EXECUTOR_ID", launch.document()["task_id"])
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
+async def test_an_executor_that_hangs_is_shut_down_when_its_launch_is_killed(mesos_cluster: ClusterFactory) -> None:
+    cluster = mesos_cluster(agents=1, agent_flags={"executor_shutdown_grace_period": "1secs"})
+    quick = owmesos.Settings(kill_escalate=1.0, kill_repeat=0.5)
+    async with owmesos.Framework(master=cluster.master, name="hung", settings=quick) as framework:
+        launch = await framework.launch(owmesos.Launch(command="sleep 600", kill_grace=0.5))
+        await launch.running()
+        executor_hangs(launch)
+        await launch.kill()
+        end = await asyncio.wait_for(launch.ended(), 30)
+        assert (end["state"], end["reason"]) == ("FAILED", "REASON_EXECUTOR_TERMINATED")
+        assert any("SHUTDOWN" in line["text"] for line in launch.story()["story"])
+        assert framework.reservations() == []
+
+
+@pytest.mark.parametrize("retry", ["safe", "lost"])
+async def test_what_an_executor_had_runs_again_only_where_its_asker_allows_it(
+    mesos_cluster: ClusterFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry: str
+) -> None:
+    """Its agent dies while the executor hangs, before RUNNING was told: the agent says TASK_GONE when it is back."""
+    cluster = mesos_cluster(agents=1, agent_flags={"executor_reregistration_timeout": "1secs"})
+    ran = tmp_path / "ran"
+    async with owmesos.Framework(master=cluster.master, name="gone") as framework:
+        observe = framework.shell.observe
+
+        def early(event: Event) -> None:
+            """RUNNING of the first task is not told: STARTING comes twice, and is acknowledged twice."""
+            if isinstance(event, Update) and event.status.task_id.value.endswith(".1"):
+                state = "TASK_STARTING" if event.status.state == "TASK_RUNNING" else event.status.state
+                event = Update(msgspec.structs.replace(event.status, state=state))
+            observe(event)
+
+        monkeypatch.setattr(framework.shell, "observe", early)
+        launch = await framework.launch(owmesos.Launch(command=f"echo >> {ran}; sleep 600", retry=retry))
+        await eventually_async(lambda: launch.state is State.STAGING and ran.exists(), what="a task that has begun")
+        executor_hangs(launch)
+        cluster.kill("agent1")
+        cluster.start("agent1")
+        if retry == "safe":
+            end = await asyncio.wait_for(launch.ended(), 30)
+            assert (end["state"], end["attempts"]) == ("LOST", 1)
+            assert "an executor had its task, so it is not started again" in end["message"]
+            assert ran.read_text() == "\n"
+        else:
+            await eventually_async(lambda: launch.document()["attempts"] == 2, what="another attempt")
+            await asyncio.wait_for(launch.running(), 30)
+
+
+async def test_a_frozen_agent_that_goes_on_carries_out_what_it_was_told(mesos_cluster: ClusterFactory) -> None:
+    cluster = mesos_cluster(agents=1, master_flags={"agent_ping_timeout": "1secs", "max_agent_ping_timeouts": "2"})
+    async with owmesos.Framework(master=cluster.master, name="frozen") as framework:
+        launch = await framework.launch(owmesos.Launch(command="sleep 600"))
+        await launch.running()
+        (agent,) = (daemon.pid for daemon in cluster.status() if daemon.name == "agent1")
+        assert agent is not None
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            await launch.kill()
+            await eventually_async(lambda: launch.state is State.UNREACHABLE, what="UNREACHABLE")
+            assert framework.reservations() == []
+        finally:
+            os.kill(agent, signal.SIGCONT)
+        end = await asyncio.wait_for(launch.ended(), 60)
+        assert end["state"] == "KILLED"

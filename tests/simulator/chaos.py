@@ -8,16 +8,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from owmesos.core.launch import Launch
-from owmesos.core.launches import LaunchRecord
-from owmesos.core.lifecycle import State
 from owmesos.mesos.messages import Accept, Call, Decline, Event, Offers, Update
-from owmesos.mesos.settings import Settings
-from owmesos.simulator.agent.runs import Run
-from owmesos.simulator.driving import VirtualScheduler
+from owmesos.mesos.scheduler.launch import Launch
+from owmesos.mesos.scheduler.launches import LaunchRecord
+from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.mesos.scheduler.settings import Settings
+from owmesos.simulator.agent.runs import TaskRun
 from owmesos.simulator.faults import EVERYTHING, Faults
 from owmesos.simulator.master.settings import MasterSettings
 from owmesos.simulator.virtual import VirtualCluster
+from owmesos.testing.virtual_scheduler import VirtualScheduler
 
 TROUBLED = 120  # seconds
 LAUNCHES = 30
@@ -105,16 +105,16 @@ class Chaos:
     def check(self) -> None:
         """At any moment."""
         scheduler = self.ours.scheduler
-        scheduler.validate()
+        scheduler.state.validate()
         assert self.ours.stopped is None, self.ours.stopped
         assert {record.id for record in self.ours.records()} == set(self.ids), "a launch is lost"
         alive = Counter(run.task_id.rpartition(".")[0] for run in self.runs() if run.state in ALIVE)
         assert all(count == 1 for count in alive.values()), f"two live tasks of one launch: {alive.most_common(1)}"
         master = self.cluster.world.master
         out = set(master.books.offers) if master is not None else set()
-        leaked = (out & self.seen) - set(scheduler.books.offers.outstanding)
+        leaked = (out & self.seen) - set(scheduler.state.offers.outstanding)
         assert not leaked, f"offers {leaked} are out, and nobody has them"
-        for record in scheduler.books.queue:
+        for record in scheduler.state.queue:
             found = scheduler.explain(record.id)
             assert found is not None
             assert found.summary, f"nobody knows why {record.id} waits"
@@ -142,17 +142,17 @@ class Chaos:
         """How many tasks of a launch there are."""
         return sum(run.task_id.rpartition(".")[0] == record.id and run.state in ALIVE for run in self.runs())
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[TaskRun]:
         """What the agents have, whether anyone can reach them or not."""
         return [run for place in self.cluster.world.places.values() for run in place.agent.runs.values()]
 
     def quiet(self) -> None:
         """Nothing is asked for, and nobody holds anything."""
-        books, master = self.ours.scheduler.books, self.cluster.world.master
+        state, master = self.ours.scheduler.state, self.cluster.world.master
         assert master is not None
-        assert not books.queue
-        assert not books.ledger.reservations.by_launch, "all is quiet, and there are reservations"
-        assert not books.offers.outstanding
+        assert not state.queue
+        assert not state.ledger.reservations.by_launch, "all is quiet, and there are reservations"
+        assert not state.offers.outstanding
         assert not master.books.offers, "offers are out and nobody wants them"
         self.agree()
 

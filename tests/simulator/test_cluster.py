@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -61,9 +62,9 @@ class TestVerbs:
 
     def test_what_is_not_there(self, cluster: SimulatedCluster) -> None:
         for verb in (cluster.kill, cluster.start, cluster.work_folder):
-            with pytest.raises(SimulatorError, match="there is no agent9 here, but master, agent1"):
+            with pytest.raises(SimulatorError, match="unknown daemon 'agent9': use one of master, agent1"):
                 verb("agent9")
-        with pytest.raises(SimulatorError, match="runs already"):
+        with pytest.raises(SimulatorError, match="is already running"):
             cluster.start("agent1")
 
     @pytest.mark.parametrize(
@@ -143,6 +144,23 @@ class TestFiles:
             200,
             {"data": "", "offset": len(found["data"])},
         )
+
+    @pytest.mark.parametrize("name", ["code.tgz", "code.tar", "code.zip"])
+    def test_archives_are_unpacked_into_the_sandbox(self, name: str, scheduler: PlainScheduler, tmp_path: Path) -> None:
+        (tmp_path / "code").mkdir()
+        (tmp_path / "code" / "file").write_text("there")
+        kind = {"code.tgz": "gztar", "code.tar": "tar", "code.zip": "zip"}[name]
+        made = shutil.make_archive(str(tmp_path / "made"), kind, tmp_path, "code")
+        archive = Path(made).rename(tmp_path / name)
+        command = f'test "$(cat code/file)" = there -a -f {name}'
+        scheduler.launch("t1", {"value": command, "uris": [{"value": str(archive)}]})
+        assert "TASK_FINISHED" in scheduler.states("TASK_FINISHED")
+
+    @pytest.mark.parametrize("name", ["code.tgz", "code.zip"])
+    def test_a_broken_archive_fails_its_task(self, name: str, scheduler: PlainScheduler, tmp_path: Path) -> None:
+        (tmp_path / name).write_bytes(b"no archive")
+        scheduler.launch("t1", {"value": "true", "uris": [{"value": str(tmp_path / name)}]})
+        assert "TASK_FAILED" in scheduler.states("TASK_FAILED")
 
     @pytest.mark.parametrize("path", ["/etc/passwd", "/frameworks/../../../../etc/passwd", "/nonsense", "\0"])
     def test_nothing_else_of_this_machine_is(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from owmesos.core.lifecycle import State
-from owmesos.mesos.messages import Acknowledge, Call, Decline, Kill
-from owmesos.simulator.master.effects import Answer
+from owmesos.mesos.messages import Acknowledge, Call, Decline, Kill, Shutdown
+from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.simulator.master.effects import MasterAnswer
 from tests.simulator.chaos import Chaos
 
 SEEDS = 200
 AT_A_TIME = 20
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, AT_A_TIME))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(each, marks=pytest.mark.one_python) for each in range(AT_A_TIME, SEEDS, AT_A_TIME))]
+)
 def test_nothing_is_lost_doubled_or_leaked(first: int) -> None:
     happened: dict[str, int] = {}
     ended: dict[State, int] = {}
@@ -26,17 +28,26 @@ def test_nothing_is_lost_doubled_or_leaked(first: int) -> None:
             raise AssertionError(f"seed {seed}: {error}") from error
         for what, count in chaos.faults.counts.items():
             happened[what] = happened.get(what, 0) + count
-    assert {"cut", "slow_reader", "rescind", "agent_dies", "agent_freezes", "fail_over"} <= happened.keys()
+    assert {
+        "cut",
+        "slow_reader",
+        "rescind",
+        "agent_dies",
+        "agent_freezes",
+        "executor_freezes",
+        "fail_over",
+    } <= happened.keys()
     assert {"update_repeated", "accept_lost", "answer_lost", "half_open"} <= happened.keys()
     assert ended[State.FINISHED] > AT_A_TIME * 5, "hardly anything ran"
 
 
-@pytest.mark.parametrize("kind", [Decline, Kill, Acknowledge])
-def test_a_scheduler_that_forgets_a_call_is_found_out(kind: type[Call]) -> None:
+@pytest.mark.parametrize("kinds", [(Decline,), (Kill, Shutdown), (Acknowledge,)])
+def test_a_scheduler_that_forgets_a_call_is_found_out(kinds: tuple[type[Call], ...]) -> None:
+    """KILL alone would not be: SHUTDOWN comes after it."""
     chaos = Chaos(1)
     taken = chaos.cluster.call
     chaos.cluster.call = lambda framework_id, stream, call: (  # type: ignore[method-assign]
-        Answer(202) if isinstance(call, kind) else taken(framework_id, stream, call)
+        MasterAnswer(202) if isinstance(call, kinds) else taken(framework_id, stream, call)
     )
     with pytest.raises(AssertionError):
         chaos.run()

@@ -28,8 +28,8 @@ async def test_every_launch_ends_well(tmp_path: Path) -> None:
         faults = Faults(cluster.world, TROUBLE, seed=3)
         cluster.enter(faults.start)
         async with owmesos.Framework(master=cluster.masters, name="troubled") as framework:
-            launches = [owmesos.Launch(command="sleep 0.2", cpus=0.5, mem=64) for _ in range(20)]
-            handles = await framework.launch_many(launches)
+            launch = owmesos.Launch(command="sleep 0.2", cpus=0.5, mem=64, retry="lost")
+            handles = await framework.launch_many([launch] * 20)
             ids = [handle.id for handle in handles]
             assert await framework.wait(ids, "ended", 90.0), framework.launches()
             cluster.enter(faults.stop)

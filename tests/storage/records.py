@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from owmesos.core.launch import Launch
-from owmesos.core.launches import LaunchRecord, StoryLine
-from owmesos.core.lifecycle import State
+from owmesos.mesos.scheduler.launch import Launch
+from owmesos.mesos.scheduler.launches import LaunchRecord, StoryLine
+from owmesos.mesos.scheduler.lifecycle import State
 from owmesos.resources import Resources
+from owmesos.storage import SaveLaunch
 
 
 def a_record(launch_id: str = "launch-1", place: int = 0) -> LaunchRecord:
@@ -32,3 +33,7 @@ def a_record(launch_id: str = "launch-1", place: int = 0) -> LaunchRecord:
         started_at=1002.25,
         story=[StoryLine(1000.5, State.PENDING, "asked for")],
     )
+
+
+def save(record: LaunchRecord) -> SaveLaunch:
+    return SaveLaunch(record.id, record.stored_form())

@@ -182,9 +182,9 @@ class TestControl:
         assert [each.name for each in control.status()] == ["master", "agent1", "agent2"]
 
     def test_what_cannot_be_is_said(self, control: Control) -> None:
-        with pytest.raises(HostsError, match="there is no agent7 here, but master, agent1, agent2"):
+        with pytest.raises(HostsError, match="unknown daemon 'agent7': use one of master, agent1, agent2"):
             control.kill("agent7")
-        with pytest.raises(HostsError, match="agent1 runs already"):
+        with pytest.raises(HostsError, match="agent1 is already running"):
             control.start("agent1", fresh=False)
 
 

@@ -12,7 +12,7 @@ python=/opt/owmesos/bin/python
 export OWMESOS_CACHE=/var/cache/owmesos DEBIAN_FRONTEND=noninteractive
 export service=$provision/service.sh
 # For the services, whose environment is not ours.
-daemon=(/usr/bin/env "OWMESOS_CACHE=$OWMESOS_CACHE" "$python" -m owmesos.local.host)
+daemon=(/usr/bin/env "OWMESOS_CACHE=$OWMESOS_CACHE" "$python" "$provision/host.py")
 
 # need FILE PACKAGE...: installs Debian's packages unless the file is there.
 need() {

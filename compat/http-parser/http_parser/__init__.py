@@ -1,1 +1,1 @@
-"""What pymesos needs of http-parser; see `http_parser.http`."""
+"""http-parser's HttpParser, in Python on h11; see `http_parser.parser`."""

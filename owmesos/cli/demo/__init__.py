@@ -1,1 +1,1 @@
-"""`owmesos demo`: one module for the command, one for each of the two scenarios and what it shows."""
+"""`owmesos demo`: a module for the command, one for each scenario with its view, and one for what they share."""

@@ -7,11 +7,10 @@ docs/porting-from-pymesos.md lists what differs. Executors and the operator API 
 
 from __future__ import annotations
 
-from owmesos.compat.pymesos.data import decode_data, encode_data
 from owmesos.compat.pymesos.driver import MesosSchedulerDriver
-from owmesos.compat.pymesos.interface import Scheduler, SchedulerDriver
+from owmesos.compat.pymesos.interface import Scheduler, SchedulerDriver, decode_data, encode_data
 from owmesos.compat.pymesos.link import DriverError
-from owmesos.mesos.access import Tls
+from owmesos.mesos.wire.access import Tls
 
 __all__ = [
     "DriverError",

@@ -1,59 +1,152 @@
 """pymesos's driver on the wire of owmesos: its calls wait for their answers, its callbacks have a thread of their own.
 
-So a callback that is slow holds up the next one, but neither heartbeats nor the watchdog; one that raises is logged;
-and offers that were void before a callback could see them are not shown.
+So a slow callback delays the next one, but neither heartbeats nor the watchdog; one that raises is logged; and offers
+that became void before a callback could see them are not shown.
 """
-
-# ruff: noqa: N802  (the names are pymesos's)
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import msgspec
 
-from owmesos.compat.pymesos.callbacks import Callbacks
 from owmesos.compat.pymesos.interface import Scheduler, SchedulerDriver
-from owmesos.compat.pymesos.link import NOT_RUNNING, DriverError, Ended, Link
-from owmesos.errors import InvalidInput
-from owmesos.mesos.access import Access, Tls
-from owmesos.mesos.address import Credentials, parse_master
-from owmesos.mesos.detector import access_for
-from owmesos.mesos.driver import NotSubscribed, Subscription
-from owmesos.mesos.messages import (
-    Accept,
-    AcceptInverseOffers,
-    Acknowledge,
-    AcknowledgeOperationStatus,
-    Call,
-    Decline,
-    DeclineInverseOffers,
-    FrameworkInfo,
-    Kill,
-    Launch,
-    Message,
-    Operation,
-    Reconcile,
-    ReconcileOperation,
-    ReconcileOperations,
-    ReconcileTask,
-    Request,
-    Revive,
-    Suppress,
-    unknown_fields,
-)
+from owmesos.compat.pymesos.link import NOT_RUNNING, DriverError, GivenUp, Link, LinkEnded, RawEvent
+from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.mesos.messages import Call, Event, FrameworkInfo, Heartbeat, Subscribe, Subscribed, unknown_fields
+from owmesos.mesos.scheduler.settings import Settings, checked_connect_timeout
+from owmesos.mesos.wire.access import Access, Tls
+from owmesos.mesos.wire.address import Credentials, parse_master
+from owmesos.mesos.wire.detector import access_for
+from owmesos.mesos.wire.driver import Disconnected, NotSubscribed, SubscribeRefused
 
 _log = logging.getLogger("owmesos.compat.pymesos")
-_DAY = 86400
+_DAY = 86400  # seconds
 _FAILOVER_TIMEOUT = 100.0  # pymesos's
-_STOPPING = 15.0
+_STOPPING = 15.0  # seconds; that `stop` waits: TEARDOWN's 10, and some to disconnect
+_FINAL = ("Framework failed over", "Framework has been removed")
+_OF_OFFERS = frozenset({"OFFERS", "INVERSE_OFFERS", "RESCIND", "RESCIND_INVERSE_OFFER"})
+
+
+class SubscriptionEnded(OwmesosError, RuntimeError):
+    """No master accepts this framework. Raised by `join`."""
+
+
+class Callbacks:
+    """Calls a scheduler's callbacks, one at a time."""
+
+    def __init__(self, driver: MesosSchedulerDriver, scheduler: Scheduler, *, use_addict: bool) -> None:
+        """Raises InvalidInput if addict is wanted and not installed."""
+        self.version: str | None = None
+        self._driver = driver
+        self._scheduler = scheduler
+        self._message = _addict() if use_addict else dict
+        self._subscribed = False
+        self._ever = False
+        message = self._message
+        self._by_type: dict[str, Callable[[dict[str, Any]], object]] = {
+            "OFFERS": lambda of: self._offers("resourceOffers", of.get("offers")),
+            "INVERSE_OFFERS": lambda of: self._offers("inverseOffers", of.get("inverse_offers")),
+            "RESCIND": lambda of: self._call("offerRescinded", message(of["offer_id"])),
+            "RESCIND_INVERSE_OFFER": lambda of: self._call("inverseOfferRescinded", message(of["inverse_offer_id"])),
+            "UPDATE": lambda of: self._update("statusUpdate", of["status"], driver.acknowledgeStatusUpdate),
+            "UPDATE_OPERATION_STATUS": lambda of: self._update(
+                "operationStatusUpdate", of["status"], driver.acknowledgeOperationStatusUpdate
+            ),
+            "MESSAGE": lambda of: self._call(
+                "frameworkMessage", message(of["executor_id"]), message(of["agent_id"]), of["data"]
+            ),
+            "FAILURE": self._failure,
+            "ERROR": lambda of: self._error(of["message"]),
+        }
+
+    def deliver(self, event: Event, *, void: bool) -> None:
+        """`void`: the subscription that the event came in is lost, and all of its offers are void."""
+        if isinstance(event, RawEvent):
+            if not (void and event.type in _OF_OFFERS):
+                self._by_type[event.type](event.fields)
+        elif isinstance(event, Heartbeat):
+            self._call("processHeartBeat")
+        elif isinstance(event, Subscribed):
+            self._on_subscribed(event)
+        elif isinstance(event, Disconnected):
+            if self._subscribed:
+                self._subscribed = False
+                self._call("disconnected")
+        elif isinstance(event, SubscribeRefused):
+            self._refused(f"SUBSCRIBE is refused ({event.status}): {event.reason}")
+        elif isinstance(event, GivenUp):
+            self._fail(event.reason)
+
+    def _call(self, name: str, *arguments: Any) -> bool:
+        """Whether the callback returned."""
+        try:
+            getattr(self._scheduler, name)(self._driver, *arguments)
+        except Exception:  # noqa: BLE001  (whatever a framework raises)
+            _log.exception("the callback %s raised; the framework goes on", name)
+            return False
+        except BaseException as error:  # noqa: BLE001  (SystemExit above all, which is to end the program)
+            _log.warning("the callback %s raised %s; the driver ends, and tasks live on", name, type(error).__name__)
+            self._driver.fail(error)
+            return False
+        return True
+
+    def _on_subscribed(self, event: Subscribed) -> None:
+        known = self._driver.framework_id is not None
+        self._driver.framework_id = event.framework_id.value
+        self._subscribed = self._ever = True
+        info = event.master_info
+        self.version = info.version if info is not None else None
+        host, _, port = (self._driver.master or "").rpartition(":")
+        master = {"hostname": host, "port": int(port or 0), **({"version": self.version} if self.version else {})}
+        if known:
+            self._call("reregistered", self._message(master))
+        else:
+            self._call("registered", self._message(value=event.framework_id.value), self._message(master))
+
+    def _offers(self, callback: str, offers: list[dict[str, Any]] | None) -> None:
+        if offers:
+            self._call(callback, [self._message(offer) for offer in offers])
+
+    def _update(self, callback: str, status: dict[str, Any], acknowledge: Callable[[Any], None]) -> None:
+        if not self._call(callback, self._message(status)) or not self._driver.implicit_acknowledgements:
+            return
+        try:
+            acknowledge(status)
+        except DriverError as error:
+            _log.info("an update was not acknowledged and will come again: %s", error)
+
+    def _failure(self, fields: dict[str, Any]) -> None:
+        agent_id = self._message(fields.get("agent_id", {}))
+        if "executor_id" in fields:
+            self._call("executorLost", self._message(fields["executor_id"]), agent_id, fields.get("status"))
+        else:
+            self._call("slaveLost", agent_id)
+
+    def _error(self, message: str) -> None:
+        if message.startswith(_FINAL):
+            self._fail(message)
+        else:
+            self._refused(message)
+
+    def _refused(self, reason: str) -> None:
+        """At the start this is the framework's fault; later it is the master's, and the driver tries again."""
+        if self._ever:
+            _log.warning("%s; trying again", reason)
+            self._call("error", reason)
+        else:
+            self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        self._driver.fail(SubscriptionEnded(reason))
+        self._call("error", reason)
 
 
 class MesosSchedulerDriver(SchedulerDriver):
-    """`framework` is a FrameworkInfo as a dict, or addict's; its `id` is set when a master gives one."""
+    """`framework` is a FrameworkInfo as a dict, or addict's; its `id` is set when a master assigns one."""
 
     def __init__(
         self,
@@ -67,10 +160,12 @@ class MesosSchedulerDriver(SchedulerDriver):
         failover: bool = False,
         timeout: float = _DAY,
         *,
+        connect_timeout: float = Settings().connect_timeout,
         tls: Tls | None = None,
     ) -> None:
         """`master_uri`: `host[:port][,…]`, `https://…` or `zk://[user:password@]host:port[,…]/path`. `timeout`: seconds
-        without a subscription after which it gives up.
+        without a subscription after which it gives up. `connect_timeout`: the same at the start, if what answers is not
+        a Mesos master, or one that is still starting (404).
 
         Raises InvalidInput.
         """
@@ -85,17 +180,16 @@ class MesosSchedulerDriver(SchedulerDriver):
         self._access = access_for(self._masters, Access(credentials, tls or Tls()))
         self._failover = failover
         self._timeout = timeout
+        self._connect_timeout = checked_connect_timeout(connect_timeout)
         self._callbacks = Callbacks(self, sched, use_addict=use_addict)
         self._link: Link | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         _info(self.framework)
 
-    # What is known
-
     @property
     def framework(self) -> dict[str, Any]:
-        """As it is said to masters."""
+        """As masters get it."""
         return {"failover_timeout": _FAILOVER_TIMEOUT, **self._framework}
 
     @property
@@ -109,13 +203,13 @@ class MesosSchedulerDriver(SchedulerDriver):
 
     @property
     def master(self) -> str | None:
-        """`host:port` of the master that has taken the subscription."""
+        """`host:port` of the master that accepted the subscription."""
         address = self._link.master if self._link is not None else None
         return f"{address.host}:{address.port}" if address is not None else None
 
     @property
     def version(self) -> str | None:
-        """That of the last master, if it told."""
+        """That of the last master, if known."""
         return self._callbacks.version
 
     @property
@@ -127,15 +221,20 @@ class MesosSchedulerDriver(SchedulerDriver):
         """Whether it does not run."""
         return self._link is None
 
-    # Life
-
     def start(self) -> None:
-        """Raises InvalidInput where the framework is no FrameworkInfo."""
+        """Raises InvalidInput if the framework is not a valid FrameworkInfo."""
         if self._link is not None:
-            _log.warning("the driver is started already")
+            _log.warning("the driver has already been started")
             return
         self.join()
-        self._link = Link(self._masters, Subscription(_info(self.framework)), self._access, self._timeout)
+        subscription = Subscribe(_info(self.framework))
+        self._link = Link(
+            self._masters,
+            subscription,
+            self._access,
+            timeout=self._timeout,
+            connect_timeout=self._connect_timeout,
+        )
         self._link.start()
         self._thread = threading.Thread(
             target=self._work, args=[self._link], name="owmesos-pymesos-callbacks", daemon=True
@@ -143,7 +242,7 @@ class MesosSchedulerDriver(SchedulerDriver):
         self._thread.start()
 
     def stop(self, failover: bool = False) -> None:
-        """Returns when TEARDOWN is answered, or 10 s have passed; in a callback at once."""
+        """Returns when TEARDOWN is answered or 10 s have passed; in a callback at once."""
         self._end(teardown=not (failover or self._failover))
 
     def abort(self) -> None:
@@ -159,12 +258,8 @@ class MesosSchedulerDriver(SchedulerDriver):
         if failure is not None:
             raise failure
 
-    def run(self) -> None:
-        self.start()
-        self.join()
-
     def fail(self, failure: BaseException) -> None:
-        """Ends it without TEARDOWN; `join` raises `failure`."""
+        """Ends the driver without TEARDOWN; `join` raises `failure`."""
         self._failure = self._failure or failure
         self.abort()
 
@@ -179,86 +274,21 @@ class MesosSchedulerDriver(SchedulerDriver):
     def _work(self, link: Link) -> None:
         """The callbacks' thread."""
         while True:
-            line = link.lines.get()
-            if isinstance(line.event, Ended):
-                if line.event.error is not None:
-                    self.fail(line.event.error)
+            event, losses = link.lines.get()
+            if isinstance(event, LinkEnded):
+                if event.error is not None:
+                    self.fail(event.error)
                 if link.torn_down:
                     self._framework.pop("id", None)
                 return
             if self._link is link:
-                self._callbacks.tell(line.event, void=line.losses != link.losses)
-
-    # Calls
-
-    def acceptOffers(self, offer_ids: Any, operations: Sequence[Any], filters: Any = None) -> None:
-        """Without operations it is a DECLINE."""
-        if not operations:
-            self.declineOffer(offer_ids, filters)
-            return
-        self._call(Accept(_several(offer_ids), list(operations), filters))
-
-    def launchTasks(self, offer_ids: Any, tasks: Sequence[Any], filters: Any = None) -> None:
-        """Without tasks it is a DECLINE."""
-        operations = [Operation("LAUNCH", launch=Launch(list(tasks)))] if tasks else []
-        self.acceptOffers(offer_ids, operations, filters)
-
-    def declineOffer(self, offer_ids: Any, filters: Any = None) -> None:
-        self._call(Decline(_several(offer_ids), filters))
-
-    def acceptInverseOffers(self, offer_ids: Any, filters: Any = None) -> None:
-        self._call(AcceptInverseOffers(_several(offer_ids), filters))
-
-    def declineInverseOffer(self, offer_ids: Any, filters: Any = None) -> None:
-        self._call(DeclineInverseOffers(_several(offer_ids), filters))
-
-    def reviveOffers(self, roles: Sequence[str] = ()) -> None:
-        self._call(Revive(list(roles)))
-
-    def suppressOffers(self, roles: Sequence[str] = ()) -> None:
-        self._call(Suppress(list(roles)))
-
-    def killTask(self, task_id: Any, *, agent_id: Any = None, kill_policy: Any = None) -> None:
-        self._call(Kill(task_id, agent_id, kill_policy))
-
-    def acknowledgeStatusUpdate(self, status: Any) -> None:
-        """One without `uuid` needs none."""
-        if "uuid" in status:
-            self._call(Acknowledge(status["agent_id"], status["task_id"], status["uuid"]))
-
-    def acknowledgeOperationStatusUpdate(self, status: Any) -> None:
-        """One without `uuid` or `operation_id` needs none."""
-        if "uuid" in status and "operation_id" in status:
-            uuid, of = status["uuid"], (status.get("agent_id"), status.get("resource_provider_id"))
-            plain = uuid["value"] if isinstance(uuid, dict) else uuid
-            self._call(AcknowledgeOperationStatus(plain, status["operation_id"], *of))
-
-    def reconcileTasks(self, tasks: Sequence[Any]) -> None:
-        self._call(Reconcile([ReconcileTask(task["task_id"], task.get("agent_id")) for task in tasks]))
-
-    def reconcileOperations(self, operations_: Sequence[Any]) -> None:
-        asked = [
-            ReconcileOperation(each["operation_id"], each.get("agent_id"), each.get("resource_provider_id"))
-            for each in operations_
-        ]
-        self._call(ReconcileOperations(asked))
-
-    def sendFrameworkMessage(self, executor_id: Any, agent_id: Any, data: Any) -> None:
-        self._call(Message(agent_id, executor_id, data))
-
-    def requestResources(self, requests: Sequence[Any]) -> None:
-        self._call(Request(list(requests)))
+                self._callbacks.deliver(event, void=losses != link.losses)
 
     def _call(self, call: Call) -> None:
-        """The bodies are the framework's own dicts: they go out as they are. Raises DriverError."""
         link = self._link
         if link is None:
             raise DriverError(NOT_RUNNING) from NotSubscribed(NOT_RUNNING)
         link.call(call)
-
-
-def _several(ids: Any) -> list[Any]:
-    return [ids] if isinstance(ids, dict) else list(ids)
 
 
 def _info(framework: dict[str, Any]) -> FrameworkInfo:
@@ -266,7 +296,15 @@ def _info(framework: dict[str, Any]) -> FrameworkInfo:
     try:
         info = msgspec.convert(msgspec.to_builtins(framework), FrameworkInfo)
     except (msgspec.ValidationError, TypeError) as error:
-        raise InvalidInput(f"the framework is no FrameworkInfo: {error}") from None
+        raise InvalidInput(f"the framework is not a valid FrameworkInfo: {error}") from None
     for unknown in unknown_fields(FrameworkInfo, framework, "framework"):
-        _log.warning("%s is no field of a FrameworkInfo, and is not sent", unknown)
+        _log.warning("%s is not a field of FrameworkInfo, and is not sent", unknown)
     return info
+
+
+def _addict() -> Any:
+    try:
+        from addict import Dict
+    except ImportError:
+        raise InvalidInput("use_addict needs addict: pip install addict") from None
+    return Dict

@@ -1,6 +1,6 @@
 """The HTTP driver for programs without asyncio: its loop in a thread, its events in a queue, its calls from any thread.
 
-Events keep the JSON that they came with: what a framework reads of an offer must not depend on what owmesos knows.
+Events keep their JSON: what a framework reads of an offer must not depend on what owmesos knows.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import dataclasses
 import logging
 import queue
 import threading
@@ -16,41 +15,38 @@ from typing import Any
 
 import msgspec
 
-from owmesos.errors import OwmesosError
-from owmesos.mesos.access import Access
-from owmesos.mesos.address import Address, Masters, ZooKeeperMasters
-from owmesos.mesos.backoff import Backoff
-from owmesos.mesos.client import HttpDriver
-from owmesos.mesos.detector import detector_for
-from owmesos.mesos.driver import CALL_TIMEOUT, CallFailed, Disconnected, NotSubscribed, Subscription
-from owmesos.mesos.event_reader import EventReader
-from owmesos.mesos.messages import Call, Event, Heartbeat, Subscribed, Teardown
-from owmesos.mesos.recordio import Record
+from owmesos.errors import NOT_READABLE, OwmesosError
+from owmesos.mesos.messages import Call, Event, Heartbeat, Subscribe, Subscribed, Teardown
+from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.address import Masters, ServerAddress, ZooKeeperMasters
+from owmesos.mesos.wire.detector import detector_for
+from owmesos.mesos.wire.driver import CALL_TIMEOUT, CallFailed, Disconnected, NotSubscribed, SubscribeUnanswered
+from owmesos.mesos.wire.event_reader import EventReader
+from owmesos.mesos.wire.http_driver import HttpDriver
+from owmesos.mesos.wire.recordio import Record
 
-_TEARDOWN_TIMEOUT = 10.0
+_TEARDOWN_TIMEOUT = 10.0  # seconds
 NOT_RUNNING = "the driver is not running"
 _log = logging.getLogger("owmesos.compat.pymesos")
 
 
 class DriverError(OwmesosError, RuntimeError):
-    """A call that the master has not taken, or may not have. `__cause__` is the CallFailed that tells which."""
+    """The master has not accepted a call, or it is unknown whether it has: `__cause__` is the CallFailed."""
 
 
 class RawEvent(Event, frozen=True):
-    """An event as it came."""
-
     type: str
     fields: dict[str, Any]
 
 
 class GivenUp(Event, frozen=True):
-    """Nothing more is to be hoped for."""
+    """The link has waited for a master for too long."""
 
     reason: str
 
 
-class Ended(Event, frozen=True):
-    """The last event. `error`: what broke, if anything did."""
+class LinkEnded(Event, frozen=True):
+    """The last event. `error`: what failed, if anything did."""
 
     error: Exception | None = None
 
@@ -60,44 +56,50 @@ class _RawReader(EventReader):
         event = super().read(record)
         if event is None or isinstance(event, (Subscribed, Heartbeat)):
             return event
-        document = msgspec.json.decode(record)
+        try:
+            document = msgspec.json.decode(record)
+        except NOT_READABLE as error:
+            self.report(f"skipping an event: {error}")
+            return None
         return RawEvent(document["type"], document[event.body])
 
 
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """One event in the queue, and how many subscriptions had been lost before it."""
-
-    event: Event
-    losses: int
+class _RawDriver(HttpDriver):
+    reader = _RawReader
 
 
 class Link:
-    """From `start` to `end`; then it is of no more use. `lines` ends with an `Ended`."""
+    """From `start` to `end`, once. `lines` ends with a LinkEnded."""
 
     def __init__(
         self,
         masters: Masters | ZooKeeperMasters,
-        subscription: Subscription,
+        subscription: Subscribe,
         access: Access,
+        *,
         timeout: float,
-        backoff: Backoff | None = None,
+        connect_timeout: float,
     ) -> None:
-        """`timeout`: seconds without a subscription after which it gives up."""
-        self.lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
+        """Seconds after which it gives up: `timeout` without a subscription, `connect_timeout` at the start if nothing
+        but answers of no started master come.
+        """
+        self.lines: queue.SimpleQueue[tuple[Event, int]] = queue.SimpleQueue()
+        """Events, each with the number of subscriptions that had been lost before it."""
         self.losses = 0
         self.torn_down = False
         self._masters = masters
         self._subscription = subscription
         self._access = access
-        self._backoff = backoff
         self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._not_a_master: asyncio.TimerHandle | None = None
+        self._unexpected = ""
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="owmesos-pymesos-wire", daemon=True)
 
     @property
-    def master(self) -> Address | None:
-        """Who leads, while subscribed."""
+    def master(self) -> ServerAddress | None:
+        """The leader, while subscribed."""
         return self._driver.master
 
     def start(self) -> None:
@@ -105,7 +107,7 @@ class Link:
         self._ready.wait()
 
     def end(self, *, teardown: bool) -> None:
-        """Begins the end; the first wish counts. Without a subscription TEARDOWN cannot be sent."""
+        """Begins to end; the first call counts. Without a subscription TEARDOWN cannot be sent."""
         with contextlib.suppress(RuntimeError):  # it has ended
             self._loop.call_soon_threadsafe(self._want_end, teardown)
 
@@ -133,16 +135,14 @@ class Link:
         error: Exception | None = None
         try:
             asyncio.run(self._live())
-        except Exception as broken:  # noqa: BLE001  (whoever waits for the driver is told)
+        except Exception as broken:  # noqa: BLE001  (`join` raises it)
             error = broken
-        self._put(Ended(error))
+        self._put(LinkEnded(error))
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._wish: asyncio.Future[bool] = self._loop.create_future()
-        self._driver = HttpDriver(
-            detector_for(self._masters), self._subscription, self._access, backoff=self._backoff, reader=_RawReader
-        )
+        self._driver = _RawDriver(detector_for(self._masters), self._subscription, self._access)
         self._ready.set()
         pump = asyncio.create_task(self._pump())
         either: list[asyncio.Future[Any]] = [pump, self._wish]
@@ -155,15 +155,36 @@ class Link:
             await pump
 
     async def _pump(self) -> None:
-        giving_up = self._loop.call_later(self._timeout, self._give_up)
+        given_up = GivenUp(f"no master has taken the subscription for {self._timeout:g} s")
+        giving_up = self._loop.call_later(self._timeout, self._put, given_up)
+        ever = False
         async for event in self._driver.events():
+            if isinstance(event, SubscribeUnanswered):
+                if not ever:
+                    self._unanswered(event)
+                continue
             if isinstance(event, Subscribed):
+                ever = True
                 giving_up.cancel()
+                self._forgive()
             elif isinstance(event, Disconnected):
                 self.losses += 1
-                giving_up = self._loop.call_later(self._timeout, self._give_up)
+                giving_up = self._loop.call_later(self._timeout, self._put, given_up)
             self._put(event)
         giving_up.cancel()
+        self._forgive()
+
+    def _unanswered(self, event: SubscribeUnanswered) -> None:
+        self._unexpected = event.reason
+        if not event.unexpected:
+            self._forgive()
+        elif self._not_a_master is None:
+            self._not_a_master = self._loop.call_later(self._connect_timeout, self._give_up_at_once)
+
+    def _forgive(self) -> None:
+        if self._not_a_master is not None:
+            self._not_a_master.cancel()
+            self._not_a_master = None
 
     async def _tear_down(self) -> None:
         try:
@@ -177,8 +198,8 @@ class Link:
         if not self._wish.done():
             self._wish.set_result(teardown)
 
-    def _give_up(self) -> None:
-        self._put(GivenUp(f"no master has taken the subscription for {self._timeout:g} s"))
+    def _give_up_at_once(self) -> None:
+        self._put(GivenUp(f"no Mesos master has answered for {self._connect_timeout:g} s: {self._unexpected}"))
 
     def _put(self, event: Event) -> None:
-        self.lines.put(Line(event, self.losses))
+        self.lines.put((event, self.losses))

@@ -1,1 +1,1 @@
-"""What turns the libmesos of a published package into daemons: the launcher, stub libraries, a command executor."""
+"""What turns the libmesos of a published package into daemons; it imports nothing of owmesos from outside."""

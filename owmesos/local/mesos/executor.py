@@ -2,12 +2,13 @@
 
 The package that libmesos comes from lacks that program. This one speaks the HTTP API of executors
 (Mesos docs/executor-http-api.md): it subscribes at the agent, starts the command, reports its states until they are
-acknowledged, obeys the kill policy, and outlives a restart of the agent where the framework checkpoints.
+acknowledged, obeys the task's kill policy, and outlives a restart of the agent where the framework checkpoints.
 
 One file and the standard library only: the agent starts it as `python -I -S executor.py [OWNER]`. OWNER is a file
 that the process which owns the cluster keeps locked; once that lock is free the agent will not come back.
 
-Known difference: no task groups, health checks, or URIs.
+Known difference: no task groups, health checks, or URIs. Like Mesos's own (by default, without the agent's flag
+`http_command_executor`) it is never told of the kill policy of a KILL call: the task's own counts.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class AgentRefused(Exception):
     """The agent is up and says that it will never know this executor."""
 
 
-class Agent:
+class AgentConnection:
     """The agent's end of the API, and who this executor is."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -102,50 +103,36 @@ class Agent:
             yield json.loads(response.read(int(length)))
 
 
-class Command:
-    """The task's process, leader of a session of its own."""
-
-    def __init__(self, command: Json, environment: Mapping[str, str]) -> None:
-        """Starts it; raises OSError."""
-        variables = command.get("environment", {}).get("variables", [])
-        own = {each["name"]: each.get("value", "") for each in variables}
-        shell = command.get("shell", True)
-        arguments = ["/bin/sh", "-c", command["value"]] if shell else command.get("arguments") or [command["value"]]
-        executable = "/bin/sh" if shell else command["value"]
-        self._process = subprocess.Popen(
-            arguments, executable=executable, env={**environment, **own}, start_new_session=True
-        )
-
-    def wait(self) -> int:
-        """The exit code; minus the signal's number for one that was killed."""
-        return self._process.wait()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Sends a signal to the process group; without effect once it has ended."""
-        if self._process.poll() is None:
-            try:
-                os.killpg(self._process.pid, number)
-            except ProcessLookupError:
-                note("the task has just ended by itself")
+def started(command: Json, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """The command's process, leader of a session of its own. Raises OSError."""
+    variables = command.get("environment", {}).get("variables", [])
+    own = {each["name"]: each.get("value", "") for each in variables}
+    shell = command.get("shell", True)
+    arguments = ["/bin/sh", "-c", command["value"]] if shell else command.get("arguments") or [command["value"]]
+    executable = "/bin/sh" if shell else command["value"]
+    return subprocess.Popen(arguments, executable=executable, env={**environment, **own}, start_new_session=True)
 
 
 class Executor:
-    """One task from LAUNCH to its last acknowledged update. One thread reads events, another waits for the task."""
+    """One command from LAUNCH to its last acknowledged update. One thread reads events, another waits for the task.
+
+    A subclass for another kind of task overrides `launch`, `kill`, `grace_of` and `force`.
+    """
 
     def __init__(self, environment: Mapping[str, str], owner: str | None) -> None:
-        self._environment = environment
+        self.environment = environment
         self._owner = owner
-        self._agent = Agent(environment)
-        self._grace = duration(environment.get("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD"), 5.0)
+        self._agent = AgentConnection(environment)
+        self.grace = duration(environment.get("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD"), 5.0)
         checkpoints = environment.get("MESOS_CHECKPOINT") == "1"
         self._recovery = duration(environment.get("MESOS_RECOVERY_TIMEOUT"), 900.0) if checkpoints else 0.0
         self._lock = threading.RLock()
         self._unacknowledged: dict[str, Json] = {}  # updates by uuid
         self._tasks: dict[str, Json] = {}  # whose first update is not acknowledged
-        self._task: Json | None = None
-        self._command: Command | None = None
+        self.task: Json | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._reports_killing = False
-        self._killed = False
+        self.killed = False
         self._force: threading.Timer | None = None
         self._force_at = float("inf")
         self._connected = False
@@ -194,50 +181,59 @@ class Executor:
             capabilities = event["subscribed"]["framework_info"].get("capabilities", [])
             self._reports_killing = any(each.get("type") == "TASK_KILLING_STATE" for each in capabilities)
         elif kind == "LAUNCH":
-            self._launch(event["launch"]["task"])
+            self._take(event["launch"]["task"])
         elif kind == "LAUNCH_GROUP":
-            self._launch(event["launch_group"]["task_group"]["tasks"][0])
+            self._take(event["launch_group"]["task_group"]["tasks"][0])
         elif kind == "KILL":
-            self._kill(self._grace_of(event["kill"]))
+            self.kill(self.grace_of(event["kill"]))
         elif kind == "ACKNOWLEDGED":
             with self._lock:
                 self._unacknowledged.pop(event["acknowledged"]["uuid"], None)
                 self._tasks.pop(event["acknowledged"]["task_id"]["value"], None)
         elif kind == "SHUTDOWN":
             self._patience = _SHUTDOWN_WITHIN
-            self._kill(self._grace * 0.8)  # the agent kills the rest after the whole of it
-            if self._command is None:
+            self.kill(self.grace * 0.8)  # the agent kills the rest after the whole of it
+            if self.task is None:
                 os._exit(0)
 
-    def _grace_of(self, kill: Json) -> float:
-        """Seconds between TERM and KILL: the call's own kill policy, else the task's, else the agent's."""
-        policy = kill.get("kill_policy") or (self._task or {}).get("kill_policy") or {}
-        nanoseconds = policy.get("grace_period", {}).get("nanoseconds")
-        return self._grace * 0.8 if nanoseconds is None else int(nanoseconds) / 1e9
+    def grace_of(self, kill: Json) -> float:
+        """Seconds between TERM and KILL for a KILL event: those of the task's kill policy, else the agent's."""
+        return self.grace_in((self.task or {}).get("kill_policy"))
 
-    def _launch(self, task: Json) -> None:
-        self._task = task
+    def grace_in(self, policy: Json | None) -> float:
+        """Seconds of a kill policy; the agent's where it says nothing."""
+        nanoseconds = (policy or {}).get("grace_period", {}).get("nanoseconds")
+        return self.grace * 0.8 if nanoseconds is None else int(nanoseconds) / 1e9
+
+    def _take(self, task: Json) -> None:
+        self.task = task
         self._tasks[task["task_id"]["value"]] = task
-        self._update("TASK_STARTING")
-        try:
-            self._command = Command(task["command"], self._environment)
-        except OSError as error:
-            self._update("TASK_RUNNING")  # as Mesos's own, which forks first and fails in the child
-            self._update("TASK_FAILED", f"Command failed to start: {error}")
-            threading.Thread(target=self._finish, daemon=True).start()
-            return
-        self._update("TASK_RUNNING")
-        threading.Thread(target=self._reap, args=(self._command,), daemon=True).start()
+        self.update("TASK_STARTING")
+        self.launch(task)
 
-    def _update(self, state: str, message: str | None = None) -> None:
-        assert self._task is not None
+    def launch(self, task: Json) -> None:
+        """Starts the task, and returns at once."""
+        try:
+            self._process = started(task["command"], self.environment)
+        except OSError as error:
+            self.update("TASK_RUNNING")  # as Mesos's own, which forks first and fails in the child
+            self.update("TASK_FAILED", f"Command failed to start: {error}")
+            threading.Thread(target=self.finish, daemon=True).start()
+            return
+        self.update("TASK_RUNNING")
+        threading.Thread(target=self._reap, args=(self._process,), daemon=True).start()
+
+    def update(self, state: str, message: str | None = None, **fields: Any) -> None:
+        """Reports a state of the task; `fields` are more of its TaskStatus."""
+        assert self.task is not None
         status: Json = {
-            "task_id": self._task["task_id"],
+            "task_id": self.task["task_id"],
             "state": state,
             "source": "SOURCE_EXECUTOR",
             "uuid": base64.b64encode(uuid.uuid4().bytes).decode(),
             "executor_id": self._agent.executor_id,
             "timestamp": time.time(),
+            **fields,
         }
         if message is not None:
             status["message"] = message
@@ -245,15 +241,17 @@ class Executor:
             self._unacknowledged[status["uuid"]] = status
         self._agent.send({"type": "UPDATE", "update": {"status": status}})
 
-    def _reap(self, command: Command) -> None:
-        code = command.wait()
-        ended = f"Command exited with status {code}"
-        if code < 0:
-            ended = f"Command terminated with signal {signal.strsignal(-code)}"
-        self._update("TASK_KILLED" if self._killed else "TASK_FAILED" if code else "TASK_FINISHED", ended)
-        self._finish()
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        self.report_end(process.wait(), "Command")
 
-    def _finish(self) -> NoReturn:
+    def report_end(self, code: int, what: str, **fields: Any) -> NoReturn:
+        """`code` is the exit code of `what`, or minus the number of the signal that killed it."""
+        how = f"exited with status {code}" if code >= 0 else f"terminated with signal {signal.strsignal(-code)}"
+        state = "TASK_KILLED" if self.killed else "TASK_FAILED" if code else "TASK_FINISHED"
+        self.update(state, f"{what} {how}", **fields)
+        self.finish()
+
+    def finish(self) -> NoReturn:
         """Ends once every update is acknowledged; without an agent, `run` decides how long that is waited for."""
         waited = 0.0
         while self._unacknowledged and waited < self._patience:
@@ -262,27 +260,45 @@ class Executor:
         time.sleep(_LAST_WORDS)
         os._exit(0)
 
-    def _kill(self, grace: float) -> None:
-        if self._task is not None and not self._killed and self._reports_killing:
-            self._update("TASK_KILLING")
-        first, self._killed = not self._killed, True
-        if self._command is None:
+    def begin_kill(self) -> bool:
+        """Whether this is the first KILL of the task, which then is known to be killed."""
+        with self._lock:
+            first, self.killed = not self.killed, True
+        if first and self.task is not None and self._reports_killing:
+            self.update("TASK_KILLING")
+        return first
+
+    def kill(self, grace: float) -> None:
+        """TERM, and KILL after `grace` seconds."""
+        first = self.begin_kill()
+        if self._process is None:
             return
         if first:
-            self._command.signal(signal.SIGTERM)
+            self._signal(signal.SIGTERM)
         force_at = time.monotonic() + grace
-        if force_at < self._force_at:  # a second KILL may shorten the grace of the first
+        if force_at < self._force_at:  # SHUTDOWN may shorten the grace of a KILL
             if self._force is not None:
                 self._force.cancel()
             self._force_at = force_at
-            self._force = threading.Timer(grace, self._command.signal, (signal.SIGKILL,))
+            self._force = threading.Timer(grace, self.force)
             self._force.daemon = True
             self._force.start()
 
+    def force(self) -> None:
+        """KILL at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the task's process group; without effect once it has ended."""
+        if self._process is not None and self._process.poll() is None:
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                note("the task has just ended by itself")
+
     def _end(self, *reason: object) -> NoReturn:
         note(*reason)
-        if self._command is not None:
-            self._command.signal(signal.SIGKILL)
+        self.force()
         os._exit(0)
 
 

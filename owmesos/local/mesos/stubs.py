@@ -64,7 +64,6 @@ class Symbol:
 
     @property
     def definition(self) -> str:
-        """Its definition in C."""
         if self.name.startswith("PyExc_") or self.name == "_Py_NoneStruct":
             return f"long {self.name}[64];"
         answer = "0" if self.name in _RETURNS_ZERO else f'stub("{self.name}")'

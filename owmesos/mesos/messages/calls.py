@@ -1,7 +1,5 @@
-"""Every call of a scheduler to a master, and how it is written.
+"""The calls of a scheduler to a master. A struct has the fields of a call's body; `encode_call` adds the rest.
 
-A call's fields are those of its body in the JSON; the framework id and the type are put around it by
-`encode_call`.
 Source: include/mesos/v1/scheduler/scheduler.proto (Call), docs/scheduler-http-api.md.
 """
 
@@ -18,19 +16,17 @@ from owmesos.mesos.messages.values import ID, Resource
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The root of the calls. `wire_type` is the JSON's type, `body` names the object with the fields."""
+    """The root of the calls.
+
+    `wire_type` is the JSON's type, see CALLS, and `body` the name of the object with the fields.
+    """
 
     wire_type: ClassVar[str]
     body: ClassVar[str | None]
 
 
 class Subscribe(Call, frozen=True):
-    """Opens the stream of events. With `framework_info.id` it takes up a framework that is known to the
-    master.
-    """
-
-    wire_type = "SUBSCRIBE"
-    body = "subscribe"
+    """Opens the stream of events. With `framework_info.id` it continues a framework that the master knows."""
 
     framework_info: FrameworkInfo
     suppressed_roles: list[str] = []
@@ -40,15 +36,9 @@ class Subscribe(Call, frozen=True):
 class Teardown(Call, frozen=True):
     """Ends the framework and kills all its tasks. The stream ends without any event."""
 
-    wire_type = "TEARDOWN"
-    body = None
-
 
 class Accept(Call, frozen=True):
-    """Spends offers of one agent and one allocation role; `filters` is for what the operations leave."""
-
-    wire_type = "ACCEPT"
-    body = "accept"
+    """Uses offers of one agent and one allocation role; `filters` is for what the operations leave."""
 
     offer_ids: list[ID]
     operations: list[Operation] = []
@@ -56,52 +46,34 @@ class Accept(Call, frozen=True):
 
 
 class Decline(Call, frozen=True):
-    wire_type = "DECLINE"
-    body = "decline"
-
     offer_ids: list[ID]
     filters: Filters | None = None
 
 
 class AcceptInverseOffers(Call, frozen=True):
-    wire_type = "ACCEPT_INVERSE_OFFERS"
-    body = "accept_inverse_offers"
-
     inverse_offer_ids: list[ID]
     filters: Filters | None = None
 
 
 class DeclineInverseOffers(Call, frozen=True):
-    wire_type = "DECLINE_INVERSE_OFFERS"
-    body = "decline_inverse_offers"
-
     inverse_offer_ids: list[ID]
     filters: Filters | None = None
 
 
 class Revive(Call, frozen=True):
-    """Clears the filters of `roles` (all when none is named), ends their suppression, allocates at once."""
-
-    wire_type = "REVIVE"
-    body = "revive"
+    """Clears the filters of `roles` (none: of all), ends their suppression, and allocates at once."""
 
     roles: list[str] = []
 
 
 class Suppress(Call, frozen=True):
-    """No more offers for `roles` (all when none is named). Offers that are out stay valid."""
-
-    wire_type = "SUPPRESS"
-    body = "suppress"
+    """Stops offers for `roles` (none: for all). Outstanding offers stay valid."""
 
     roles: list[str] = []
 
 
 class Kill(Call, frozen=True):
-    """Best effort: to be repeated until the task's end is seen."""
-
-    wire_type = "KILL"
-    body = "kill"
+    """Best effort: repeat it until the task's end is seen."""
 
     task_id: ID
     agent_id: ID | None = None
@@ -111,18 +83,12 @@ class Kill(Call, frozen=True):
 class Shutdown(Call, frozen=True):
     """Ends an executor and all its tasks."""
 
-    wire_type = "SHUTDOWN"
-    body = "shutdown"
-
     executor_id: ID
     agent_id: ID
 
 
 class Acknowledge(Call, frozen=True):
-    """`uuid` is the status's, as it came."""
-
-    wire_type = "ACKNOWLEDGE"
-    body = "acknowledge"
+    """`uuid` is the status's, unchanged."""
 
     agent_id: ID
     task_id: ID
@@ -130,9 +96,6 @@ class Acknowledge(Call, frozen=True):
 
 
 class AcknowledgeOperationStatus(Call, frozen=True):
-    wire_type = "ACKNOWLEDGE_OPERATION_STATUS"
-    body = "acknowledge_operation_status"
-
     uuid: str
     operation_id: ID
     agent_id: ID | None = None
@@ -140,17 +103,14 @@ class AcknowledgeOperationStatus(Call, frozen=True):
 
 
 class ReconcileTask(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Without `agent_id` a task of an unreachable agent is answered TASK_UNKNOWN: name it always."""
+    """Give `agent_id` always: without it a task of an unreachable agent is answered with TASK_UNKNOWN."""
 
     task_id: ID
     agent_id: ID | None = None
 
 
 class Reconcile(Call, frozen=True):
-    """Without tasks: one update for each live task that the master knows."""
-
-    wire_type = "RECONCILE"
-    body = "reconcile"
+    """Without tasks, the answer is one update for each live task that the master knows."""
 
     tasks: list[ReconcileTask] = []
 
@@ -162,17 +122,11 @@ class ReconcileOperation(msgspec.Struct, frozen=True, omit_defaults=True, gc=Fal
 
 
 class ReconcileOperations(Call, frozen=True):
-    wire_type = "RECONCILE_OPERATIONS"
-    body = "reconcile_operations"
-
     operations: list[ReconcileOperation] = []
 
 
 class Message(Call, frozen=True):
-    """Data for an executor; not guaranteed to arrive."""
-
-    wire_type = "MESSAGE"
-    body = "message"
+    """Data for an executor, without guarantee that it arrives."""
 
     agent_id: ID
     executor_id: ID
@@ -187,28 +141,43 @@ class ResourceRequest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
 class Request(Call, frozen=True):
     """Mesos's own allocator ignores it."""
 
-    wire_type = "REQUEST"
-    body = "request"
-
     requests: list[ResourceRequest] = []
 
 
 class UpdateFramework(Call, frozen=True):
-    """Replaces all three: the absent is unset. Neither allocates nor clears the filters of active roles."""
-
-    wire_type = "UPDATE_FRAMEWORK"
-    body = "update_framework"
+    """Replaces all three fields. Neither allocates nor clears the filters of active roles."""
 
     framework_info: FrameworkInfo
     suppressed_roles: list[str] = []
     offer_constraints: OfferConstraints | None = None
 
 
+CALLS: dict[str, type[Call]] = {
+    "SUBSCRIBE": Subscribe,
+    "TEARDOWN": Teardown,
+    "ACCEPT": Accept,
+    "DECLINE": Decline,
+    "ACCEPT_INVERSE_OFFERS": AcceptInverseOffers,
+    "DECLINE_INVERSE_OFFERS": DeclineInverseOffers,
+    "REVIVE": Revive,
+    "SUPPRESS": Suppress,
+    "KILL": Kill,
+    "SHUTDOWN": Shutdown,
+    "ACKNOWLEDGE": Acknowledge,
+    "ACKNOWLEDGE_OPERATION_STATUS": AcknowledgeOperationStatus,
+    "RECONCILE": Reconcile,
+    "RECONCILE_OPERATIONS": ReconcileOperations,
+    "MESSAGE": Message,
+    "REQUEST": Request,
+    "UPDATE_FRAMEWORK": UpdateFramework,
+}
+for _name, _kind in CALLS.items():
+    _kind.wire_type, _kind.body = _name, _name.lower() if _kind.__struct_fields__ else None
 _encoder = msgspec.json.Encoder()
 
 
 def encode_call(call: Call, framework_id: ID | None) -> bytes:
-    """The call's JSON. SUBSCRIBE names the id of its own `framework_info`, whatever `framework_id` is."""
+    """The call's JSON. SUBSCRIBE has the id of its own `framework_info`, whatever `framework_id` is."""
     if isinstance(call, Subscribe):
         framework_id = call.framework_info.id
     document: dict[str, Any] = {"type": call.wire_type}

@@ -1,39 +1,40 @@
-"""Every event of a master to a scheduler, and how it is read.
+"""The events of a master to a scheduler.
 
-An event is decoded in two steps: first its type and the raw bytes of its body, then the body. So one
-malformed body costs one event, a type that is not known costs nothing, and a large OFFERS is decoded offer by
-offer.
+An event is decoded in two steps: first its type and the raw bytes of its body, then the body. So one malformed body
+costs one event, an unknown type costs nothing, and a large OFFERS is decoded offer by offer.
 Source: include/mesos/v1/scheduler/scheduler.proto (Event), docs/scheduler-http-api.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-from owmesos.errors import OwmesosError
-from owmesos.mesos.messages.offers import InverseOffer, Offer, OfferList
+from owmesos.errors import NOT_READABLE, OwmesosError
+from owmesos.mesos.messages.lenient import readable, unknown_fields
+from owmesos.mesos.messages.offers import InverseOffer, Offer, OfferList, UnreadableOffer
 from owmesos.mesos.messages.tasks import OperationStatus, TaskStatus
-from owmesos.mesos.messages.unknown import unknown_fields
 from owmesos.mesos.messages.values import ID, MasterInfo
 
 
 class MalformedEvent(OwmesosError):
-    """A record that is no event, or one without what its type demands."""
+    """A record that is not an event, or one without what its type demands."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """The root of the events. `body` is the name of the JSON object that holds the fields."""
+    """The root of the events.
 
-    body: ClassVar[str | None] = None
+    Of a master's event `wire_type` is the JSON's type, see EVENTS, and `body` the name of the object with the fields.
+    """
+
+    wire_type: ClassVar[str]
+    body: ClassVar[str | None]
 
 
 class Subscribed(Event, frozen=True):
-    """The first event of a stream. `master_info.id` tells one master's life from another's."""
-
-    body = "subscribed"
+    """The first event of a stream. `master_info.id` changes with every start of a master."""
 
     framework_id: ID
     heartbeat_interval_seconds: float = 15.0
@@ -41,47 +42,34 @@ class Subscribed(Event, frozen=True):
 
 
 class Offers(Event, frozen=True):
-    """All the offers of one allocation. They may be gone through more than once, decoded each time."""
-
-    body = "offers"
+    """All offers of one allocation, decoded whenever they are iterated; then `unreadable` has the malformed ones."""
 
     offers: Iterable[Offer]
+    unreadable: Sequence[UnreadableOffer] = ()
 
 
 class InverseOffers(Event, frozen=True):
-    body = "inverse_offers"
-
     inverse_offers: list[InverseOffer] = []
 
 
 class Rescind(Event, frozen=True):
-    body = "rescind"
-
     offer_id: ID
 
 
 class RescindInverseOffer(Event, frozen=True):
-    body = "rescind_inverse_offer"
-
     inverse_offer_id: ID
 
 
 class Update(Event, frozen=True):
-    body = "update"
-
     status: TaskStatus
 
 
 class UpdateOperationStatus(Event, frozen=True):
-    body = "update_operation_status"
-
     status: OperationStatus
 
 
 class MessageEvent(Event, frozen=True):
     """Data from an executor."""
-
-    body = "message"
 
     agent_id: ID
     executor_id: ID
@@ -89,9 +77,7 @@ class MessageEvent(Event, frozen=True):
 
 
 class Failure(Event, frozen=True):
-    """An agent is gone, or (with `executor_id`) an executor ended, with exit status `status` if known."""
-
-    body = "failure"
+    """An agent is gone, or (with `executor_id`) an executor has ended; `status` is its exit status, if known."""
 
     agent_id: ID | None = None
     executor_id: ID | None = None
@@ -99,11 +85,9 @@ class Failure(Event, frozen=True):
 
 
 class Error(Event, frozen=True):
-    """The subscription cannot go on; the stream ends after it."""
+    """The subscription cannot continue; the stream ends after it."""
 
-    body = "error"
-
-    message: str
+    message: str = "the master's reason cannot be read"
 
 
 class Heartbeat(Event, frozen=True):
@@ -111,35 +95,16 @@ class Heartbeat(Event, frozen=True):
 
 
 class UnknownEvent(Event, frozen=True):
-    """An event of a type that this version of owmesos has no name for."""
+    """An event of a type that owmesos does not know."""
 
     type: str
-
-
-_ABSENT = msgspec.Raw()
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    """An event before its body is decoded."""
-
-    type: str
-    subscribed: msgspec.Raw = _ABSENT
-    offers: msgspec.Raw = _ABSENT
-    inverse_offers: msgspec.Raw = _ABSENT
-    rescind: msgspec.Raw = _ABSENT
-    rescind_inverse_offer: msgspec.Raw = _ABSENT
-    update: msgspec.Raw = _ABSENT
-    update_operation_status: msgspec.Raw = _ABSENT
-    message: msgspec.Raw = _ABSENT
-    failure: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
 
 
 class _RawOffers(msgspec.Struct, gc=False):
     offers: list[msgspec.Raw] = []
 
 
-_types: dict[str, type[Event]] = {
+EVENTS: dict[str, type[Event]] = {
     "SUBSCRIBED": Subscribed,
     "OFFERS": Offers,
     "INVERSE_OFFERS": InverseOffers,
@@ -152,59 +117,75 @@ _types: dict[str, type[Event]] = {
     "ERROR": Error,
     "HEARTBEAT": Heartbeat,
 }
-_envelope_decoder = msgspec.json.Decoder(_Envelope)
+for _name, _kind in EVENTS.items():
+    _kind.wire_type, _kind.body = _name, _name.lower() if _kind.__struct_fields__ else None
+_name_decoder = msgspec.json.Decoder(str)
+_record_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _offers_decoder = msgspec.json.Decoder(_RawOffers)
-_body_decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    name: msgspec.json.Decoder(kind) for name, kind in _types.items() if kind not in (Offers, Heartbeat)
+_body_decoders: dict[type[Event], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in EVENTS.values() if kind is not Offers
 }
-_not_json = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def decode_event(record: bytes | bytearray | memoryview, report: Callable[[str], None]) -> Event:
-    """The event that `record` holds.
+    """The event in `record`.
 
-    `report` is told, in one line, of each malformed offer when the offers are gone through. `record` must not
-    be changed afterwards: the offers are decoded from it. Raises MalformedEvent.
+    Of a malformed body the fields that can be read are used. `report` gets one line for each part that cannot; for
+    offers without a readable id when the offers are iterated. `record` must not be changed afterwards: the offers are
+    decoded from it. Raises MalformedEvent.
     """
     try:
-        envelope = _envelope_decoder.decode(record)
-    except _not_json as error:
-        raise MalformedEvent(f"a record is no event: {error}") from None
-    kind = _types.get(envelope.type)
+        name, kind, body = _opened(record)
+    except NOT_READABLE as error:
+        raise MalformedEvent(f"a record is not an event: {error}") from None
     if kind is None:
-        return UnknownEvent(envelope.type)
-    if kind.body is None:
+        return UnknownEvent(name)
+    if kind is Heartbeat:
         return Heartbeat()
-    body: msgspec.Raw = getattr(envelope, kind.body)
-    if body is _ABSENT:
-        raise MalformedEvent(f"{envelope.type} lacks its {kind.body!r}")
+    if body is None:
+        raise MalformedEvent(f"{name} lacks its {kind.body!r}")
     try:
         if kind is Offers:
-            return Offers(OfferList(_offers_decoder.decode(body).offers, report))
-        event: Event = _body_decoders[envelope.type].decode(body)
-    except _not_json as error:
-        raise MalformedEvent(f"{envelope.type} is malformed: {error}") from None
+            offers = OfferList(_offers_decoder.decode(body).offers, report)
+            return Offers(offers, offers.unreadable)
+        return _decoded(kind, body, report)
+    except NOT_READABLE as error:
+        raise MalformedEvent(f"{name} is malformed: {error}") from None
+
+
+def _opened(record: bytes | bytearray | memoryview) -> tuple[str, type[Event] | None, msgspec.Raw | None]:
+    """A record's type, the event of this type, and its body, if there are any. Raises one of NOT_READABLE."""
+    fields = _record_decoder.decode(record)
+    if "type" not in fields:
+        raise msgspec.ValidationError("it has no type")
+    name = _name_decoder.decode(fields["type"])
+    kind = EVENTS.get(name)
+    return name, kind, fields.get(kind.body or "") if kind is not None else None
+
+
+def _decoded(kind: type[Event], body: msgspec.Raw, report: Callable[[str], None]) -> Event:
+    """The event, or what can be read of a malformed one. Raises one of NOT_READABLE."""
+    try:
+        event: Event = _body_decoders[kind].decode(body)
+    except NOT_READABLE:
+        return readable(kind, body, report, kind.wire_type)
     return event
 
 
 def unknown_in_event(record: bytes | bytearray | memoryview) -> list[str]:
-    """The paths of the fields in `record` that owmesos does not read, for one line in the log.
+    """The paths of the fields in `record` that owmesos does not read; none if it is not an event of a known type.
 
-    Of a list the first element is looked at. A record that is no event, or of an unknown type, gives none.
+    Of a list only the first element is examined.
     """
     try:
-        envelope = _envelope_decoder.decode(record)
-        kind = _types.get(envelope.type)
-        if kind is None or kind.body is None:
-            return []
-        body: msgspec.Raw = getattr(envelope, kind.body)
-        if body is _ABSENT:
+        _, kind, body = _opened(record)
+        if kind is None or body is None:
             return []
         if kind is Offers:
             offers = _offers_decoder.decode(body).offers
             found = unknown_fields(Offer, msgspec.json.decode(offers[0]), "offers.offers[]") if offers else []
         else:
-            found = unknown_fields(kind, msgspec.json.decode(body), kind.body)
-    except _not_json:
+            found = unknown_fields(kind, msgspec.json.decode(body), kind.wire_type.lower())
+    except NOT_READABLE:
         return []
     return list(found)

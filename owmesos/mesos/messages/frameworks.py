@@ -1,10 +1,8 @@
 # ruff: noqa: RUF012  (msgspec gives each instance a copy of its own)
-"""What a framework says about itself when it subscribes: its FrameworkInfo, offer filters and offer
-constraints.
+"""What a framework subscribes with: its FrameworkInfo, offer filters and offer constraints.
 
-Sources: include/mesos/v1/mesos.proto (FrameworkInfo, OfferFilters),
-include/mesos/v1/scheduler/scheduler.proto (OfferConstraints, AttributeConstraint),
-docs/app-framework-development-guide.md.
+Sources: include/mesos/v1/mesos.proto (FrameworkInfo, OfferFilters), docs/app-framework-development-guide.md,
+include/mesos/v1/scheduler/scheduler.proto (OfferConstraints, AttributeConstraint).
 """
 
 from __future__ import annotations
@@ -29,8 +27,8 @@ class OfferFilters(Value, frozen=True):
 
 
 class FrameworkInfo(Value, frozen=True):
-    """`id` is only ever one that a master gave. `failover_timeout` is in seconds. `role` is for frameworks
-    without MULTI_ROLE, `roles` for those with it. `offer_filters` is by role.
+    """`id` is assigned by a master. `failover_timeout` is in seconds. `role` is for frameworks without MULTI_ROLE,
+    `roles` for those with it. `offer_filters` is by role.
     """
 
     user: str
@@ -72,7 +70,7 @@ class TextNotEquals(Value, frozen=True):
 
 
 class TextMatches(Value, frozen=True):
-    """RE2, and it must match the whole text."""
+    """`regex` is in RE2's syntax, and must match the whole text."""
 
     regex: str
 
@@ -82,7 +80,7 @@ class TextNotMatches(Value, frozen=True):
 
 
 class Predicate(Value, frozen=True):
-    """Exactly one of them. A value that is no text passes each of the text predicates."""
+    """Exactly one field is set. A value that is not text passes each of the text predicates."""
 
     exists: Exists | None = None
     not_exists: NotExists | None = None
@@ -98,7 +96,7 @@ class AttributeConstraint(Value, frozen=True):
 
 
 class Group(Value, frozen=True):
-    """All of them must hold. Must not be empty."""
+    """All must hold. Must not be empty."""
 
     attribute_constraints: list[AttributeConstraint]
 
@@ -110,6 +108,6 @@ class RoleConstraints(Value, frozen=True):
 
 
 class OfferConstraints(Value, frozen=True):
-    """By role; a role that is absent is unconstrained."""
+    """By role; an absent role is unconstrained."""
 
     role_constraints: dict[str, RoleConstraints] = {}

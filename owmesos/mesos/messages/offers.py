@@ -1,7 +1,7 @@
 # ruff: noqa: RUF012  (msgspec gives each instance a copy of its own)
-"""Offers, inverse offers, and what a framework says about those it does not want.
+"""Offers and inverse offers, and what a framework does with them.
 
-Sources: include/mesos/v1/mesos.proto (Offer, InverseOffer, Filters, Operation).
+Source: include/mesos/v1/mesos.proto (Offer, InverseOffer, Filters, Operation).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from owmesos.errors import NOT_READABLE
+from owmesos.mesos.messages.lenient import readable
 from owmesos.mesos.messages.tasks import ExecutorInfo, TaskGroupInfo, TaskInfo
 from owmesos.mesos.messages.values import (
     ID,
@@ -41,7 +43,7 @@ class Offer(Value, frozen=True):
 
 
 class InverseOffer(Value, frozen=True):
-    """The wish of an operator that a framework leaves an agent, or all of them, before `unavailability`."""
+    """An operator's request that the framework leave an agent, or all of them, before `unavailability`."""
 
     id: ID
     framework_id: ID
@@ -52,14 +54,12 @@ class InverseOffer(Value, frozen=True):
 
 
 class Filters(Value, frozen=True):
-    """For how many seconds the declined resources are not offered again: absent or negative is 5, at most 365
-    days.
-    """
+    """Seconds for which declined resources are not offered again: 5 if absent or negative, at most 365 days."""
 
     refuse_seconds: float | None = None
 
 
-class Launch(Value, frozen=True):
+class LaunchOperation(Value, frozen=True):
     task_infos: list[TaskInfo]
 
 
@@ -77,61 +77,73 @@ class Unreserve(Value, frozen=True):
     resources: list[Resource]
 
 
-class Create(Value, frozen=True):
-    volumes: list[Resource]
-
-
-class Destroy(Value, frozen=True):
-    volumes: list[Resource]
-
-
 class Operation(Value, frozen=True):
-    """One thing to do with accepted offers: `Operation("LAUNCH", launch=Launch([...]))`.
+    """What to do with accepted offers: `Operation("LAUNCH", launch=LaunchOperation([...]))`.
 
-    The operations on volumes and disks that owmesos does not make itself are passed on as JSON.
+    The bodies of what owmesos itself never does with volumes and disks are JSON.
     """
 
     type: str
     id: ID | None = None
-    launch: Launch | None = None
+    launch: LaunchOperation | None = None
     launch_group: LaunchGroup | None = None
     reserve: Reserve | None = None
     unreserve: Unreserve | None = None
-    create: Create | None = None
-    destroy: Destroy | None = None
+    create: dict[str, Any] | None = None
+    destroy: dict[str, Any] | None = None
     grow_volume: dict[str, Any] | None = None
     shrink_volume: dict[str, Any] | None = None
     create_disk: dict[str, Any] | None = None
     destroy_disk: dict[str, Any] | None = None
 
 
+class UnreadableOffer(Value, frozen=True):
+    """What is known of a malformed offer: enough to decline it."""
+
+    id: ID
+    agent_id: ID | None
+    reason: str
+
+
+class _KnownOffer(msgspec.Struct):
+    id: ID
+    agent_id: ID | None = None
+
+
 _offer_decoder = msgspec.json.Decoder(Offer)
 
 
 class OfferList:
-    """The offers of one OFFERS event, each decoded when it is reached, so that a record of 56 MB never exists
-    as objects all at once. An offer that cannot be decoded is passed over and told to `report` in one line,
-    once.
+    """The offers of one OFFERS event, each decoded when it is reached, so that a record of 56 MB never exists as
+    objects all at once.
+
+    An offer that cannot be decoded is left out: it is in `unreadable` once all were reached, or `report` gets a line
+    if not even its id can be read.
     """
 
-    __slots__ = ("_raws", "_report")
+    __slots__ = ("_raws", "_report", "unreadable")
 
     def __init__(self, raws: Sequence[msgspec.Raw], report: Callable[[str], None]) -> None:
         self._raws = raws
         self._report: Callable[[str], None] | None = report
-
-    def __len__(self) -> int:
-        """How many offers the event has, malformed ones included."""
-        return len(self._raws)
+        self.unreadable: list[UnreadableOffer] = []
 
     def __iter__(self) -> Iterator[Offer]:
-        report, decode = self._report, _offer_decoder.decode
+        decode = _offer_decoder.decode
         for raw in self._raws:
             try:
                 offer = decode(raw)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                if report is not None:
-                    report(f"a malformed offer is passed over: {error}")
+            except NOT_READABLE as error:
+                if self._report is not None:
+                    self._leave_out(raw, str(error), self._report)
                 continue
             yield offer
         self._report = None
+
+    def _leave_out(self, raw: msgspec.Raw, reason: str, report: Callable[[str], None]) -> None:
+        try:
+            known = readable(_KnownOffer, raw, lambda _: None, "offer")
+        except NOT_READABLE:
+            report(f"ignoring a malformed offer: {reason}")
+        else:
+            self.unreadable.append(UnreadableOffer(known.id, known.agent_id, reason))

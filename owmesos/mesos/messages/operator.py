@@ -1,8 +1,7 @@
 # ruff: noqa: RUF012  (msgspec gives each instance a copy of its own)
-"""What the operator API of a master answers, as far as owmesos reads it.
+"""The answers of a master's operator API, as far as owmesos reads them.
 
-Source: include/mesos/v1/master/master.proto, docs/operator-http-api.md. Fields whose content is only passed
-on to a person stay decoded JSON.
+Sources: include/mesos/v1/master/master.proto, docs/operator-http-api.md.
 """
 
 from __future__ import annotations
@@ -29,8 +28,6 @@ from owmesos.mesos.messages.values import (
 
 
 class AgentInfo(Value, frozen=True):
-    """An agent as it describes itself."""
-
     hostname: str
     id: ID | None = None
     port: int | None = None
@@ -52,10 +49,8 @@ class DrainInfo(Value, frozen=True):
     config: DrainConfig | None = None
 
 
-class Agent(Value, frozen=True):
-    """A registered agent. `allocated_resources` are those of tasks, `offered_resources` those in offers that
-    are out; both are absent when there are none.
-    """
+class ListedAgent(Value, frozen=True):
+    """A registered agent. `allocated_resources` are those of tasks, `offered_resources` those of outstanding offers."""
 
     agent_info: AgentInfo
     active: bool = True
@@ -73,14 +68,14 @@ class Agent(Value, frozen=True):
 
 
 class GetAgents(Value, frozen=True):
-    """`recovered_agents` are known from before the master's start and have not come back yet."""
+    """`recovered_agents` are known from before the master's start and have not registered again yet."""
 
-    agents: list[Agent] = []
+    agents: list[ListedAgent] = []
     recovered_agents: list[AgentInfo] = []
 
 
 class Task(Value, frozen=True):
-    """A task as the master knows it; `state` is the latest that it was told of."""
+    """`state` is the latest that the master knows."""
 
     name: str
     task_id: ID
@@ -104,7 +99,7 @@ class GetTasks(Value, frozen=True):
     orphan_tasks: list[Task] = []
 
 
-class Framework(Value, frozen=True):
+class ListedFramework(Value, frozen=True):
     framework_info: FrameworkInfo
     active: bool = False
     connected: bool = False
@@ -119,13 +114,13 @@ class Framework(Value, frozen=True):
 
 
 class GetFrameworks(Value, frozen=True):
-    frameworks: list[Framework] = []
-    completed_frameworks: list[Framework] = []
+    frameworks: list[ListedFramework] = []
+    completed_frameworks: list[ListedFramework] = []
     recovered_frameworks: list[ID] = []
 
 
-class Role(Value, frozen=True):
-    """`resources` is what all its frameworks use together."""
+class ListedRole(Value, frozen=True):
+    """`resources` is what all of its frameworks use together."""
 
     name: str
     weight: float = 1.0
@@ -134,7 +129,7 @@ class Role(Value, frozen=True):
 
 
 class GetRoles(Value, frozen=True):
-    roles: list[Role] = []
+    roles: list[ListedRole] = []
 
 
 class Metric(Value, frozen=True):
@@ -149,7 +144,7 @@ class GetMetrics(Value, frozen=True):
 class VersionInfo(Value, frozen=True):
     version: str
     build_date: str | None = None
-    build_time: float | None = None
+    build_time: float | None = None  # seconds since the epoch
     build_user: str | None = None
     git_sha: str | None = None
     git_branch: str | None = None
@@ -175,12 +170,12 @@ class GetFlags(Value, frozen=True):
 
 class GetMaster(Value, frozen=True):
     master_info: MasterInfo
-    start_time: float | None = None
+    start_time: float | None = None  # seconds since the epoch
     elected_time: float | None = None
 
 
 class MachineID(Value, frozen=True):
-    """Both must be as the agent gave them, for the schedule to hold for it."""
+    """The schedule holds for an agent only if both are as the agent gave them."""
 
     hostname: str | None = None
     ip: str | None = None
@@ -196,7 +191,7 @@ class MaintenanceSchedule(Value, frozen=True):
 
 
 class QuotaConfig(Value, frozen=True):
-    """By resource name. An absent guarantee is nothing, an absent limit is no limit."""
+    """By resource name. An absent guarantee is zero, an absent limit is none."""
 
     role: str
     guarantees: dict[str, Scalar] = {}

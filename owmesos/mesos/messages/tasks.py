@@ -1,7 +1,6 @@
-"""Tasks as a framework describes them, and the statuses that come back.
+"""Tasks, and the statuses that come back. `bytes` is base64 in the JSON.
 
-These are meant to be edited before they are sent (the `task_info` hook of a launch), hence not frozen.
-`bytes` is base64 in the JSON; a status's `uuid` stays as it came, for it is only ever sent back.
+A description is not frozen, because the `task_info` hook of a launch edits it before it is sent.
 Sources: include/mesos/v1/mesos.proto, docs/task-state-reasons.md.
 """
 
@@ -15,7 +14,7 @@ from owmesos.mesos.messages.values import ID, DurationInfo, Labels, Parameter, R
 
 
 class Description(msgspec.Struct, omit_defaults=True):
-    """The root of what describes a task: editable, written without its defaults."""
+    """The root of what describes a task."""
 
 
 class Secret(Description):
@@ -48,7 +47,7 @@ class URI(Description):
 
 
 class CommandInfo(Description):
-    """With `shell` the `value` is a line for /bin/sh, else a program; `arguments` begin with its name."""
+    """With `shell` the `value` is a command line for /bin/sh, else a program; `arguments` begin with its name."""
 
     uris: list[URI] = []
     environment: Environment | None = None
@@ -133,7 +132,7 @@ class ContainerInfo(Description):
 
 
 class KillPolicy(Description):
-    """How long a task may take to obey TERM before it gets KILL."""
+    """How long a task may take to end after TERM before it gets KILL."""
 
     grace_period: DurationInfo | None = None
 
@@ -152,7 +151,7 @@ class TCPCheckInfo(Description):
 
 
 class HealthCheck(Description):
-    """`type` is COMMAND, HTTP or TCP; times are in seconds. Absent ones have Mesos's defaults."""
+    """`type` is COMMAND, HTTP or TCP. Absent fields have Mesos's defaults."""
 
     type: str | None = None
     command: CommandInfo | None = None
@@ -173,7 +172,7 @@ class Port(Description):
     labels: Labels | None = None
 
 
-class Ports(Description):
+class DiscoveryPorts(Description):
     ports: list[Port] = []
 
 
@@ -185,7 +184,7 @@ class DiscoveryInfo(Description):
     environment: str | None = None
     location: str | None = None
     version: str | None = None
-    ports: Ports | None = None
+    ports: DiscoveryPorts | None = None
     labels: Labels | None = None
 
 
@@ -205,7 +204,7 @@ class ExecutorInfo(Description):
 
 
 class TaskInfo(Description):
-    """One task. It has either a `command` or an `executor`. `limits` is by resource name."""
+    """It has either a `command` or an `executor`. `limits` is by resource name."""
 
     name: str
     task_id: ID
@@ -241,9 +240,7 @@ class ContainerStatus(Description):
 
 
 class TaskStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a task. To be acknowledged if, and only if, it has a `uuid`. `timestamp`: seconds of the
-    epoch.
-    """
+    """Acknowledge it if, and only if, it has a `uuid`. `timestamp` is in seconds since the epoch."""
 
     task_id: ID
     state: str
@@ -264,7 +261,7 @@ class TaskStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OperationStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of an operation that was given an id; acknowledged if it has a `uuid`."""
+    """Of an operation that was given an id. Acknowledge it if it has a `uuid`."""
 
     state: str
     operation_id: ID | None = None

@@ -1,8 +1,8 @@
-"""The small values of Mesos that offers, tasks and the operator API are made of.
+"""The small values that offers, tasks and the operator API consist of.
 
-Field names are those of the JSON; class names those of the protobuf (include/mesos/v1/mesos.proto). An absent
-field has the protobuf's default, and is not written. Values are frozen and outside the garbage collector's
-care where a cluster of 50,000 agents makes millions of them: JSON has no cycles.
+Field names are those of the JSON, class names those of the protobuf (include/mesos/v1/mesos.proto). An absent field has
+the protobuf's default, and is not written. The garbage collector does not track values, because JSON has no cycles and
+a cluster of 50,000 agents makes millions of them.
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ class AllocationInfo(Value, frozen=True):
 
 
 class Resource(Value, frozen=True):
-    """One piece of an agent. The fields held as decoded JSON are there to be copied back unchanged in a
-    launch.
+    """One piece of an agent. A launch copies the fields that are kept as decoded JSON back unchanged.
 
     `role` is absent where `reservations` is used (RESERVATION_REFINEMENT); it defaults to `*` at the master.
     """
@@ -100,7 +99,7 @@ class Parameter(Value, frozen=True):
 
 
 class URL(Value, frozen=True):
-    """Where an agent or a master answers."""
+    """Of an agent or a master."""
 
     scheme: str
     address: Address
@@ -120,7 +119,7 @@ class DurationInfo(Value, frozen=True):
 
 
 class Unavailability(Value, frozen=True):
-    """A window of maintenance; without a duration it has no end."""
+    """A maintenance window. Without `duration` it has no end."""
 
     start: TimeInfo
     duration: DurationInfo | None = None
@@ -153,13 +152,13 @@ class Labels(Value, frozen=True):
 
 
 class Capability(Value, frozen=True):
-    """Of a framework, an agent or a master. A master writes `{}` for one that its JSON has no name for."""
+    """Of a framework, an agent or a master. A master writes `{}` for one that it has no name for."""
 
     type: str | None = None
 
 
 class MasterInfo(Value, frozen=True):
-    """Who the master is; `id` changes with every life of a master."""
+    """`id` changes with every start of a master."""
 
     id: str
     ip: int | None = None

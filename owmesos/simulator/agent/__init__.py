@@ -1,1 +1,1 @@
-"""Agents: their decisions, and what runs their tasks."""
+"""The simulator's agents: their decisions, and what runs their tasks; nothing here listens to HTTP."""

@@ -1,25 +1,23 @@
-"""A task on its agent: what was asked for, how far it is, and which updates of it are not acknowledged yet."""
+"""A task on its agent: its request, its state, and its unacknowledged updates."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
 
 from owmesos.mesos.messages import FrameworkInfo, TaskInfo, TaskStatus
-from owmesos.simulator.agenda import Entry
+from owmesos.simulator.agenda import AgendaEntry
 from owmesos.simulator.pieces import Pieces
-
-if TYPE_CHECKING:
-    from owmesos.simulator.agent.agent import Agent
+from owmesos.simulator.protocol import TERMINAL
 
 Key = tuple[str, str]
 """Framework id and task id."""
 
 
 @dataclass(slots=True, eq=False)
-class Run:
-    """`pending` are updates in their order: only the first of them is under way."""
+class TaskRun:
+    """`pending` are updates in order: only the first of them has been sent."""
 
     framework: FrameworkInfo
     info: TaskInfo
@@ -29,14 +27,17 @@ class Run:
     state: str = "TASK_STAGING"
     pending: deque[TaskStatus] = field(default_factory=deque)
     last: TaskStatus | None = None  # that was sent
-    launching: Entry | None = None
-    resend: Entry | None = None
+    launching: AgendaEntry | None = None
+    resend: AgendaEntry | None = None
     pause: float = 0.0
     killed: bool = False
     ended_unseen: bool = False  # while its agent was down
     pid: int | None = None
     sandbox: str | None = None  # its folder
-    work: Entry | None = None  # of a runner without processes
+    work: AgendaEntry | None = None  # of its runner
+    frozen: bool = False  # its executor answers nothing
+    unheard: list[Callable[[], None]] = field(default_factory=list)  # what it will do once it is thawed
+    destroying: AgendaEntry | None = None  # after SHUTDOWN
 
     @property
     def framework_id(self) -> str:
@@ -51,16 +52,9 @@ class Run:
     def key(self) -> Key:
         return self.framework_id, self.task_id
 
+    @property
+    def over(self) -> bool:
+        return self.state in TERMINAL
 
-class Runner(Protocol):
-    """What makes tasks run: it tells the agent by `began` and `ended`."""
-
-    def start(self, agent: Agent, run: Run) -> None: ...
-
-    def kill(self, agent: Agent, run: Run, grace: float) -> None:
-        """TERM now, KILL after `grace` seconds."""
-        ...
-
-    def destroy(self, agent: Agent, run: Run) -> None:
-        """KILL now, and the agent is not told."""
-        ...
+    def can(self, capability: str) -> bool:
+        return any(each.type == capability for each in self.framework.capabilities)

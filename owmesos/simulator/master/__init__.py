@@ -1,9 +1,1 @@
-"""The master, without any I/O."""
-
-from __future__ import annotations
-
-from owmesos.simulator.master.master import Master
-from owmesos.simulator.master.registry import Registry
-from owmesos.simulator.master.settings import MasterSettings, master_settings
-
-__all__ = ["Master", "MasterSettings", "Registry", "master_settings"]
+"""The simulator's master: what it does on calls, and as time passes; no I/O and no clock."""

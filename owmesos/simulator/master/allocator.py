@@ -12,20 +12,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from owmesos.mesos import messages
-from owmesos.mesos.messages import ID, URL, Address, AllocationInfo, Offer
-from owmesos.resources import NO_PORTS, Resources
-from owmesos.simulator.master.books import Books
+from owmesos.mesos.messages import ID, AllocationInfo, Offer
+from owmesos.resources import NO_PORTS, SCALARS, Resources
+from owmesos.simulator.master.books import MasterBooks
 from owmesos.simulator.master.maintenance import Maintenance
-from owmesos.simulator.master.quotas import Headroom, Quotas
-from owmesos.simulator.master.records import AgentRecord, Amounts, Filter, FrameworkRecord, OfferRecord
+from owmesos.simulator.master.quotas import Quotas, add_to
+from owmesos.simulator.master.records import AgentRecord, Allocated, Filter, FrameworkRecord, MasterOffer
 from owmesos.simulator.pieces import Pieces, to_resources
 
-_NOBODY = Amounts()
-_Given = dict[str, tuple[FrameworkRecord, list[OfferRecord]]]
+_NOBODY = Allocated()
+_Given = dict[str, tuple[FrameworkRecord, list[MasterOffer]]]
 
 
 class Allocator:
-    def __init__(self, books: Books, quotas: Quotas, maintenance: Maintenance) -> None:
+    def __init__(self, books: MasterBooks, quotas: Quotas, maintenance: Maintenance) -> None:
         self._books = books
         self._quotas = quotas
         self._maintenance = maintenance
@@ -63,7 +63,7 @@ class Allocator:
         """Frameworks that want offers, by role."""
         found: dict[str, list[FrameworkRecord]] = {}
         for framework in self._books.frameworks.values():
-            if framework.active:
+            if framework.connected:
                 for role in framework.roles:
                     if role not in framework.suppressed:
                         found.setdefault(role, []).append(framework)
@@ -81,27 +81,31 @@ class Allocator:
                     missing = self._quotas.missing(role)
                     if not any(missing.values()):
                         break
-                    room = agent.available.for_role(role, refinement=framework.refinement)
+                    room = agent.available.for_role(role, refinement=framework.can("RESERVATION_REFINEMENT"))
                     wanted = room.with_unreserved(_at_most(room.unreserved, missing, others=False))
                     if wanted.unreserved and self._acceptable(framework, role, agent, wanted):
                         self._give(framework, role, agent, wanted, given)
 
     def _offer_rest(
-        self, agent: AgentRecord, wishes: dict[str, list[FrameworkRecord]], headroom: Headroom | None, given: _Given
+        self,
+        agent: AgentRecord,
+        wishes: dict[str, list[FrameworkRecord]],
+        headroom: dict[str, int] | None,
+        given: _Given,
     ) -> None:
         for role, framework in self._in_turn(wishes):
             if not agent.available:
                 return
-            room = agent.available.for_role(role, refinement=framework.refinement)
+            room = agent.available.for_role(role, refinement=framework.can("RESERVATION_REFINEMENT"))
             limits = self._quotas.left(role)
             if limits is not None:
                 room = room.with_unreserved(_at_most(room.unreserved, limits, others=True))
             if headroom is not None:
-                room = room.with_unreserved(_at_most(room.unreserved, headroom.spare(), others=True))
+                room = room.with_unreserved(_at_most(room.unreserved, headroom, others=True))
             if room and self._acceptable(framework, role, agent, room):
                 self._give(framework, role, agent, room, given)
                 if headroom is not None:
-                    headroom.use(room.unreserved)
+                    add_to(headroom, room.unreserved, -1)
 
     def _in_turn(self, wishes: dict[str, list[FrameworkRecord]]) -> Iterator[tuple[str, FrameworkRecord]]:
         """By share, as it is when asked."""
@@ -135,7 +139,7 @@ class Allocator:
         constraint = framework.constraints.get(role)
         if constraint is not None and not constraint(agent.description):
             return False
-        if agent.total.total().milli_gpus and "GPU_RESOURCES" not in framework.capabilities:
+        if agent.total.total().milli_gpus and not framework.can("GPU_RESOURCES"):
             return False
         return not self._filtered(framework, role, agent, room)
 
@@ -155,57 +159,50 @@ class Allocator:
     def _give(self, framework: FrameworkRecord, role: str, agent: AgentRecord, room: Pieces, given: _Given) -> None:
         books = self._books
         books.allocate(framework, role, agent, room)
-        record = OfferRecord(books.next_id("O"), framework, agent, role, room)
+        record = MasterOffer(books.next_id("O"), framework, agent, role, room)
         books.offers[record.id] = framework.offers[record.id] = agent.offers[record.id] = record
         if books.settings.offer_timeout is not None:
-            record.timeout = books.agenda.after(books.settings.offer_timeout, self._time_out, record)
+            record.timeout = books.agenda.after(books.settings.offer_timeout, books.drop_offer, record)
         given.setdefault(framework.id, (framework, []))[1].append(record)
-
-    def _time_out(self, record: OfferRecord) -> None:
-        self._books.drop_offer(record, rescind=True)
 
     # -- as messages
 
     def _send(self, given: _Given) -> None:
-        """One OFFERS event for each framework."""
         for framework, records in given.values():
-            self._books.tell(framework, messages.Offers([self.offer_of(record) for record in records]))
+            self._books.to_framework(framework, messages.Offers([self.offer_of(record) for record in records]))
         if len(self._resources) > 10_000:
             self._resources.clear()
 
-    def offer_of(self, record: OfferRecord) -> Offer:
-        """As its framework is to see it."""
+    def offer_of(self, record: MasterOffer) -> Offer:
         framework, agent = record.framework, record.agent
         description = agent.description
-        role = record.role if framework.multi_role else None
-        key = (record.pieces, role, framework.refinement)
-        resources = self._resources.get(key)
+        role = record.role if framework.can("MULTI_ROLE") else None
+        refinement = framework.can("RESERVATION_REFINEMENT")
+        resources = self._resources.get((record.pieces, role, refinement))
         if resources is None:
-            resources = to_resources(record.pieces, role, refinement=framework.refinement)
-            self._resources[key] = resources
-        executors = {each.executor.executor_id.value for each in self._infos(framework, agent) if each.executor}
+            resources = to_resources(record.pieces, role, refinement=refinement)
+            self._resources[record.pieces, role, refinement] = resources
+        infos = (task.info for task in agent.tasks.values() if task.framework_id == framework.id)
+        executors = {each.executor.executor_id.value for each in infos if each.executor}
         return Offer(
             ID(record.id),
             ID(framework.id),
             ID(agent.id),
             description.hostname,
-            url=URL("http", Address(description.port, description.hostname, description.ip), "/slave(1)"),
+            url=description.url,
             domain=description.domain,
             resources=resources,
             attributes=list(description.attributes),
             executor_ids=[ID(each) for each in sorted(executors)],
-            unavailability=agent.unavailability,
+            unavailability=self._books.registry.machines.get(description.machine),
             allocation_info=AllocationInfo(role) if role is not None else None,
         )
-
-    @staticmethod
-    def _infos(framework: FrameworkRecord, agent: AgentRecord) -> Iterator[messages.TaskInfo]:
-        return (task.info for task in agent.tasks.values() if task.framework_id == framework.id)
 
     # -- filters
 
     def refuse(self, framework: FrameworkRecord, role: str, agent: AgentRecord, pieces: Pieces, seconds: float) -> None:
-        """Not to be offered for a while; it lasts an allocation interval at least. 0 is no filter at all."""
+        """Filters the resources for the framework for a while, at least for an allocation interval. 0 sets no
+        filter."""
         if seconds <= 0 or not pieces:
             return
         until = self._books.now + max(seconds, self._books.settings.allocation_interval)
@@ -226,13 +223,6 @@ def _has(total: Resources, least: dict[str, int]) -> bool:
 
 def _at_most(room: Resources, limits: dict[str, int], *, others: bool) -> Resources:
     """`room` with no more of each kind than `limits` says; kinds that it does not name stay, if `others`."""
-    cpus, mem, disk, gpus = (
-        min(have, max(0, limits[name])) if name in limits else (have if others else 0)
-        for name, have in (
-            ("cpus", room.milli_cpus),
-            ("mem", room.milli_mem),
-            ("disk", room.milli_disk),
-            ("gpus", room.milli_gpus),
-        )
-    )
+    have = {name: getattr(room, f"milli_{name}") if others or name in limits else 0 for name in SCALARS}
+    cpus, mem, disk, gpus = (min(amount, max(0, limits.get(name, amount))) for name, amount in have.items())
     return Resources(cpus, mem, disk, gpus, ports=room.ports if others else NO_PORTS)

@@ -1,27 +1,24 @@
-"""The master's books: who is there, what is out, and the small deeds that every part of the master does to them."""
+"""The master's state, and the basic changes that all parts of the master make to it."""
 
 from __future__ import annotations
 
-import base64
 import random
 import uuid
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from owmesos.mesos import messages
-from owmesos.mesos.messages import ID, TaskStatus
-from owmesos.simulator.agenda import Agenda
-from owmesos.simulator.master.effects import Answer, Effect, EndStream, Publish, Tell, ToAgent
-from owmesos.simulator.master.records import AgentRecord, Amounts, FrameworkRecord, OfferRecord, TaskRecord
-from owmesos.simulator.master.registry import Registry
+from owmesos.mesos.messages import ID, Kill, ReconcileTask, TaskInfo, TaskStatus
+from owmesos.simulator.agenda import Agenda, cancel
+from owmesos.simulator.master.effects import MasterEffect, Publish, ToAgent, ToFramework
+from owmesos.simulator.master.records import AgentRecord, Allocated, FrameworkRecord, MasterOffer, Registry, TaskRecord
 from owmesos.simulator.master.settings import MasterSettings
 from owmesos.simulator.pieces import Pieces
-from owmesos.simulator.protocol import Message
+from owmesos.simulator.protocol import WireMessage
 
 
-class Books:
+class MasterBooks:
     """Of one life of a master."""
 
     def __init__(
@@ -44,12 +41,11 @@ class Books:
         self.recovered = dict(registry.admitted)
         self.frameworks: dict[str, FrameworkRecord] = {}
         self.completed: OrderedDict[str, FrameworkRecord] = OrderedDict()
-        self.streams: dict[str, FrameworkRecord] = {}
-        self.offers: dict[str, OfferRecord] = {}
-        self.whole = Amounts()
-        self.by_role: dict[str, Amounts] = {}
+        self.offers: dict[str, MasterOffer] = {}
+        self.whole = Allocated()
+        self.by_role: dict[str, Allocated] = {}
         self.freed: dict[str, None] = {}  # agents, in the order in which they came to it that have something to offer
-        self.effects: list[Effect] = []
+        self.effects: list[MasterEffect] = []
         self.watched = False  # by operators who subscribed
         self._counts = {"S": 0, "O": 0, "F": 0}
         self.alive = True
@@ -66,22 +62,20 @@ class Books:
     def now(self) -> float:
         return self.agenda.now
 
-    def tell(self, framework: FrameworkRecord, event: messages.Event) -> None:
-        """Nothing is kept for a framework that is not connected."""
+    def to_framework(self, framework: FrameworkRecord, event: messages.Event) -> None:
+        """Events for a disconnected framework are dropped."""
         if framework.connected:
-            self.effects.append(Tell(framework.stream, event))
+            self.effects.append(ToFramework(framework.stream, event))
 
-    def end_stream(self, stream: str) -> None:
-        self.effects.append(EndStream(stream))
-
-    def to_agent(self, agent: AgentRecord, message: Message) -> bool:
-        """False if the agent is not connected; then the message is lost."""
+    def to_agent(self, agent: AgentRecord, message: WireMessage) -> None:
+        """Messages for an agent that is not connected are lost."""
         if agent.connected:
             self.effects.append(ToAgent(agent.description.name, message))
-        return agent.connected
 
-    def answer(self, status: int, text: str = "", document: Any = None) -> None:
-        self.effects.append(Answer(status, text, document))
+    def to_agents_of(self, framework: FrameworkRecord, message: WireMessage) -> None:
+        """To every agent that has a task of the framework."""
+        for agent_id in sorted({task.agent_id for task in framework.tasks.values()} & self.agents.keys()):
+            self.to_agent(self.agents[agent_id], message)
 
     def publish(self, kind: str, **body: Any) -> None:
         if self.watched:
@@ -97,7 +91,6 @@ class Books:
         self._count(framework, role, pieces, 1)
 
     def release(self, framework: FrameworkRecord, role: str, agent: AgentRecord, pieces: Pieces) -> None:
-        """They are available again."""
         if not pieces:
             return
         agent.available = agent.available.plus(pieces)
@@ -105,44 +98,49 @@ class Books:
         self._count(framework, role, pieces, -1)
 
     def _count(self, framework: FrameworkRecord, role: str, pieces: Pieces, sign: int) -> None:
-        mine = framework.allocated.setdefault(role, Amounts())
-        of_role = self.by_role.setdefault(role, Amounts())
+        mine = framework.allocated.setdefault(role, Allocated())
+        of_role = self.by_role.setdefault(role, Allocated())
         for part in pieces.parts.values():
             mine.add(part, sign)
             of_role.add(part, sign)
 
-    def take_offer(self, offer: OfferRecord) -> None:
-        """An offer is no longer out; its resources are the caller's to release or to use."""
+    def take_offer(self, offer: MasterOffer) -> None:
+        """The offer is no longer outstanding; the caller releases or uses its resources."""
         del self.offers[offer.id]
         offer.framework.offers.pop(offer.id, None)
         offer.agent.offers.pop(offer.id, None)
-        if offer.timeout is not None:
-            offer.timeout.cancel()
+        cancel(offer.timeout)
 
-    def drop_offer(self, offer: OfferRecord, *, rescind: bool) -> None:
+    def drop_offer(self, offer: MasterOffer, *, rescind: bool = True) -> None:
         """Its resources are available again; the framework is told, or knows already."""
         self.take_offer(offer)
         self.release(offer.framework, offer.role, offer.agent, offer.pieces)
         if rescind:
-            self.tell(offer.framework, messages.Rescind(ID(offer.id)))
+            self.to_framework(offer.framework, messages.Rescind(ID(offer.id)))
+
+    def drop_offers(self, offers: Iterable[MasterOffer], *, rescind: bool = True) -> None:
+        for offer in list(offers):
+            self.drop_offer(offer, rescind=rescind)
 
     # -- tasks
 
-    def status(self, task: TaskRecord, state: str, reason: str, message: str, **more: Any) -> TaskStatus:
+    def status(
+        self, task: TaskInfo | ReconcileTask | Kill, state: str, reason: str, message: str, **more: Any
+    ) -> TaskStatus:
         """One that the master makes: without a uuid, so it is not to be acknowledged."""
         return TaskStatus(
-            task.info.task_id,
+            task.task_id,
             state,
             message=message,
             source="SOURCE_MASTER",
             reason=reason,
-            agent_id=ID(task.agent_id),
+            agent_id=task.agent_id,
             timestamp=self.now,
             **more,
         )
 
     def update(self, framework: FrameworkRecord, status: TaskStatus) -> None:
-        self.tell(framework, messages.Update(status))
+        self.to_framework(framework, messages.Update(status))
 
     def free_task(self, task: TaskRecord) -> None:
         """What it used is available again, once."""
@@ -176,13 +174,3 @@ class Books:
                 del framework.tasks[task.id]
             framework.unreachable.pop(task.id, None)
             framework.completed.append(task)
-            while len(framework.completed) > self.settings.completed_tasks:
-                framework.completed.popleft()
-
-    def uuid(self) -> str:
-        """A fresh one, as updates have it."""
-        return base64.b64encode(self.chance.getrandbits(128).to_bytes(16, "big")).decode()
-
-
-def with_id(info: messages.FrameworkInfo, framework_id: str) -> messages.FrameworkInfo:
-    return msgspec.structs.replace(info, id=ID(framework_id))

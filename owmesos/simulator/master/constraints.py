@@ -1,30 +1,30 @@
 """Offer constraints: what a framework wants its offers' agents to be (Mesos 1.11).
 
-As Mesos judges them: of a repeated attribute only the first value, a value that is no text passes every text
-predicate, a regular expression matches the whole text. Mesos takes RE2; what Python takes beyond it is refused here.
+As Mesos judges them: of a repeated attribute only the first value, a value that is not text passes every text
+predicate, a regular expression is one of RE2 and matches the whole text. A master limits the memory and size of each
+(`--offer_constraints_re2_max_mem`, `--offer_constraints_re2_max_program_size`; docs/configuration/master.md).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
+import re2
+
 from owmesos.mesos.messages import Attribute, OfferConstraints, Predicate, RoleConstraints, Selector
-from owmesos.simulator.protocol import AgentDescription
+from owmesos.simulator.protocol import AgentDescription, NotValid
 
 Constraint = Callable[[AgentDescription], bool]
 """Whether an agent may be offered."""
 
-_TOO_LARGE = 8192  # characters; RE2 counts its program, this comes close to what was measured
-_NOT_RE2 = re.compile(r"\\[1-9]|\(\?(?:[=!>]|<[=!]|\(|P=)|[*+?}]\+")
-
-
-class BadConstraints(Exception):
-    """With Mesos's text."""
+_MAX_PROGRAM = 100  # Mesos's default, as is the memory
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
+_OPTIONS.max_mem = 4096
 
 
 def compile_constraints(constraints: OfferConstraints | None) -> dict[str, Constraint]:
-    """By role. Raises BadConstraints."""
+    """By role. Raises NotValid."""
     if constraints is None:
         return {}
     return {role: _compile_role(role, each) for role, each in constraints.role_constraints.items()}
@@ -32,13 +32,11 @@ def compile_constraints(constraints: OfferConstraints | None) -> dict[str, Const
 
 def _compile_role(role: str, constraints: RoleConstraints) -> Constraint:
     if not constraints.groups:
-        raise BadConstraints(
-            f"'OfferConstraints::role_constraints' has an empty 'RoleConstraints::groups' for role {role}"
-        )
+        raise NotValid(f"'OfferConstraints::role_constraints' has an empty 'RoleConstraints::groups' for role {role}")
     groups: list[list[Constraint]] = []
     for group in constraints.groups:
         if not group.attribute_constraints:
-            raise BadConstraints(
+            raise NotValid(
                 f"'OfferConstraints::role_constraints' contains an empty RoleConstraints::Group for role {role}"
             )
         groups.append([_compile(each.selector, each.predicate) for each in group.attribute_constraints])
@@ -47,7 +45,7 @@ def _compile_role(role: str, constraints: RoleConstraints) -> Constraint:
 
 def _compile(selector: Selector, predicate: Predicate) -> Constraint:
     if selector.attribute_name is None and selector.pseudoattribute_type is None:
-        raise BadConstraints("Exactly one of 'attribute_name' or 'pseudoattribute_type' is expected to be set")
+        raise NotValid("Exactly one of 'attribute_name' or 'pseudoattribute_type' is expected to be set")
     if predicate.exists is not None:
         return lambda agent: _find(selector, agent) is not None
     if predicate.not_exists is not None:
@@ -64,7 +62,7 @@ def _compile(selector: Selector, predicate: Predicate) -> Constraint:
     if predicate.text_not_matches is not None:
         antipattern = _regex(predicate.text_not_matches.regex)
         return _text(selector, lambda text: antipattern.fullmatch(text) is None, absent=True)
-    raise BadConstraints("Unknown predicate type")
+    raise NotValid("Unknown predicate type")
 
 
 def _text(selector: Selector, holds: Callable[[str], bool], *, absent: bool) -> Constraint:
@@ -92,16 +90,15 @@ def _find(selector: Selector, agent: AgentDescription) -> str | Attribute | None
     return None
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
-    if len(pattern) > _TOO_LARGE:
-        raise BadConstraints(f"Failed to construct regex from pattern '{pattern}': pattern too large - compile failed")
-    unknown = _NOT_RE2.search(pattern)
-    if unknown is not None:
-        raise BadConstraints(
-            f"Failed to construct regex from pattern '{pattern}': invalid escape sequence: {unknown[0]}"
-        )
+def _regex(pattern: str) -> re2._Regexp:
     try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        what = f"missing ]: {pattern[pattern.rfind('[') :]}" if "unterminated character set" in str(error) else error
-        raise BadConstraints(f"Failed to construct regex from pattern '{pattern}': {what}") from None
+        regex = re2.compile(pattern, _OPTIONS)
+    except re2.error as error:
+        why = error.args[0].decode(errors="replace")
+        raise NotValid(f"Failed to construct regex from pattern '{pattern}': {why}") from None
+    if regex.programsize > _MAX_PROGRAM:
+        raise NotValid(
+            f"Regex '{pattern}' is too complex: program size of {regex.programsize} is larger than maximum of"
+            f" {_MAX_PROGRAM} allowed"
+        )
+    return regex

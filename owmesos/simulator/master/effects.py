@@ -1,4 +1,4 @@
-"""What comes to a master, and what it wants done. Carried out in order by whoever runs the simulation."""
+"""What a master wants done. The owner of the simulation carries it out in order."""
 
 from __future__ import annotations
 
@@ -7,75 +7,45 @@ from typing import Any
 import msgspec
 
 from owmesos.mesos import messages
-from owmesos.simulator.protocol import Message
+from owmesos.simulator.protocol import WireMessage
 
 
-class Event(msgspec.Struct, frozen=True):
-    """The root of what comes."""
-
-
-class Subscribing(Event, frozen=True):
-    """SUBSCRIBE, on a stream that has just been given its id. `principal`: who authenticated, if anyone."""
-
-    stream: str
-    call: messages.Subscribe
-    principal: str | None = None
-
-
-class Calling(Event, frozen=True):
-    framework_id: str
-    stream: str
-    call: messages.Call
-
-
-class StreamClosed(Event, frozen=True):
-    """By the framework, or lost."""
-
-    stream: str
-
-
-class Operating(Event, frozen=True):
-    """A call of the operator API: its type, and the object with its fields."""
-
-    kind: str
-    body: dict[str, Any]
-
-
-class FromAgent(Event, frozen=True):
-    message: Message
-
-
-class Effect(msgspec.Struct, frozen=True):
-    """The root of what is wanted."""
-
-
-class Answer(Effect, frozen=True):
-    """To the call that was handled: text, or a document that is written as JSON."""
+class MasterAnswer(msgspec.Struct, frozen=True):
+    """To a call: text, or a document that is written as JSON."""
 
     status: int
     text: str = ""
     document: Any = None
 
 
-class Tell(Effect, frozen=True):
-    """An event for a framework."""
+class MasterRefusal(Exception):
+    """By the master, with its answer."""
 
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.answer = MasterAnswer(status, text)
+
+
+class ToFramework(msgspec.Struct, frozen=True):
     stream: str
     event: messages.Event
 
 
-class EndStream(Effect, frozen=True):
+class EndStream(msgspec.Struct, frozen=True):
     stream: str
 
 
-class ToAgent(Effect, frozen=True):
+class ToAgent(msgspec.Struct, frozen=True):
     """By the name of the agent's place."""
 
     name: str
-    message: Message
+    message: WireMessage
 
 
-class Publish(Effect, frozen=True):
+class Publish(msgspec.Struct, frozen=True):
     """An event for operators who have subscribed."""
 
     document: dict[str, Any]
+
+
+MasterEffect = ToFramework | EndStream | ToAgent | Publish

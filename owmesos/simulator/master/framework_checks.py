@@ -1,11 +1,12 @@
-"""What a master refuses a framework for, in Mesos's words (src/master/validation.cpp is where they come from)."""
+"""The reasons for which a master refuses a framework, in Mesos's words (from src/master/validation.cpp)."""
 
 from __future__ import annotations
 
 import re
 
 from owmesos.mesos.messages import FrameworkInfo, OfferConstraints
-from owmesos.simulator.master.constraints import BadConstraints, compile_constraints
+from owmesos.simulator.master.constraints import compile_constraints
+from owmesos.simulator.protocol import NotValid
 
 _BAD_ID = re.compile(r"[/\\\x00-\x1f\x7f]")
 
@@ -43,7 +44,6 @@ def role_error(role: str) -> str | None:
 
 
 def info_error(info: FrameworkInfo) -> str | None:
-    """Of a SUBSCRIBE or UPDATE_FRAMEWORK."""
     multi_role = any(each.type == "MULTI_ROLE" for each in info.capabilities)
     if multi_role and info.role is not None:
         return "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable"
@@ -72,7 +72,7 @@ def suppressed_error(info: FrameworkInfo, suppressed: list[str]) -> str | None:
 def constraints_error(constraints: OfferConstraints | None) -> str | None:
     try:
         compile_constraints(constraints)
-    except BadConstraints as error:
+    except NotValid as error:
         return str(error)
     return None
 

@@ -6,16 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from owmesos.mesos import messages
-from owmesos.mesos.messages import ID, URL, Address, InverseOffer
+from owmesos.mesos.messages import ID, InverseOffer, Unavailability
 from owmesos.mesos.messages.operator import MachineID, MaintenanceSchedule
-from owmesos.simulator.master.books import Books
+from owmesos.simulator.master.books import MasterBooks
 from owmesos.simulator.master.records import AgentRecord, FrameworkRecord, InverseOfferRecord
-
-Machine = tuple[str, str]
 
 
 class Maintenance:
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: MasterBooks) -> None:
         self._books = books
         self.inverse_offers: dict[str, InverseOfferRecord] = {}
         self.answers: dict[tuple[str, str], tuple[str, float]] = {}  # by agent and framework
@@ -25,36 +23,25 @@ class Maintenance:
         books = self._books
         books.registry.schedule = document
         books.registry.machines = {
-            (machine.hostname or "", machine.ip or ""): window.unavailability
-            for window in schedule.windows
-            for machine in window.machine_ids
+            named(machine): window.unavailability for window in schedule.windows for machine in window.machine_ids
         }
         for record in list(self.inverse_offers.values()):
             self.withdraw(record, rescind=True)
         for agent in books.agents.values():
-            for offer in list(agent.offers.values()):
-                books.drop_offer(offer, rescind=True)
-            self.look_up(agent)
+            books.drop_offers(agent.offers.values())
         for framework in books.frameworks.values():
             framework.inverse_filters.clear()
 
-    def look_up(self, agent: AgentRecord) -> None:
-        """Whether its machine is in the schedule."""
-        agent.unavailability = self._books.registry.machines.get(machine_of(agent))
-
     def start(self, machines: list[MachineID]) -> list[AgentRecord]:
         """The machines are down now; the agents on them, which are to be removed."""
-        named = {(each.hostname or "", each.ip or "") for each in machines}
-        self._books.registry.down |= named
-        return [agent for agent in self._books.agents.values() if machine_of(agent) in named]
+        down = set(map(named, machines))
+        self._books.registry.down |= down
+        return [agent for agent in self._books.agents.values() if agent.description.machine in down]
 
     def stop(self, machines: list[MachineID]) -> None:
-        registry = self._books.registry
-        for machine in machines:
-            registry.down.discard((machine.hostname or "", machine.ip or ""))
-            registry.machines.pop((machine.hostname or "", machine.ip or ""), None)
-        for agent in self._books.agents.values():
-            self.look_up(agent)
+        for machine in map(named, machines):
+            self._books.registry.down.discard(machine)
+            self._books.registry.machines.pop(machine, None)
 
     # -- inverse offers
 
@@ -64,12 +51,12 @@ class Maintenance:
             return
         asked: dict[str, list[InverseOffer]] = {}
         for agent in agents:
-            if agent.unavailability is None or not agent.active:
-                continue
-            for framework in self._present(agent):
-                asked.setdefault(framework.id, []).append(self._ask(agent, framework))
+            unavailability = self._books.registry.machines.get(agent.description.machine)
+            if unavailability is not None and agent.active:
+                for framework in self._present(agent):
+                    asked.setdefault(framework.id, []).append(self._ask(agent, framework, unavailability))
         for framework_id, inverse_offers in asked.items():
-            self._books.tell(self._books.frameworks[framework_id], messages.InverseOffers(inverse_offers))
+            self._books.to_framework(self._books.frameworks[framework_id], messages.InverseOffers(inverse_offers))
 
     def _present(self, agent: AgentRecord) -> list[FrameworkRecord]:
         """Frameworks with tasks or offers there that are connected and not asked already."""
@@ -77,16 +64,14 @@ class Maintenance:
         already = {each.framework.id for each in agent.inverse_offers.values()}
         found = [self._books.frameworks[each] for each in sorted(ids - already) if each in self._books.frameworks]
         now = self._books.now
-        return [each for each in found if each.active and each.inverse_filters.get(agent.id, now) <= now]
+        return [each for each in found if each.connected and each.inverse_filters.get(agent.id, now) <= now]
 
-    def _ask(self, agent: AgentRecord, framework: FrameworkRecord) -> InverseOffer:
-        assert agent.unavailability is not None
-        description = agent.description
+    def _ask(self, agent: AgentRecord, framework: FrameworkRecord, unavailability: Unavailability) -> InverseOffer:
         inverse_offer = InverseOffer(
             ID(self._books.next_id("O")),
             ID(framework.id),
-            agent.unavailability,
-            url=URL("http", Address(description.port, description.hostname, description.ip), "/slave(1)"),
+            unavailability,
+            url=agent.description.url,
             agent_id=ID(agent.id),
         )
         record = InverseOfferRecord(inverse_offer, framework, agent)
@@ -108,12 +93,13 @@ class Maintenance:
         self.inverse_offers.pop(record.offer.id.value, None)
         record.agent.inverse_offers.pop(record.offer.id.value, None)
         if rescind:
-            self._books.tell(record.framework, messages.RescindInverseOffer(record.offer.id))
+            self._books.to_framework(record.framework, messages.RescindInverseOffer(record.offer.id))
 
     def forget_framework(self, framework: FrameworkRecord) -> None:
         for record in [each for each in self.inverse_offers.values() if each.framework is framework]:
             self.withdraw(record, rescind=False)
 
 
-def machine_of(agent: AgentRecord) -> Machine:
-    return agent.description.hostname, agent.description.ip
+def named(machine: MachineID) -> tuple[str, str]:
+    """Its hostname and ip."""
+    return machine.hostname or "", machine.ip or ""

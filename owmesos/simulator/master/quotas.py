@@ -4,31 +4,16 @@ from __future__ import annotations
 
 from owmesos.mesos.messages import Scalar
 from owmesos.mesos.messages.operator import QuotaConfig
-from owmesos.resources import MILLI, Resources
-from owmesos.simulator.master.books import Books
+from owmesos.resources import MILLI, SCALARS, Resources
+from owmesos.simulator.master.books import MasterBooks
+from owmesos.simulator.master.effects import MasterRefusal
 from owmesos.simulator.master.framework_checks import role_error
-from owmesos.simulator.master.registry import Quota
+from owmesos.simulator.master.records import Quota
 from owmesos.simulator.pieces import is_within
-
-NAMES = ("cpus", "mem", "disk", "gpus")
-
-
-class Headroom:
-    """What is free beyond all guarantees that are not met yet."""
-
-    def __init__(self, spare: dict[str, int]) -> None:
-        self._spare = spare
-
-    def spare(self) -> dict[str, int]:
-        return self._spare
-
-    def use(self, resources: Resources) -> None:
-        for name in self._spare:
-            self._spare[name] -= getattr(resources, f"milli_{name}")
 
 
 class Quotas:
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: MasterBooks) -> None:
         self._books = books
 
     @property
@@ -37,15 +22,10 @@ class Quotas:
 
     def consumed(self, role: str) -> dict[str, int]:
         """By the role and those within it: used and offered."""
-        result = dict.fromkeys(NAMES, 0)
-        for each, amounts in self._books.by_role.items():
-            if is_within(each, role):
-                for name in NAMES:
-                    result[name] += amounts[name]
-        return result
+        within = [amounts for each, amounts in self._books.by_role.items() if is_within(each, role)]
+        return {name: sum(amounts[name] for amounts in within) for name in SCALARS}
 
     def missing(self, role: str) -> dict[str, int]:
-        """Of its guarantee."""
         quota, consumed = self._books.registry.quotas[role], self.consumed(role)
         return {name: max(0, amount - consumed[name]) for name, amount in quota.guarantees.items()}
 
@@ -60,34 +40,35 @@ class Quotas:
                     result[name] = min(result.get(name, limit), max(0, limit - consumed[name]))
         return result
 
-    def headroom(self) -> Headroom:
+    def headroom(self) -> dict[str, int]:
+        """What is free beyond all guarantees that are not met yet."""
         names = {name for role in self.guaranteed for name in self._books.registry.quotas[role].guarantees}
         spare = dict.fromkeys(names, 0)
         for agent in self._books.agents.values():
             if agent.active:
-                for name in names:
-                    spare[name] += getattr(agent.available.unreserved, f"milli_{name}")
+                add_to(spare, agent.available.unreserved)
         for role in self.guaranteed:
             for name, amount in self.missing(role).items():
                 spare[name] -= amount
-        return Headroom(spare)
+        return spare
 
-    def error(self, configs: list[QuotaConfig], *, force: bool) -> str | None:
-        """Why these cannot be, in Mesos's words."""
+    def _check(self, configs: list[QuotaConfig], *, force: bool) -> None:
+        """Raises MasterRefusal."""
         for config in configs:
             error = role_error(config.role)
             if error is not None:
-                return f"Invalid 'QuotaConfig' for role '{config.role}': {error}"
+                raise MasterRefusal(400, f"Invalid 'QuotaConfig' for role '{config.role}': {error}")
         guarantees = {role: quota.guarantees for role, quota in self._books.registry.quotas.items()}
         guarantees |= {config.role: _thousandths(config.guarantees) for config in configs}
-        for name in NAMES:
+        for name in SCALARS:
             wanted = sum(each.get(name, 0) for each in guarantees.values())
             if wanted > self._books.whole[name] and not force:
-                return f"Invalid QuotaConfig: total guarantees of {name} exceed cluster capacity"
-        return None
+                raise MasterRefusal(400, f"Invalid QuotaConfig: total guarantees of {name} exceed cluster capacity")
 
-    def update(self, configs: list[QuotaConfig]) -> None:
-        """Replaces the quotas of the roles that are named, and takes offers back where they stand in the way."""
+    def update(self, configs: list[QuotaConfig], *, force: bool) -> None:
+        """Replaces the quotas of the roles that are named, and takes offers back where they stand in the way. Raises
+        MasterRefusal."""
+        self._check(configs, force=force)
         for config in configs:
             quota = Quota(_thousandths(config.guarantees), _thousandths(config.limits))
             if quota.guarantees or quota.limits:
@@ -101,19 +82,23 @@ class Quotas:
     def _enforce_limit(self, role: str, quota: Quota) -> None:
         consumed = self.consumed(role)
         if any(consumed[name] > limit for name, limit in quota.limits.items()):
-            for offer in [each for each in self._books.offers.values() if is_within(each.role, role)]:
-                self._books.drop_offer(offer, rescind=True)
+            self._books.drop_offers(each for each in self._books.offers.values() if is_within(each.role, role))
 
     def _make_room(self, role: str) -> None:
         """Rescinds offers of others, agent by agent, until the guarantee could be met."""
-        spare = self.headroom().spare()
+        spare = self.headroom()
         for offer in [each for each in self._books.offers.values() if not is_within(each.role, role)]:
             if all(amount >= 0 for amount in spare.values()):
                 return
-            self._books.drop_offer(offer, rescind=True)
-            for name in spare:
-                spare[name] += getattr(offer.pieces.unreserved, f"milli_{name}")
+            self._books.drop_offer(offer)
+            add_to(spare, offer.pieces.unreserved)
+
+
+def add_to(amounts: dict[str, int], resources: Resources, sign: int = 1) -> None:
+    """Of each kind that is named there."""
+    for name in amounts:
+        amounts[name] += sign * getattr(resources, f"milli_{name}")
 
 
 def _thousandths(amounts: dict[str, Scalar]) -> dict[str, int]:
-    return {name: round(scalar.value * MILLI) for name, scalar in amounts.items() if name in NAMES}
+    return {name: round(scalar.value * MILLI) for name, scalar in amounts.items() if name in SCALARS}

@@ -1,34 +1,23 @@
-"""What a master keeps about agents, frameworks, tasks and offers: plain records, changed by the parts that decide."""
+"""What a master keeps about agents, frameworks, tasks and offers, and its registry, which outlives it: plain records,
+changed by the parts that decide."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
-from owmesos.mesos.messages import FrameworkInfo, InverseOffer, OfferConstraints, TaskInfo, TaskStatus, Unavailability
-from owmesos.resources import MILLI, Resources
-from owmesos.simulator.agenda import Entry
+from owmesos.mesos import messages
+from owmesos.resources import MILLI, SCALARS, Resources
+from owmesos.simulator.agenda import AgendaEntry
 from owmesos.simulator.master.constraints import Constraint
 from owmesos.simulator.pieces import Pieces
-from owmesos.simulator.protocol import AgentDescription, Drain
-
-TERMINAL = frozenset(
-    {
-        "TASK_FINISHED",
-        "TASK_FAILED",
-        "TASK_KILLED",
-        "TASK_ERROR",
-        "TASK_LOST",
-        "TASK_DROPPED",
-        "TASK_GONE",
-        "TASK_GONE_BY_OPERATOR",
-    }
-)
+from owmesos.simulator.protocol import TERMINAL, AgentDescription, Drain
 
 
-class Amounts:
+class Allocated:
     """Scalars in thousandths that go up and down: cpus, mem, disk, gpus."""
 
     __slots__ = ("values",)
@@ -44,9 +33,9 @@ class Amounts:
         values[3] += sign * resources.milli_gpus
 
     def __getitem__(self, name: str) -> int:
-        return self.values[("cpus", "mem", "disk", "gpus").index(name)]
+        return self.values[SCALARS.index(name)]
 
-    def share_of(self, whole: Amounts) -> float:
+    def share_of(self, whole: Allocated) -> float:
         """The dominant share."""
         return max((mine / all_ for mine, all_ in zip(self.values, whole.values, strict=True) if all_), default=0.0)
 
@@ -66,10 +55,9 @@ class AgentRecord:
     draining: Drain | None = None
     drained: bool = False
     tasks: dict[tuple[str, str], TaskRecord] = field(default_factory=dict)
-    offers: dict[str, OfferRecord] = field(default_factory=dict)
+    offers: dict[str, MasterOffer] = field(default_factory=dict)
     inverse_offers: dict[str, InverseOfferRecord] = field(default_factory=dict)
-    unavailability: Unavailability | None = None
-    giving_up: Entry | None = None
+    giving_up: AgendaEntry | None = None
 
     @property
     def active(self) -> bool:
@@ -81,14 +69,14 @@ class TaskRecord:
     """A task as the master knows it: `state` is the latest it heard of, `status_state` the last it forwarded."""
 
     framework_id: str
-    info: TaskInfo
+    info: messages.TaskInfo
     role: str
     pieces: Pieces
     agent_id: str
     state: str = "TASK_STAGING"
     status_state: str | None = None
     status_uuid: str | None = None
-    statuses: list[TaskStatus] = field(default_factory=list)
+    statuses: list[messages.TaskStatus] = field(default_factory=list)
     freed: bool = False
     unreachable_at: float | None = None
 
@@ -106,18 +94,18 @@ class TaskRecord:
 
 
 @dataclass(slots=True, eq=False)
-class OfferRecord:
+class MasterOffer:
     id: str
     framework: FrameworkRecord
     agent: AgentRecord
     role: str
     pieces: Pieces
-    timeout: Entry | None = None
+    timeout: AgendaEntry | None = None
 
 
 @dataclass(slots=True, eq=False)
 class InverseOfferRecord:
-    offer: InverseOffer
+    offer: messages.InverseOffer
     framework: FrameworkRecord
     agent: AgentRecord
 
@@ -132,50 +120,39 @@ class FrameworkRecord:
     """`stream` is the subscription's id while it is connected, or was connected last."""
 
     id: str
-    info: FrameworkInfo
+    info: messages.FrameworkInfo
     registered_at: float
+    completed: deque[TaskRecord]
     stream: str = ""
     connected: bool = False
-    active: bool = False
     recovered: bool = False
     reregistered_at: float | None = None
     unregistered_at: float | None = None
     suppressed: set[str] = field(default_factory=set)
-    offer_constraints: OfferConstraints | None = None
+    offer_constraints: messages.OfferConstraints | None = None
     constraints: dict[str, Constraint] = field(default_factory=dict)
     filters: dict[tuple[str, str], list[Filter]] = field(default_factory=dict)  # by role and agent
     inverse_filters: dict[str, float] = field(default_factory=dict)  # until, by agent
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
-    offers: dict[str, OfferRecord] = field(default_factory=dict)
+    offers: dict[str, MasterOffer] = field(default_factory=dict)
     unreachable: OrderedDict[str, TaskRecord] = field(default_factory=OrderedDict)
-    completed: deque[TaskRecord] = field(default_factory=deque)
-    allocated: dict[str, Amounts] = field(default_factory=dict)  # used and offered, by role
-    removal: Entry | None = None
-    heartbeat: Entry | None = None
+    allocated: dict[str, Allocated] = field(default_factory=dict)  # used and offered, by role
+    removal: AgendaEntry | None = None
+    heartbeat: AgendaEntry | None = None
     capabilities: frozenset[str] = frozenset()
     roles: tuple[str, ...] = ()
 
-    def describe(self, info: FrameworkInfo) -> None:
-        """Takes over what the framework says about itself."""
-        self.info = info
+    def describe(self, info: messages.FrameworkInfo) -> None:
+        self.info = msgspec.structs.replace(info, id=messages.ID(self.id))
         self.capabilities = frozenset(each.type for each in info.capabilities if each.type)
-        self.roles = tuple(info.roles) if self.multi_role else (info.role or "*",)
+        self.roles = tuple(info.roles) if self.can("MULTI_ROLE") else (info.role or "*",)
 
-    @property
-    def multi_role(self) -> bool:
-        return "MULTI_ROLE" in self.capabilities
-
-    @property
-    def partition_aware(self) -> bool:
-        return "PARTITION_AWARE" in self.capabilities
-
-    @property
-    def refinement(self) -> bool:
-        return "RESERVATION_REFINEMENT" in self.capabilities
+    def can(self, capability: str) -> bool:
+        return capability in self.capabilities
 
     def lost_or(self, state: str) -> str:
         """`state`, or what frameworks that know nothing of partitions are told in its place."""
-        return state if self.partition_aware else "TASK_LOST"
+        return state if self.can("PARTITION_AWARE") else "TASK_LOST"
 
     def minimum_of(self, role: str) -> list[dict[str, int]]:
         """Its own min_allocatable_resources for a role: thousandths by name; any one of them is enough."""
@@ -186,3 +163,26 @@ class FrameworkRecord:
             {name: round(scalar.value * MILLI) for name, scalar in each.quantities.items()}
             for each in wanted.min_allocatable_resources.quantities
         ]
+
+
+@dataclass(slots=True)
+class Quota:
+    """Thousandths by resource name; an absent limit is none."""
+
+    guarantees: dict[str, int] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Registry:
+    """Agents by id: those admitted, those that became unreachable (with the time), those gone for good."""
+
+    admitted: dict[str, AgentDescription] = field(default_factory=dict)
+    unreachable: dict[str, float] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    draining: dict[str, Drain] = field(default_factory=dict)
+    deactivated: set[str] = field(default_factory=set)
+    quotas: dict[str, Quota] = field(default_factory=dict)
+    schedule: list[dict[str, Any]] = field(default_factory=list)
+    machines: dict[tuple[str, str], messages.Unavailability] = field(default_factory=dict)  # by hostname and ip
+    down: set[tuple[str, str]] = field(default_factory=set)

@@ -1,8 +1,8 @@
-"""What an operator sets on a Mesos master, as far as the simulator has it."""
+"""An operator's settings of a Mesos master, as far as the simulator supports them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -34,29 +34,31 @@ class MasterSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.agent_ping_timeout * self.max_agent_ping_timeouts
 
 
-_DURATIONS = {"allocation_interval", "agent_ping_timeout", "agent_reregister_timeout", "offer_timeout"}
-_FLAGS = {
-    "authenticate_http_frameworks": "authenticate_frameworks",
-    "authenticate_http_readonly": "authenticate_readonly",
-    "authenticate_http_readwrite": "authenticate_readwrite",
+def _is_true(value: str) -> bool:
+    return value == "true"
+
+
+_FLAGS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "allocation_interval": ("allocation_interval", seconds),
+    "agent_ping_timeout": ("agent_ping_timeout", seconds),
+    "agent_reregister_timeout": ("agent_reregister_timeout", seconds),
+    "offer_timeout": ("offer_timeout", seconds),
+    "max_agent_ping_timeouts": ("max_agent_ping_timeouts", int),
+    "registry": ("registry", str),
+    "authenticate_http_frameworks": ("authenticate_frameworks", _is_true),
+    "authenticate_http_readonly": ("authenticate_readonly", _is_true),
+    "authenticate_http_readwrite": ("authenticate_readwrite", _is_true),
 }
+"""The setting of a flag, and what its text means."""
 _ELSEWHERE = {"credentials", "http_framework_authenticators", "http_authenticators", "hostname", "work_dir"}
 
 
 def master_settings(flags: Mapping[str, str]) -> MasterSettings:
-    """From flags as Mesos takes them. Raises InvalidInput for those that the simulator does not have."""
+    """From Mesos's flags. Raises InvalidInput for flags that the simulator does not support."""
     chosen: dict[str, object] = {}
-    for flag, value in flags.items():
-        if flag in _ELSEWHERE:
-            continue
-        if flag in _DURATIONS:
-            chosen[flag] = seconds(value)
-        elif flag == "max_agent_ping_timeouts":
-            chosen[flag] = int(value)
-        elif flag == "registry":
-            chosen[flag] = value
-        elif flag in _FLAGS:
-            chosen[_FLAGS[flag]] = value == "true"
-        else:
-            raise InvalidInput(f"the simulator's master has no flag {flag}")
+    for flag in flags.keys() - _ELSEWHERE:
+        if flag not in _FLAGS:
+            raise InvalidInput(f"the simulator's master does not support the flag {flag}")
+        name, meaning = _FLAGS[flag]
+        chosen[name] = meaning(flags[flag])
     return msgspec.convert(chosen, MasterSettings)

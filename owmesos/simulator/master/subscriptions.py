@@ -1,4 +1,4 @@
-"""Frameworks: how they come, change, go away, come back, and end."""
+"""The life of frameworks: they subscribe, change, disconnect, return, and end."""
 
 from __future__ import annotations
 
@@ -7,73 +7,66 @@ from collections import deque
 import msgspec
 
 from owmesos.mesos import messages
-from owmesos.mesos.messages import ID, FrameworkInfo, MasterInfo
-from owmesos.mesos.messages.values import Address, Capability
+from owmesos.mesos.messages import ID, Address, FrameworkInfo, MasterInfo
+from owmesos.mesos.messages.values import Capability
+from owmesos.simulator.agenda import cancel
+from owmesos.simulator.master import framework_checks as checks
 from owmesos.simulator.master.allocator import Allocator
-from owmesos.simulator.master.books import Books, with_id
+from owmesos.simulator.master.books import MasterBooks
 from owmesos.simulator.master.constraints import compile_constraints
-from owmesos.simulator.master.effects import Tell
-from owmesos.simulator.master.framework_checks import (
-    constraints_error,
-    info_error,
-    suppressed_error,
-    unchangeable_error,
-)
+from owmesos.simulator.master.effects import EndStream, MasterAnswer, ToFramework
 from owmesos.simulator.master.maintenance import Maintenance
-from owmesos.simulator.master.records import FrameworkRecord
-from owmesos.simulator.protocol import EndFramework, FrameworkBack
-
-VERSION = "1.11.0"
+from owmesos.simulator.master.records import FrameworkRecord, TaskRecord
+from owmesos.simulator.protocol import VERSION, EndFramework, FrameworkBack
 
 
 class Subscriptions:
-    def __init__(self, books: Books, allocator: Allocator, maintenance: Maintenance) -> None:
+    def __init__(self, books: MasterBooks, allocator: Allocator, maintenance: Maintenance) -> None:
         self._books = books
         self._allocator = allocator
         self._maintenance = maintenance
 
     # -- SUBSCRIBE
 
-    def subscribe(self, stream: str, call: messages.Subscribe, principal: str | None) -> None:
-        """A refusal by content is an ERROR event and the end of the stream."""
+    def subscribe(self, stream: str, call: messages.Subscribe, principal: str | None) -> MasterAnswer:
+        """On a stream that has just been given its id; `principal`: who authenticated, if anyone.
+
+        A refusal by content is an ERROR event and the end of the stream.
+        """
         books, info = self._books, call.framework_info
         if principal is not None and info.principal not in (None, principal):
             whose = f"does not match principal '{info.principal}' set in `FrameworkInfo`"
-            books.answer(400, f"Authenticated principal '{principal}' {whose}")
-            return
-        books.answer(200)
+            return MasterAnswer(400, f"Authenticated principal '{principal}' {whose}")
         error = (
-            info_error(info)
-            or suppressed_error(info, call.suppressed_roles)
-            or constraints_error(call.offer_constraints)
+            checks.info_error(info)
+            or checks.suppressed_error(info, call.suppressed_roles)
+            or checks.constraints_error(call.offer_constraints)
         )
         framework_id = info.id.value if info.id is not None and info.id.value else None
         if error is None and framework_id in books.completed:
             error = "Framework has been removed"
         if error is not None:
-            self._refuse(stream, error)
-            return
+            books.effects.append(ToFramework(stream, messages.Error(error)))
+            books.effects.append(EndStream(stream))
+            return MasterAnswer(200)
         framework = books.frameworks.get(framework_id) if framework_id is not None else None
-        displacing = False
+        displacing = framework is not None and framework.connected
         if framework is None:
             framework = self._add(info, framework_id)
         else:
-            displacing = framework.connected
             self._come_back(framework, info)
         self._connect(framework, stream, call)
         if not displacing:
             self._allocator.run()
-
-    def _refuse(self, stream: str, error: str) -> None:
-        self._books.effects.append(Tell(stream, messages.Error(error)))
-        self._books.end_stream(stream)
+        return MasterAnswer(200)
 
     def _add(self, info: FrameworkInfo, framework_id: str | None) -> FrameworkRecord:
         """An id that was never seen is adopted."""
         books = self._books
         framework_id = framework_id or books.next_id("F")
-        framework = FrameworkRecord(framework_id, with_id(info, framework_id), books.now)
-        framework.describe(framework.info)
+        completed: deque[TaskRecord] = deque(maxlen=books.settings.completed_tasks)
+        framework = FrameworkRecord(framework_id, info, books.now, completed)
+        framework.describe(info)
         books.frameworks[framework_id] = framework
         books.publish("FRAMEWORK_ADDED", framework={"framework_info": framework.info, "active": True})
         return framework
@@ -88,50 +81,42 @@ class Subscriptions:
         return framework
 
     def _come_back(self, framework: FrameworkRecord, info: FrameworkInfo) -> None:
-        """Another user, principal or checkpoint is ignored without a word."""
+        """Another user, principal or checkpoint is ignored silently."""
         books = self._books
         kept = {name: getattr(framework.info, name) for name in ("user", "principal", "checkpoint")}
         if framework.connected:
-            books.tell(framework, messages.Error("Framework failed over"))
-            books.end_stream(framework.stream)
-            self._stop_stream(framework)
-            for offer in list(framework.offers.values()):
-                books.drop_offer(offer, rescind=False)
-            self._maintenance.forget_framework(framework)
+            books.to_framework(framework, messages.Error("Framework failed over"))
+            books.effects.append(EndStream(framework.stream))
+            self._disconnect(framework)
         if not framework.recovered:
             framework.reregistered_at = books.now
         framework.recovered = False
         before = framework.roles
-        framework.describe(with_id(msgspec.structs.replace(info, **kept), framework.id))
+        framework.describe(msgspec.structs.replace(info, **kept))
         self._leave_roles(framework, before)
-        if framework.removal is not None:
-            framework.removal.cancel()
-            framework.removal = None
+        cancel(framework.removal)
 
     def _connect(self, framework: FrameworkRecord, stream: str, call: messages.Subscribe) -> None:
         books = self._books
-        framework.stream, framework.connected, framework.active = stream, True, True
-        books.streams[stream] = framework
-        self._set_wishes(framework, call.suppressed_roles, call.offer_constraints)
-        books.tell(framework, messages.Subscribed(ID(framework.id), books.settings.heartbeat, self.master_info()))
+        framework.stream, framework.connected = stream, True
+        self._set_wishes(framework, call)
+        books.to_framework(
+            framework, messages.Subscribed(ID(framework.id), books.settings.heartbeat, self.master_info())
+        )
         self._beat(framework, stream)
-        agents = {task.agent_id for task in framework.tasks.values()}
-        for agent_id in sorted(agents & books.agents.keys()):
-            books.to_agent(books.agents[agent_id], FrameworkBack(framework.id))
+        books.to_agents_of(framework, FrameworkBack(framework.id))
 
-    def _set_wishes(
-        self, framework: FrameworkRecord, suppressed: list[str], constraints: messages.OfferConstraints | None
-    ) -> None:
-        """Both are replaced. A role that is wanted again loses its filters."""
-        wanted_again = framework.suppressed - set(suppressed)
-        framework.suppressed = set(suppressed)
-        framework.offer_constraints = constraints
-        framework.constraints = compile_constraints(constraints)
+    def _set_wishes(self, framework: FrameworkRecord, call: messages.Subscribe | messages.UpdateFramework) -> None:
+        """Replaces suppressed roles and constraints. A role that is wanted again loses its filters."""
+        wanted_again = framework.suppressed - set(call.suppressed_roles)
+        framework.suppressed = set(call.suppressed_roles)
+        framework.offer_constraints = call.offer_constraints
+        framework.constraints = compile_constraints(call.offer_constraints)
         self.clear_filters(framework, wanted_again)
 
     def _beat(self, framework: FrameworkRecord, stream: str) -> None:
         if framework.connected and framework.stream == stream and self._books.alive:
-            self._books.tell(framework, messages.Heartbeat())
+            self._books.to_framework(framework, messages.Heartbeat())
             framework.heartbeat = self._books.agenda.after(
                 self._books.settings.heartbeat, self._beat, framework, stream
             )
@@ -153,32 +138,26 @@ class Subscriptions:
 
     # -- UPDATE_FRAMEWORK, REVIVE, SUPPRESS
 
-    def update(self, framework: FrameworkRecord, call: messages.UpdateFramework) -> None:
+    def update(self, framework: FrameworkRecord, call: messages.UpdateFramework) -> MasterAnswer:
         """Takes effect with the next allocation; offers of a role that is left are rescinded."""
         info = call.framework_info
-        error = info_error(info) or unchangeable_error(framework.info, info)
-        if error is not None:
-            self._books.answer(400, f"FrameworkInfo update is not valid: {error}")
-            return
-        error = suppressed_error(info, call.suppressed_roles)
-        if error is not None:
-            self._books.answer(400, f"'UpdateFramework.suppressed_roles' are not valid: {error}")
-            return
-        error = constraints_error(call.offer_constraints)
-        if error is not None:
-            self._books.answer(400, f"'UpdateFramework.offer_constraints' are not valid: {error}")
-            return
+        for what, error in (
+            ("FrameworkInfo update is", checks.info_error(info) or checks.unchangeable_error(framework.info, info)),
+            ("'UpdateFramework.suppressed_roles' are", checks.suppressed_error(info, call.suppressed_roles)),
+            ("'UpdateFramework.offer_constraints' are", checks.constraints_error(call.offer_constraints)),
+        ):
+            if error is not None:
+                return MasterAnswer(400, f"{what} not valid: {error}")
         before = framework.roles
-        framework.describe(with_id(info, framework.id))
+        framework.describe(info)
         self._leave_roles(framework, before)
-        self._set_wishes(framework, call.suppressed_roles, call.offer_constraints)
+        self._set_wishes(framework, call)
         self._books.publish("FRAMEWORK_UPDATED", framework={"framework_info": framework.info, "active": True})
-        self._books.answer(200)
+        return MasterAnswer(200)
 
     def _leave_roles(self, framework: FrameworkRecord, before: tuple[str, ...]) -> None:
         for role in set(before) - set(framework.roles):
-            for offer in [each for each in framework.offers.values() if each.role == role]:
-                self._books.drop_offer(offer, rescind=True)
+            self._books.drop_offers(each for each in framework.offers.values() if each.role == role)
             self.clear_filters(framework, {role})
 
     def revive(self, framework: FrameworkRecord, roles: list[str]) -> None:
@@ -188,8 +167,7 @@ class Subscriptions:
             return
         framework.suppressed -= named
         self.clear_filters(framework, named)
-        for agent_id in list(framework.inverse_filters):
-            del framework.inverse_filters[agent_id]
+        framework.inverse_filters.clear()
         self._allocator.run()
 
     def suppress(self, framework: FrameworkRecord, roles: list[str]) -> None:
@@ -207,14 +185,10 @@ class Subscriptions:
     def closed(self, stream: str) -> None:
         """The stream is gone: its offers are void, filters and suppression forgotten; the failover timeout runs."""
         books = self._books
-        framework = books.streams.get(stream)
+        framework = next((each for each in books.frameworks.values() if each.connected and each.stream == stream), None)
         if framework is None:
             return
-        self._stop_stream(framework)
-        framework.active = False
-        for offer in list(framework.offers.values()):
-            books.drop_offer(offer, rescind=False)
-        self._maintenance.forget_framework(framework)
+        self._disconnect(framework)
         framework.suppressed.clear()
         framework.filters.clear()
         framework.inverse_filters.clear()
@@ -222,37 +196,29 @@ class Subscriptions:
         timeout = max(framework.info.failover_timeout, 0.5)
         framework.removal = books.agenda.after(timeout, self.remove, framework)
 
-    def _stop_stream(self, framework: FrameworkRecord) -> None:
+    def _disconnect(self, framework: FrameworkRecord) -> None:
         framework.connected = False
-        self._books.streams.pop(framework.stream, None)
-        if framework.heartbeat is not None:
-            framework.heartbeat.cancel()
+        cancel(framework.heartbeat)
+        self._books.drop_offers(framework.offers.values(), rescind=False)
+        self._maintenance.forget_framework(framework)
 
     def remove(self, framework: FrameworkRecord) -> None:
-        """Its tasks are killed, without a word to it; its id is refused from now on."""
+        """Its tasks are killed without an event to it; its id is refused from now on."""
         books = self._books
         if books.frameworks.get(framework.id) is not framework or not books.alive:
             return
         if framework.connected:
-            books.end_stream(framework.stream)
-            self._stop_stream(framework)
-        framework.active = False
-        for offer in list(framework.offers.values()):
-            books.drop_offer(offer, rescind=False)
-        self._maintenance.forget_framework(framework)
-        agents = {task.agent_id for task in framework.tasks.values()}
-        for agent_id in sorted(agents & books.agents.keys()):
-            books.to_agent(books.agents[agent_id], EndFramework(framework.id))
+            books.effects.append(EndStream(framework.stream))
+        self._disconnect(framework)
+        books.to_agents_of(framework, EndFramework(framework.id))
         for task in [*framework.tasks.values(), *framework.unreachable.values()]:
             if not task.over:
                 books.set_state(task, "TASK_KILLED")
             books.complete_task(task)
-        if framework.removal is not None:
-            framework.removal.cancel()
+        cancel(framework.removal)
         framework.unregistered_at = books.now
         del books.frameworks[framework.id]
         books.completed[framework.id] = framework
-        framework.completed = deque(framework.completed, maxlen=books.settings.completed_tasks)
         while len(books.completed) > books.settings.completed_frameworks:
             books.completed.popitem(last=False)
         books.publish("FRAMEWORK_REMOVED", framework_info=framework.info)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from owmesos.mesos import messages
-from owmesos.mesos.messages import ID, KillPolicy, OperationStatus, TaskStatus, TimeInfo
-from owmesos.simulator.master.books import Books
-from owmesos.simulator.master.draining import Draining
-from owmesos.simulator.master.records import TERMINAL, FrameworkRecord, TaskRecord
-from owmesos.simulator.protocol import AcknowledgeUpdate, KillTask, StatusUpdate
+from owmesos.mesos.messages import Kill, OperationStatus, ReconcileTask, TaskStatus
+from owmesos.simulator import protocol
+from owmesos.simulator.master.books import MasterBooks
+from owmesos.simulator.master.membership import Membership
+from owmesos.simulator.master.records import FrameworkRecord, TaskRecord
+from owmesos.simulator.protocol import grace_of, time_info
 
 
 class TaskCalls:
-    def __init__(self, books: Books, draining: Draining) -> None:
+    def __init__(self, books: MasterBooks, membership: Membership) -> None:
         self._books = books
-        self._draining = draining
+        self._membership = membership
 
     # -- updates
 
-    def update(self, update: StatusUpdate) -> None:
+    def update(self, update: protocol.StatusUpdate) -> None:
         """From an agent that is registered. One for a framework that is away waits at the agent."""
         books = self._books
         framework = books.frameworks.get(update.framework_id)
@@ -37,28 +38,28 @@ class TaskCalls:
         if agent is None or not agent.connected:
             return
         task = agent.tasks.get((framework.id, call.task_id.value))
-        if task is not None and task.status_state in TERMINAL and task.status_uuid == call.uuid:
+        if task is not None and task.status_state in protocol.TERMINAL and task.status_uuid == call.uuid:
             books.complete_task(task)
-            self._draining.task_ended(agent)
-        books.to_agent(agent, AcknowledgeUpdate(framework.id, call.task_id.value, call.uuid))
+            self._membership.task_ended(agent)
+        books.to_agent(agent, protocol.AcknowledgeUpdate(framework.id, call.task_id.value, call.uuid))
 
     # -- KILL
 
-    def kill(self, framework: FrameworkRecord, call: messages.Kill) -> None:
+    def kill(self, framework: FrameworkRecord, call: Kill) -> None:
         """Dropped in silence where the agent is not connected."""
         task = framework.tasks.get(call.task_id.value)
         if task is None:
-            self._answer(framework, call.task_id, call.agent_id)
+            self._answer(framework, call)
             return
         agent = self._books.agents.get(task.agent_id)
         if agent is not None:
-            self._books.to_agent(agent, KillTask(framework.id, task.id, grace_of(call.kill_policy)))
+            self._books.to_agent(agent, protocol.KillTask(framework.id, task.id, grace_of(call.kill_policy)))
 
     def shut_down(self, framework: FrameworkRecord, call: messages.Shutdown) -> None:
         """The executor of a command task has the task's id."""
         agent = self._books.agents.get(call.agent_id.value)
         if agent is not None and (framework.id, call.executor_id.value) in agent.tasks:
-            self._books.to_agent(agent, KillTask(framework.id, call.executor_id.value))
+            self._books.to_agent(agent, protocol.ShutDownExecutor(framework.id, call.executor_id.value))
 
     # -- RECONCILE
 
@@ -69,7 +70,7 @@ class TaskCalls:
             if each.agent_id is None:
                 text = f"{text} and no 'agent_id' was provided"
             status = OperationStatus("OPERATION_UNKNOWN", each.operation_id, text, agent_id=each.agent_id)
-            self._books.tell(framework, messages.UpdateOperationStatus(status))
+            self._books.to_framework(framework, messages.UpdateOperationStatus(status))
 
     def reconcile(self, framework: FrameworkRecord, call: messages.Reconcile) -> None:
         if not call.tasks:
@@ -78,47 +79,30 @@ class TaskCalls:
                     self._books.update(framework, self._latest(task))
             return
         for each in call.tasks:
-            self._answer(framework, each.task_id, each.agent_id)
+            self._answer(framework, each)
 
-    def _answer(self, framework: FrameworkRecord, task_id: ID, agent_id: ID | None) -> None:
+    def _answer(self, framework: FrameworkRecord, asked: Kill | ReconcileTask) -> None:
         """What the master knows of one task; nothing while an agent that may have it is not back yet."""
         books = self._books
-        task = framework.tasks.get(task_id.value)
+        task = framework.tasks.get(asked.task_id.value)
         if task is not None:
             books.update(framework, self._latest(task))
             return
         state, message, since = "TASK_UNKNOWN", "Reconciliation: Task is unknown", None
-        name = agent_id.value if agent_id is not None else None
+        name = asked.agent_id.value if asked.agent_id is not None else None
         if name in books.recovered or (name is None and books.recovered):
             return
         if name in books.agents:
             state, message = "TASK_GONE", "Reconciliation: Task is unknown to the agent"
         elif name in books.registry.unreachable:
             state, message = "TASK_UNREACHABLE", "Reconciliation: Task is unreachable"
-            since = TimeInfo(round(books.registry.unreachable[name] * 1e9))
+            since = time_info(books.registry.unreachable[name])
         elif name in books.registry.gone:
             state, message = "TASK_GONE_BY_OPERATOR", "Reconciliation: Task is gone"
-        status = TaskStatus(
-            task_id,
-            framework.lost_or(state),
-            message=message,
-            source="SOURCE_MASTER",
-            reason="REASON_RECONCILIATION",
-            agent_id=agent_id,
-            timestamp=books.now,
-            unreachable_time=since,
-        )
-        books.update(framework, status)
+        state = framework.lost_or(state)
+        books.update(framework, books.status(asked, state, "REASON_RECONCILIATION", message, unreachable_time=since))
 
     def _latest(self, task: TaskRecord) -> TaskStatus:
-        last = task.statuses[-1] if task.statuses else None
-        message = "Reconciliation: Latest task state"
-        container = last.container_status if last is not None else None
-        return self._books.status(task, task.told_state, "REASON_RECONCILIATION", message, container_status=container)
-
-
-def grace_of(policy: KillPolicy | None) -> float | None:
-    """Seconds."""
-    if policy is None or policy.grace_period is None:
-        return None
-    return policy.grace_period.nanoseconds / 1e9
+        container = task.statuses[-1].container_status if task.statuses else None
+        reason, message = "REASON_RECONCILIATION", "Reconciliation: Latest task state"
+        return self._books.status(task.info, task.told_state, reason, message, container_status=container)

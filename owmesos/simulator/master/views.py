@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from owmesos.mesos.messages import ID, Resource, TimeInfo
+from owmesos.mesos.messages import ID, Resource
+from owmesos.mesos.messages.operator import AgentInfo
+from owmesos.resources import SCALARS
 from owmesos.simulator.master.accepting import task_document
 from owmesos.simulator.master.allocator import Allocator
-from owmesos.simulator.master.books import Books
+from owmesos.simulator.master.books import MasterBooks
 from owmesos.simulator.master.records import AgentRecord, FrameworkRecord
 from owmesos.simulator.pieces import NO_PIECES, Pieces, sum_of, to_resources
-from owmesos.simulator.protocol import AgentDescription
+from owmesos.simulator.protocol import VERSION, AgentDescription, time_info
 
-VERSION = "1.11.0"
 _CAPABILITIES = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_DRAINING")
-
-
-def _time(seconds: float) -> TimeInfo:
-    return TimeInfo(round(seconds * 1e9))
 
 
 def _by_role(parts: Iterable[tuple[str, Pieces]]) -> list[Resource]:
@@ -33,22 +30,14 @@ def _scalars_by_role(parts: Iterable[tuple[str, Pieces]]) -> list[Resource]:
     return [resource for resource in _by_role(parts) if resource.name != "ports"]
 
 
-def _info(agent_id: str, description: AgentDescription, total: Pieces) -> dict[str, Any]:
-    info: dict[str, Any] = {
-        "hostname": description.hostname,
-        "port": description.port,
-        "resources": to_resources(total, None, refinement=False),
-        "id": ID(agent_id),
-        "checkpoint": True,
-    }
-    if description.attributes:
-        info["attributes"] = description.attributes
-    if description.domain is not None:
-        info["domain"] = description.domain
-    return info
+def _info(agent_id: str, description: AgentDescription, total: Pieces) -> AgentInfo:
+    resources, attributes = to_resources(total, None, refinement=False), list(description.attributes)
+    return AgentInfo(
+        description.hostname, ID(agent_id), description.port, resources, attributes, description.domain, checkpoint=True
+    )
 
 
-def agent_document(books: Books, agent: AgentRecord) -> dict[str, Any]:
+def agent_document(books: MasterBooks, agent: AgentRecord) -> dict[str, Any]:
     """One of GET_AGENTS."""
     description = agent.description
     document: dict[str, Any] = {
@@ -57,12 +46,12 @@ def agent_document(books: Books, agent: AgentRecord) -> dict[str, Any]:
         "deactivated": agent.deactivated,
         "version": VERSION,
         "pid": f"slave(1)@{description.ip}:{description.port}",
-        "registered_time": _time(agent.registered_at),
+        "registered_time": time_info(agent.registered_at),
         "total_resources": to_resources(agent.total, None, refinement=False),
         "capabilities": [{"type": each} for each in _CAPABILITIES],
     }
     if agent.reregistered_at is not None:
-        document["reregistered_time"] = _time(agent.reregistered_at)
+        document["reregistered_time"] = time_info(agent.reregistered_at)
     used = _by_role((task.role, task.pieces) for task in agent.tasks.values() if not task.freed)
     offered = _by_role((offer.role, offer.pieces) for offer in agent.offers.values())
     if used:
@@ -77,12 +66,12 @@ def agent_document(books: Books, agent: AgentRecord) -> dict[str, Any]:
     return document
 
 
-def agents(books: Books) -> dict[str, Any]:
+def agents(books: MasterBooks) -> dict[str, Any]:
     recovered = [_info(agent_id, each, each.total) for agent_id, each in books.recovered.items()]
     return {"agents": [agent_document(books, each) for each in books.agents.values()], "recovered_agents": recovered}
 
 
-def tasks(books: Books) -> dict[str, Any]:
+def tasks(books: MasterBooks) -> dict[str, Any]:
     known = [*books.frameworks.values(), *books.completed.values()]
     return {
         "tasks": [task_document(task) for each in known for task in each.tasks.values()],
@@ -91,7 +80,7 @@ def tasks(books: Books) -> dict[str, Any]:
     }
 
 
-def frameworks(books: Books, allocator: Allocator) -> dict[str, Any]:
+def frameworks(books: MasterBooks, allocator: Allocator) -> dict[str, Any]:
     return {
         "frameworks": [_framework(each, allocator) for each in books.frameworks.values()],
         "completed_frameworks": [_framework(each, allocator) for each in books.completed.values()],
@@ -101,16 +90,16 @@ def frameworks(books: Books, allocator: Allocator) -> dict[str, Any]:
 def _framework(framework: FrameworkRecord, allocator: Allocator) -> dict[str, Any]:
     document: dict[str, Any] = {
         "framework_info": framework.info,
-        "active": framework.active,
+        "active": framework.connected,
         "connected": framework.connected,
         "recovered": framework.recovered,
-        "registered_time": _time(framework.registered_at),
+        "registered_time": time_info(framework.registered_at),
         "offer_constraints": framework.offer_constraints or {},
     }
     for name in ("reregistered", "unregistered"):
         when = getattr(framework, f"{name}_at")
         if when is not None:
-            document[f"{name}_time"] = _time(when)
+            document[f"{name}_time"] = time_info(when)
     used = _scalars_by_role((task.role, task.pieces) for task in framework.tasks.values() if not task.freed)
     offered = _scalars_by_role((offer.role, offer.pieces) for offer in framework.offers.values())
     if used:
@@ -121,7 +110,7 @@ def _framework(framework: FrameworkRecord, allocator: Allocator) -> dict[str, An
     return document
 
 
-def roles(books: Books) -> dict[str, Any]:
+def roles(books: MasterBooks) -> dict[str, Any]:
     """Those that a framework is in, or a quota is set for."""
     found: dict[str, list[FrameworkRecord]] = {"*": []}
     found.update({role: [] for role in books.registry.quotas})
@@ -130,19 +119,17 @@ def roles(books: Books) -> dict[str, Any]:
             found.setdefault(role, []).append(framework)
     documents = []
     for role, members in found.items():
-        held = [(role, task.pieces) for each in members for task in each.tasks.values() if _counts(task, role)]
+        running = [task for each in members for task in each.tasks.values()]
+        held = [(role, task.pieces) for task in running if task.role == role and not task.freed]
         held += [(role, offer.pieces) for each in members for offer in each.offers.values() if offer.role == role]
         ids = [ID(each.id) for each in members]
         documents.append({"name": role, "weight": 1.0, "frameworks": ids, "resources": _scalars_by_role(held)})
     return {"roles": documents}
 
 
-def _counts(task: Any, role: str) -> bool:
-    return task.role == role and not task.freed
-
-
-def metrics(books: Books, allocator: Allocator) -> dict[str, Any]:
+def metrics(books: MasterBooks, allocator: Allocator) -> dict[str, Any]:
     running = [task for each in books.frameworks.values() for task in each.tasks.values()]
+    connected = sum(each.connected for each in books.frameworks.values())
     values: dict[str, float] = {
         "allocator/mesos/allocation_runs": allocator.runs,
         "master/elected": 1,
@@ -150,17 +137,12 @@ def metrics(books: Books, allocator: Allocator) -> dict[str, Any]:
         "master/slaves_active": sum(each.active for each in books.agents.values()),
         "master/slaves_connected": sum(each.connected for each in books.agents.values()),
         "master/slaves_unreachable": len(books.registry.unreachable),
-        "master/frameworks_active": sum(each.active for each in books.frameworks.values()),
-        "master/frameworks_connected": sum(each.connected for each in books.frameworks.values()),
+        "master/frameworks_active": connected,
+        "master/frameworks_connected": connected,
         "master/outstanding_offers": len(books.offers),
         "master/tasks_staging": sum(task.state == "TASK_STAGING" for task in running),
         "master/tasks_running": sum(task.state == "TASK_RUNNING" for task in running),
     }
     used = sum_of(task.pieces for task in running if not task.freed).total()
-    values |= {
-        "master/cpus_used": used.cpus,
-        "master/mem_used": used.mem,
-        "master/disk_used": used.disk,
-        "master/gpus_used": used.gpus,
-    }
+    values |= {f"master/{name}_used": getattr(used, name) for name in SCALARS}
     return {"metrics": [{"name": name, "value": value} for name, value in values.items()]}

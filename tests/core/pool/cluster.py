@@ -1,28 +1,28 @@
 """A small cluster in virtual time that carries out the pool's effects and gives back events.
 
 The ledger is fed as Mesos's offers feed it: late, and only while the pool waits for room or at an ACCEPT. So what the
-ledger believes and what is truly free may differ, and a start may be refused. Fixed user-memory has no agents: every
-start is taken. After each event all that must hold is checked (tests/core/pool/checks.py).
+ledger believes and what is truly free may differ, and a start may be refused. After each event all that must hold is
+checked (tests/core/pool/checks.py).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from owmesos.core.buffer import Buffer
-from owmesos.core.capacity import HERE, FixedCapacity
-from owmesos.core.cluster_capacity import ClusterCapacity
-from owmesos.core.containers import Action, Container, ContainerState, Shape
-from owmesos.core.ledger import Ledger
+from owmesos.core.capacity import Capacity
+from owmesos.core.ledger import Buffer, Ledger
 from owmesos.core.node_stats import NodeStatsUpdate
-from owmesos.core.pool import Pool
-from owmesos.core.pool_events import (
+from owmesos.core.pool.containers import Container, ContainerShape, ContainerState, PoolAction
+from owmesos.core.pool.events import (
+    CancelRun,
     ContainerStarted,
     ContainerStopped,
     Dispatch,
     Initialized,
     PoolEffect,
+    PoolTick,
     Reschedule,
     Run,
     RunDone,
@@ -32,11 +32,11 @@ from owmesos.core.pool_events import (
     StartFailed,
     StartRefused,
     StopContainer,
-    Tick,
     WaitingForRoom,
 )
-from owmesos.core.pool_settings import PoolSettings
-from owmesos.core.prewarm import PrewarmSetting
+from owmesos.core.pool.pool import Pool
+from owmesos.core.pool.prewarm import PrewarmSetting
+from owmesos.core.pool.settings import PoolSettings
 from owmesos.resources import Ask
 from tests.core.pool.agents import FakeAgent, agent
 from tests.core.pool.checks import Checks
@@ -48,17 +48,19 @@ LOOKS_EVERY = 15.0
 
 
 class FakeCluster:
-    """`agents` by memory in MB, or ready made; `user_memory` in their place makes the capacity a fixed one.
+    """`agents` by memory in MB, or ready made.
 
     Times in seconds: `start_takes`, `init_takes`, `stop_takes`. `fates` are those of the next starts: "starts",
-    "refused", "fails", "hangs". A run lasts its entry in `durations`, or until `done` is called.
+    "refused", "fails", "hangs"; none starts on `broken_agents` or of an image that is `missing`. A run lasts its entry
+    in `durations`, or until `done` is called.
     """
+
+    queues_starts = False
 
     def __init__(
         self,
         agents: Iterable[FakeAgent] | dict[str, int] = (),
         *,
-        user_memory: int | None = None,
         settings: PoolSettings | None = None,
         prewarm: tuple[PrewarmSetting, ...] = (),
         buffer: Buffer | None = None,
@@ -67,15 +69,16 @@ class FakeCluster:
         self.now = 100.0
         self.agents: dict[str, FakeAgent] = {}
         self.ledger = Ledger(buffer or Buffer(share=0.0))
-        self.cluster = ClusterCapacity(self.ledger)
-        self.cluster.settled = settled
-        self.fixed = FixedCapacity(user_memory) if user_memory is not None else None
-        self.pool = Pool(self.fixed or self.cluster, settings, prewarm)
+        self.cluster = Capacity(self.ledger, queues_starts=self.queues_starts)
+        self.settled = self.cluster.known = settled
+        self.pool = Pool(self.cluster, settings, prewarm)
         self.checks = Checks(self)
         self.start_takes = 1.0
         self.init_takes = 0.1
         self.stop_takes = 0.5
         self.fates: list[str] = []
+        self.broken_agents: set[str] = set()
+        self.missing: set[str] = set()
         self.durations: dict[str, float] = {}
         self.log: list[tuple[float, PoolEffect]] = []
         self.given: dict[str, str] = {}  # run → container
@@ -86,7 +89,6 @@ class FakeCluster:
         self.broken = False
         self._taken = 0
         self._runs = 0
-        self._offers = 0
         self._count = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         made = [agent(name, mem) for name, mem in agents.items()] if isinstance(agents, dict) else agents
@@ -110,14 +112,15 @@ class FakeCluster:
         timeout: float = 60.0,
         health: bool = False,
         lasts: float | None = None,
+        start_within: float | None = None,
     ) -> str:
         """An activation comes; its run id. It lasts until `done`, or for `lasts` seconds."""
         self._runs += 1
         run_id = f"r{self._runs}"
         if lasts is not None:
             self.durations[run_id] = lasts
-        action = Action(name, version, Shape(kind, memory, image), concurrency, timeout, digest)
-        self.send(Run(run_id, action, namespace, health))
+        action = PoolAction(name, version, ContainerShape(kind, memory, image), concurrency, timeout, digest)
+        self.send(Run(run_id, action, namespace, health, start_within))
         return run_id
 
     def warm(self, name: str = "a", memory: int = 256, **named: object) -> str:
@@ -126,6 +129,12 @@ class FakeCluster:
         self.wait(self.start_takes + self.init_takes + 0.5)
         self.done(run_id)
         return self.given[run_id]
+
+    def cancel(self, run_id: str) -> None:
+        """Its owner wants it to end, if no container has it."""
+        if run_id in self.pool.state.buffer.by_id:
+            self.ended[run_id] = "cancelled"
+        self.send(CancelRun(run_id))
 
     def done(self, run_id: str, *, reuse: bool = True) -> None:
         self.ended[run_id] = None
@@ -147,7 +156,7 @@ class FakeCluster:
             if due is not None and due <= self.now:
                 heapq.heappop(self._heap)[2]()
             else:
-                self.send(Tick())
+                self.send(PoolTick())
         self.now = until
 
     def until(self, holds: Callable[[], bool], most: float) -> float:
@@ -172,7 +181,7 @@ class FakeCluster:
         return [each.state.value for each in self.pool.containers]
 
     def buffered(self) -> list[str]:
-        return [waiting.run.run_id for waiting in self.pool.books.buffer]
+        return [waiting.run.run_id for waiting in self.pool.state.buffer]
 
     def why(self, run_id: str) -> str:
         explanation = self.pool.explain(run_id)
@@ -203,25 +212,23 @@ class FakeCluster:
         self.agents[agent_id].neighbours = Ask.of(mem=mem, cpus=cpus)
 
     def observe(self, *agent_ids: str) -> None:
-        """Offers come, and are let go at once: of these agents, or of all. With a fixed user-memory, nothing comes."""
-        if self.fixed is not None:
-            self.send(Tick())
-            return
+        """Offers come, and are let go at once: of these agents, or of all."""
         seen = [self.agents[agent_id] for agent_id in agent_ids or self.agents if agent_id in self.agents]
         for each in seen:
-            self._offers += 1
-            self.ledger.offer(each.slot, f"O{self._offers}", each.offered(), self.now)
-            self.ledger.let_go(f"O{self._offers}", self.now)
+            room = each.offered()
+            self.ledger.offer(each.slot, room, self.now)
+            self.ledger.hold(each.slot, None)
+            self.ledger.remember(each.slot, room, self.now, "offer")
         self.send(NodeStatsUpdate(tuple(self.ledger.stats(self.ledger.account(each.slot)) for each in seen)))
 
     def disconnect(self) -> None:
         """The master is lost: nothing is known of the agents."""
         self.ledger.disconnect()
-        self.cluster.settled = False
+        self.settled = self.cluster.known = False
         self.send(NodeStatsUpdate())
 
     def settle(self) -> None:
-        self.cluster.settled = True
+        self.settled = self.cluster.known = True
         self.observe()
 
     def close(self, agent_id: str, *, closed: bool = True) -> None:
@@ -256,6 +263,8 @@ class FakeCluster:
     def _carry_out(self, effect: PoolEffect) -> None:
         if isinstance(effect, StartContainer):
             fate = self.fates.pop(0) if self.fates else "starts"
+            if effect.slot.agent_id in self.broken_agents or effect.shape.image in self.missing:
+                fate = "fails"
             self.later(ACCEPT_TAKES, lambda: self._accept(effect, fate))
         elif isinstance(effect, StopContainer):
             self.later(self.stop_takes, lambda: self._stopped(effect.container_id))
@@ -272,31 +281,30 @@ class FakeCluster:
 
     def _accept(self, start: StartContainer, fate: str) -> None:
         container_id = start.container_id
-        if self.fixed is None:
-            where = self.agents.get(start.slot.agent_id)
-            room = where.offered() if where is not None else None
-            if where is None or room is None or not start.ask.fits(room) or fate == "refused":
-                self.later(OFFER_WAIT, lambda: self.send(StartRefused(container_id, "no fitting offer came")))
-                if where is not None:
-                    self.observe(where.agent_id)
-                return
-            where.tasks[container_id] = start.ask
-            self.ledger.cut(container_id, start.ask.cut(room), container_id)
-            self.checks.cut(container_id)
-            self.observe(where.agent_id)
+        where = self.agents.get(start.slot.agent_id)
+        room = where.offered() if where is not None else None
+        if where is None or room is None or not start.ask.fits(room) or fate == "refused":
+            self.later(OFFER_WAIT, lambda: self.send(StartRefused(container_id, "no fitting offer came")))
+            if where is not None:
+                self.observe(where.agent_id)
+            return
+        where.tasks[container_id] = start.ask
+        self.ledger.cut(container_id, start.ask.cut(room), container_id)
+        self.checks.cut(container_id)
+        self.observe(where.agent_id)
         if fate == "fails":
             self.later(self.start_takes, lambda: self._failed(container_id))
         elif fate != "hangs":
             self.later(self.start_takes, lambda: self._started(start))
 
     def _lives(self, container_id: str) -> bool:
-        return self.fixed is not None or any(container_id in each.tasks for each in self.agents.values())
+        return any(container_id in each.tasks for each in self.agents.values())
 
     def _started(self, start: StartContainer) -> None:
         if self._lives(start.container_id):
             self.ledger.release(start.container_id)
-            slot = start.slot if self.fixed is None else HERE
-            self.send(ContainerStarted(start.container_id, slot, f"{slot.agent_id}:{start.container_id}"))
+            address = f"{start.slot.agent_id}:{start.container_id}"
+            self.send(ContainerStarted(start.container_id, start.slot, address))
 
     def _failed(self, container_id: str) -> None:
         if self._lives(container_id):
@@ -321,7 +329,7 @@ class FakeCluster:
             self.observe(agent_id)
 
     def _look(self) -> None:
-        if self.waiting and self.cluster.settled:
+        if self.waiting and self.settled:
             self.observe()
         self.later(LOOKS_EVERY, self._look)
 
@@ -341,6 +349,11 @@ class FakeCluster:
         """Its runs end with it: an error that is the action's own, as far as the pool is concerned."""
         self.ledger.release(container_id)
         self.send(ContainerStopped(container_id, reason))
-        for run_id, (where, _) in list(self.pool.books.running.items()):
+        for run_id, (where, _) in list(self.pool.state.running.items()):
             if where == container_id:
                 self.done(run_id, reuse=False)
+
+
+def one_agent(memory: int, **named: Any) -> FakeCluster:
+    """A cluster of one agent with so many MB."""
+    return FakeCluster({"S1": memory}, **named)

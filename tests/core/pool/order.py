@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from owmesos.core.containers import Container, ContainerState
-from owmesos.core.pool_events import ContainerStarted, Dispatch, Run
-from owmesos.core.run_buffer import Waiting
+from owmesos.core.pool.containers import Container, ContainerShape, ContainerState
+from owmesos.core.pool.events import ContainerStarted, Dispatch, Run
+from owmesos.core.pool.run_buffer import Waiting
 
 if TYPE_CHECKING:
     from tests.core.pool.cluster import FakeCluster
@@ -23,14 +23,14 @@ class Order:
         self._fresh: str | None = None  # the container that has just started
 
     def before(self, event: object) -> None:
-        books = self._world.pool.books
+        state = self._world.pool.state
         if isinstance(event, Run):
             self._arrivals[event.run_id] = (not event.health, len(self._arrivals))
         self._fresh = event.container_id if isinstance(event, ContainerStarted) else None
-        self._before = dict(books.buffer.by_id)
+        self._before = dict(state.buffer.by_id)
         self._draining = None
-        if books.aside is not None and books.aside.draining:
-            self._draining = (books.aside.slot.agent_id, self._before[books.aside.run_id])
+        if state.aside is not None and state.aside.draining:
+            self._draining = (state.aside.slot.agent_id, self._before[state.aside.run_id])
 
     def older(self, one: str, other: str) -> bool:
         return self._arrivals[one] < self._arrivals[other]
@@ -41,7 +41,7 @@ class Order:
         container = self._world.pool.containers.by_id[effect.container_id]
         if self._draining is not None and self._draining[0] == self._world.aside == container.slot.agent_id:
             self._on_draining(effect, container, self._draining[1])
-        elif self._draining is None and self._world.pool.books.aside is None:
+        elif self._draining is None and self._world.pool.state.aside is None:
             mine = self._arrivals[effect.run_id]
             for waiting in self._before.values():
                 like = container.shape == waiting.shape if effect.initialize else container.key == waiting.key
@@ -53,24 +53,49 @@ class Order:
         assert like_the_head or (container.id == self._fresh and older), "a run for a container that takes none"
 
     def after(self) -> None:
-        world, books = self._world, self._world.pool.books
-        order = [self._arrivals[waiting.run.run_id] for waiting in books.buffer]
+        world, state = self._world, self._world.pool.state
+        order = [self._arrivals[waiting.run.run_id] for waiting in state.buffer]
         assert order == sorted(order), "a run lost its place"
-        draining = books.aside.slot.agent_id if books.aside is not None and books.aside.draining else None
-        for waiting in books.buffer:
-            latest = waiting.received_at + books.settings.waits_at_most(waiting.run.action)
+        draining = state.aside.slot.agent_id if state.aside is not None and state.aside.draining else None
+        ready = self._ready(draining)
+        owner = state.aside.run_id if state.aside is not None else None
+        launchable: dict[tuple[ContainerShape, bool, bool], bool] = {}  # the same for all that are alike
+        for waiting in state.buffer:
+            run_id, run = waiting.run.run_id, waiting.run
+            latest = waiting.received_at + state.settings.waits_at_most(run)
             assert world.now <= latest + 1e-6, "a run waits longer than it may"
-            for container in books.containers:
-                if container.slot.agent_id != draining:
-                    assert not _ready(container, waiting), f"{waiting.run.run_id} waits, and {container.id} is ready"
+            container_id = ready.get(waiting.shape) or ready.get(waiting.key)
+            assert container_id is None, f"{run_id} waits, and {container_id} is ready"
             if waiting.covered_by is None:
-                assert not self._launchable(waiting), f"{waiting.run.run_id} waits, and could start"
+                alike = waiting.shape, run.health, run_id == owner
+                if alike not in launchable:
+                    launchable[alike] = self._launchable(waiting)
+                assert not launchable[alike], f"{run_id} waits, and could start"
+
+    def _ready(self, draining: str | None) -> dict[object, str]:
+        """Containers that would take a run: prewarmed ones by their shape, the others by the key of their action."""
+        return {
+            container.shape if container.state is ContainerState.PREWARMED else container.key: container.id
+            for container in self._world.pool.containers
+            if container.slot.agent_id != draining and (container.state is ContainerState.PREWARMED or container.spare)
+        }
+
+    def _rests(self, waiting: Waiting) -> bool:
+        """What failed is tried one at a time, and waits in between."""
+        world, key = self._world, waiting.shape.start_key
+        backoff, trial = world.pool.state.backoff, world.pool.state.settings.trial
+        if not backoff.suspected(key):
+            return False
+        starting = [each for each in world.pool.containers.starting.values() if each.shape.start_key == key]
+        tried = any(each.created_at + trial > world.now for each in starting)
+        return tried or backoff.launch_pause(key, world.now) is not None
 
     def _launchable(self, waiting: Waiting) -> bool:
-        world, settings = self._world, self._world.pool.books.settings
+        world, settings = self._world, self._world.pool.state.settings
         ask = settings.ask(waiting.shape)
-        if world.fixed is not None:
-            return world.fixed.find(ask, ()) is not None
+        if self._rests(waiting):
+            return False
+        avoided = world.pool.state.backoff.avoided(waiting.shape.start_key, world.now)
         counted = [
             each.slot.agent_id
             for each in world.pool.containers.starting.values()
@@ -78,18 +103,12 @@ class Order:
         ]
         if len(counted) >= settings.max_starts:
             return False
-        aside = world.pool.books.aside
+        aside = world.pool.state.aside
         others = aside.slot.agent_id if aside is not None and aside.run_id != waiting.run.run_id else None
         for agent_id, each in world.agents.items():
-            if agent_id in world.cluster.closed or (agent_id == others and not waiting.run.health):
+            barred = agent_id in avoided.never or agent_id in world.cluster.closed
+            if barred or (agent_id == others and not waiting.run.health):
                 continue
             if counted.count(agent_id) < settings.max_starts_on_agent and ask.fits(world.ledger.available(each.slot)):
                 return True
         return False
-
-
-def _ready(container: Container, waiting: Waiting) -> bool:
-    """The container would take the run."""
-    if container.state is ContainerState.PREWARMED:
-        return container.shape == waiting.shape
-    return container.spare and container.key == waiting.key

@@ -10,30 +10,32 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from owmesos.core.buffer import Buffer
-from owmesos.core.containers import ContainerState, Shape
+from owmesos.core.ledger import Buffer
 from owmesos.core.placement import Slot
-from owmesos.core.pool_events import (
+from owmesos.core.pool.containers import ContainerShape, ContainerState
+from owmesos.core.pool.events import (
     ContainerStarted,
     ContainerStopped,
     Initialized,
+    PoolTick,
     Reschedule,
     RunDone,
     StartContainer,
     StartFailed,
     StartRefused,
-    Tick,
 )
-from owmesos.core.pool_settings import PoolSettings
-from owmesos.core.prewarm import PrewarmSetting, Reactive
+from owmesos.core.pool.prewarm import PrewarmSetting, Reactive
+from owmesos.core.pool.settings import PoolSettings
 from owmesos.resources import Ask
 from tests.core.pool.agents import agent
 from tests.core.pool.cluster import FakeCluster
+from tests.core.pool.invariants import check_pool
+from tests.core.pool.queueing_cluster import QueueingCluster
 from tests.examples import examples
 
-PYTHON, NODE = Shape("python:3", 256), Shape("nodejs:20", 128)
+PYTHON, NODE = ContainerShape("python:3", 256), ContainerShape("nodejs:20", 128)
 PREWARMS = st.sampled_from(
     [
         (),
@@ -50,6 +52,7 @@ SETTINGS = st.sampled_from(
         PoolSettings(idle_grace=1.0, drain_after=1.0, start_timeout=5.0),
     ]
 )
+
 TIMES = st.sampled_from([0.0, 0.05, 0.3, 1.0, 2.5, 5.0, 11.0])
 LASTS = st.sampled_from([0.1, 0.5, 3.0, 30.0])
 FEW = st.sampled_from([0, 1, 3, 5, 5])
@@ -60,6 +63,8 @@ LEFT = 400.0  # seconds in which all must have ended: twice the longest wait
 class PoolMachine(RuleBasedStateMachine):
     """The rules only act; what must hold is checked by the cluster after each event (tests/core/pool/checks.py)."""
 
+    cluster: type[FakeCluster] = FakeCluster
+
     def __init__(self) -> None:
         super().__init__()
         self.world: FakeCluster | None = None
@@ -69,7 +74,6 @@ class PoolMachine(RuleBasedStateMachine):
         prewarm=PREWARMS,
         chosen=SETTINGS,
         buffer=st.sampled_from([Buffer(share=0.0), Buffer(share=0.0), Buffer(share=0.1)]),
-        fixed=st.sampled_from([False] * 7 + [True]),
         settled=st.sampled_from([True, True, True, False]),
     )
     def begin(
@@ -78,14 +82,12 @@ class PoolMachine(RuleBasedStateMachine):
         prewarm: tuple[PrewarmSetting, ...],
         chosen: PoolSettings,
         buffer: Buffer,
-        fixed: bool,
         settled: bool,
     ) -> None:
         agents = {f"S{number}": size for number, size in enumerate(sizes)}
         self.joined = len(sizes)
-        self.world = FakeCluster(
-            {} if fixed else agents,
-            user_memory=sum(sizes) if fixed else None,
+        self.world = self.cluster(
+            agents,
             settings=chosen,
             prewarm=prewarm,
             buffer=buffer,
@@ -111,6 +113,24 @@ class PoolMachine(RuleBasedStateMachine):
             named = f"{name}{memory}{kind}{concurrency}"
             self.world.run(named, memory, kind=kind, concurrency=concurrency, lasts=lasts)
 
+    @rule(count=st.sampled_from([1, 3, 6]), memory=st.sampled_from([128, 256]), lasts=LASTS)
+    def runs_of_an_image(self, count: int, memory: int, lasts: float) -> None:
+        for _ in range(count):
+            self.world.run(f"own{memory}", memory, kind="blackbox", image="own:1", lasts=lasts)
+
+    @rule(missing=st.booleans())
+    def image(self, missing: bool) -> None:
+        self.world.missing = {"own:1"} if missing else set()
+
+    @rule(any_=ANY, broken=st.booleans())
+    def agent_breaks(self, any_: int, broken: bool) -> None:
+        """Nothing starts there; or it is whole again."""
+        agent_id = self._agent(any_)
+        if broken and agent_id is not None:
+            self.world.broken_agents.add(agent_id)
+        else:
+            self.world.broken_agents.clear()
+
     @rule(memory=st.sampled_from([512, 768, 1024]), lasts=LASTS)
     def large_run(self, memory: int, lasts: float) -> None:
         self.world.run(f"large{memory}", memory, lasts=lasts)
@@ -121,13 +141,20 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(any_=ANY)
     def reschedule(self, any_: int) -> None:
-        running = list(self.world.pool.books.running)
+        running = list(self.world.pool.state.running)
         if running:
             self.world.reschedule(running[any_ % len(running)])
 
     @rule(any_=ANY)
+    def cancel(self, any_: int) -> None:
+        """Also one that has a container, which goes on."""
+        runs = [*self.world.pool.state.buffer.by_id, *self.world.pool.state.running]
+        if runs:
+            self.world.cancel(runs[any_ % len(runs)])
+
+    @rule(any_=ANY)
     def run_ends_badly(self, any_: int) -> None:
-        running = list(self.world.pool.books.running)
+        running = list(self.world.pool.state.running)
         if running:
             self.world.done(running[any_ % len(running)], reuse=False)
 
@@ -136,7 +163,7 @@ class PoolMachine(RuleBasedStateMachine):
         """Its container has another, and a third run of the same action comes."""
         runs = [self.world.run("shared", 128, concurrency=3, lasts=30.0) for _ in range(2)]
         self.world.wait(2.5)
-        if runs[0] in self.world.pool.books.running:
+        if runs[0] in self.world.pool.state.running:
             if reschedule:
                 self.world.reschedule(runs[0])
             else:
@@ -148,7 +175,7 @@ class PoolMachine(RuleBasedStateMachine):
         """Of two runs of an action one has ended."""
         runs = [self.world.run("twice", 128, lasts=30.0) for _ in range(2)]
         self.world.wait(2.5)
-        if all(run_id in self.world.pool.books.running for run_id in runs):
+        if all(run_id in self.world.pool.state.running for run_id in runs):
             self.world.done(runs[1])
             self.world.reschedule(runs[0])
 
@@ -189,7 +216,8 @@ class PoolMachine(RuleBasedStateMachine):
         """Of a container that is gone, or that has started long ago: it changes nothing."""
         world = self.world
         ids = [effect.container_id for _, effect in world.log if isinstance(effect, StartContainer)]
-        over = [each for each in ids if each not in world.pool.containers.starting]
+        unstarted = {each.id for each in world.pool.containers if each.address is None}  # starting, or withdrawn
+        over = [each for each in ids if each not in unstarted]
         if not over:
             return
         container_id = over[-1 - any_ % len(over)]
@@ -202,13 +230,12 @@ class PoolMachine(RuleBasedStateMachine):
         ]
         if container_id not in world.pool.containers.by_id:
             words += [ContainerStopped(container_id, "late"), Initialized(container_id)]
-        world.send(Tick())  # whatever is due by now is not the late word's doing
+        world.send(PoolTick())  # whatever is due by now is not the late word's doing
         assert world.pool.handle(words[of % len(words)], world.now) == []
-        world.pool.validate()
+        check_pool(world.pool)
 
     # -- the cluster
 
-    @precondition(lambda self: self.world.fixed is None)
     @rule(any_=ANY, mem=st.sampled_from([0, 128, 256, 512, 1024]))
     def neighbours(self, any_: int, mem: int) -> None:
         agent_id = self._agent(any_)
@@ -216,13 +243,11 @@ class PoolMachine(RuleBasedStateMachine):
             free = self.world.agents[agent_id].free().plus(self.world.agents[agent_id].neighbours)
             self.world.neighbours(agent_id, min(mem, free.milli_mem // 1000))
 
-    @precondition(lambda self: self.world.fixed is None)
     @rule()
     def neighbours_take_all(self) -> None:
         for each in self.world.agents.values():
             self.world.neighbours(each.agent_id, each.free().plus(each.neighbours).milli_mem // 1000)
 
-    @precondition(lambda self: self.world.fixed is None)
     @rule(idle=FEW, memory=st.sampled_from([128, 256]), seconds=st.sampled_from([5.0, 40.0]))
     def neighbours_are_greedy(self, idle: int, memory: int, seconds: float) -> None:
         """They have all that is free, and take at once what ends, while a run waits for room."""
@@ -236,13 +261,12 @@ class PoolMachine(RuleBasedStateMachine):
         self.world.wait(seconds)
         self.world.greedy = False
 
-    @precondition(lambda self: self.world.fixed is None and len(self.world.agents) < 5)
+    @precondition(lambda self: len(self.world.agents) < 5)
     @rule(size=st.sampled_from([256, 512, 1024]))
     def agent_joins(self, size: int) -> None:
         self.world.join(agent(f"S{self.joined}", size))
         self.joined += 1
 
-    @precondition(lambda self: self.world.fixed is None)
     @rule(any_=ANY, mem=st.sampled_from([128, 256, 512]))
     def agent_shrinks(self, any_: int, mem: int) -> None:
         """It has less from now on than it had, but what its tasks hold."""
@@ -259,20 +283,17 @@ class PoolMachine(RuleBasedStateMachine):
         assert agent_id is not None
         self.world.leave(agent_id)
 
-    @precondition(lambda self: self.world.fixed is None)
     @rule(any_=ANY, closed=st.booleans())
     def agent_backs_off(self, any_: int, closed: bool) -> None:
         agent_id = self._agent(any_)
         if agent_id is not None:
             self.world.close(agent_id, closed=closed)
 
-    @precondition(lambda self: self.world.fixed is None)
     @rule()
     def offers_come(self) -> None:
-        if self.world.cluster.settled:
+        if self.world.settled:
             self.world.observe()
 
-    @precondition(lambda self: self.world.fixed is None)
     @rule(back=st.booleans(), offers=st.booleans())
     def master_is_lost(self, back: bool, offers: bool) -> None:
         self.world.disconnect()
@@ -280,6 +301,13 @@ class PoolMachine(RuleBasedStateMachine):
             self.world.observe()
         if back:
             self.world.settle()
+
+    # -- what must hold after each step
+
+    @invariant()
+    def what_waits_is_explained(self) -> None:
+        if self.world is not None:
+            self.world.checks.explained()
 
     # -- the end
 
@@ -290,25 +318,22 @@ class PoolMachine(RuleBasedStateMachine):
         heal(world)
         world.wait(LEFT)
         assert world.buffered() == [], "runs wait for ever"
-        assert world.pool.books.running == {}
-        assert world.pool.books.aside is None
+        assert world.pool.state.running == {}
+        assert world.pool.state.aside is None
         assert not world.waiting
         # There is room again, so whatever comes now is given a container.
         late = [world.run(f"late{memory}", memory, lasts=1.0) for memory in (128, 512, 1024, 256)]
         world.wait(60.0)
         for run_id in late:
             assert world.ended.get(run_id, "not yet") is None, f"{run_id}: {world.ended.get(run_id)}"
-        if world.fixed is None:
-            assert all(each.prewarm for each in world.containers(ContainerState.STARTING))
+        assert all(each.prewarm for each in world.containers(ContainerState.STARTING))
 
 
 def heal(world: FakeCluster) -> None:
     """No neighbours, no faults, and one agent that could hold anything."""
     world.fates = []
+    world.broken_agents, world.missing = set(), set()
     world.start_takes, world.stop_takes = 1.0, 0.5
-    if world.fixed is not None:
-        world.fixed.user_memory = max(world.fixed.user_memory, 2048)
-        return
     for agent_id in world.agents:
         world.close(agent_id, closed=False)
         world.neighbours(agent_id, 0)
@@ -316,8 +341,17 @@ def heal(world: FakeCluster) -> None:
     world.settle()
 
 
+class QueueingPoolMachine(PoolMachine):
+    """Starts are handed over while their victims still stop."""
+
+    cluster = QueueingCluster
+
+
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(
     max_examples=examples(500), stateful_step_count=50, derandomize=True, database=None, deadline=None
 )
-TestPool.pytestmark = [pytest.mark.timeout(900)]
+TestPool.pytestmark = [pytest.mark.timeout(1800)]
+TestQueueingPool = QueueingPoolMachine.TestCase
+TestQueueingPool.settings = TestPool.settings
+TestQueueingPool.pytestmark = TestPool.pytestmark

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from owmesos.core.containers import ContainerState, Shape
 from owmesos.core.node_stats import NodeStatsUpdate
-from owmesos.core.pool_events import Dispatch, StartContainer, StartKind, StopContainer, Tick
-from owmesos.core.pool_settings import PoolSettings
-from owmesos.core.prewarm import PrewarmSetting, Reactive
+from owmesos.core.pool.containers import ContainerShape, ContainerState
+from owmesos.core.pool.events import Dispatch, PoolTick, StartContainer, StartKind, StopContainer
+from owmesos.core.pool.prewarm import PrewarmSetting, Reactive
+from owmesos.core.pool.settings import PoolSettings
 from owmesos.errors import InvalidInput
 from tests.core.pool.agents import agent
 from tests.core.pool.cluster import FakeCluster
 
-SHAPE = Shape("python:3", 256)
+SHAPE = ContainerShape("python:3", 256)
 PREWARMED = ContainerState.PREWARMED
 
 
@@ -29,7 +29,7 @@ def started(world: FakeCluster) -> list[bool]:
 class TestWhen:
     def test_not_before_the_first_nodestats(self) -> None:
         world = FakeCluster({"S1": 1024}, prewarm=prewarm(1), settled=False)
-        world.send(Tick())
+        world.send(PoolTick())
         world.send(NodeStatsUpdate())
         assert started(world) == []
         world.settle()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from owmesos.core.containers import ContainerState
-from owmesos.core.pool_events import Dispatch, FeedMore, RunDone, StartContainer, StopContainer
-from owmesos.core.pool_settings import PoolSettings
+from owmesos.core.pool.containers import ContainerState
+from owmesos.core.pool.events import Dispatch, FeedMore, RunDone, StartContainer, StopContainer
+from owmesos.core.pool.settings import PoolSettings
 from tests.core.pool.cluster import FakeCluster
+from tests.core.pool.invariants import check_pool
 
 WARM, BUSY, WARMING = ContainerState.WARM, ContainerState.BUSY, ContainerState.WARMING
 
@@ -32,7 +33,7 @@ class TestPassing:
         head = world.run("large", 1024)
         later = world.run("a")
         assert world.buffered() == [head, later]
-        assert world.pool.books.buffer.by_id[later].covered_by is not None
+        assert world.pool.state.buffer.by_id[later].covered_by is not None
 
     def test_a_container_that_is_free_again_takes_the_oldest_of_its_action(self) -> None:
         world = FakeCluster({"S1": 256})
@@ -122,7 +123,7 @@ class TestReschedule:
         world.wait(2.0)
         world.take()
         assert world.pool.handle(RunDone(former, run_id), world.now) == []
-        world.pool.validate()
+        check_pool(world.pool)
         assert world.states()[-1] == "busy"
 
     def test_the_container_being_lost_before_changes_nothing(self) -> None:
@@ -207,3 +208,33 @@ class TestMemory:
         world.cluster.forget("S1")
         world.until(lambda: run_id in world.given, 12.0)
         assert [each.slot.agent_id for each in world.containers()] == ["S2"]
+
+
+class TestCancel:
+    def test_a_run_that_waits_is_not_served_any_more_and_the_next_is(self) -> None:
+        world = FakeCluster({"S1": 256})
+        running = world.run()
+        world.wait(2)
+        cancelled, kept = world.run(), world.run()
+        world.cancel(cancelled)
+        world.done(running)
+        world.wait(2)
+        assert kept in world.given
+        assert cancelled not in world.given
+
+    def test_its_container_that_starts_serves_another(self) -> None:
+        world = FakeCluster({"S1": 256})
+        cancelled = world.run()
+        world.cancel(cancelled)
+        kept = world.run()
+        world.wait(2)
+        assert kept in world.given
+        assert cancelled not in world.given
+
+    def test_a_run_that_has_a_container_goes_on(self) -> None:
+        world = FakeCluster({"S1": 256})
+        run_id = world.run()
+        world.wait(2)
+        world.cancel(run_id)
+        assert run_id in world.pool.state.running
+        world.cancel("nobody")

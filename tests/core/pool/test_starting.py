@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from owmesos.core.constraints import Attributes, Constraint
-from owmesos.core.containers import ContainerState
-from owmesos.core.pool_events import (
+from owmesos.core.constraints import Constraint, shared_attributes
+from owmesos.core.pool.containers import ContainerState
+from owmesos.core.pool.events import (
     Backpressure,
     Dispatch,
+    FeedMore,
     Run,
     RunFailed,
     StartContainer,
@@ -17,14 +18,21 @@ from owmesos.core.pool_events import (
     StartRefused,
     WaitingForRoom,
 )
-from owmesos.core.pool_settings import PoolSettings
+from owmesos.core.pool.settings import PoolSettings
 from owmesos.errors import InvalidInput
 from tests.core.pool.agents import agent
 from tests.core.pool.cluster import OFFER_WAIT, FakeCluster
+from tests.core.pool.invariants import check_pool
 
 
 def starts(world: FakeCluster) -> list[StartContainer]:
     return [effect for effect in world.take() if isinstance(effect, StartContainer)]
+
+
+def failed(world: FakeCluster) -> RunFailed:
+    """The one that did."""
+    (found,) = [effect for _, effect in world.log if isinstance(effect, RunFailed)]
+    return found
 
 
 class TestLateBinding:
@@ -52,7 +60,7 @@ class TestLateBinding:
         assert world.buffered() == [first, second]
         world.done(running)
         assert world.given[first] == world.given[running]
-        assert world.pool.books.buffer.by_id[second].covered_by == start.container_id
+        assert world.pool.state.buffer.by_id[second].covered_by == start.container_id
         world.wait(10.0)
         assert world.given[second] == start.container_id
 
@@ -89,7 +97,7 @@ class TestHowMany:
         world = FakeCluster({f"S{n}": 2048 for n in range(8)})
         runs = [world.run(f"a{n}") for n in range(25)]
         assert len(starts(world)) == 20
-        assert "there is room, and as many starts are under way as may be (20, 5 on one agent)" in world.why(runs[-1])
+        assert "there is room, but the limit of starts under way is reached (20, 5 on one node)" in world.why(runs[-1])
         assert not world.waiting
         world.wait(1.2)
         assert len(starts(world)) == 5
@@ -99,7 +107,7 @@ class TestHowMany:
         runs = [world.run(f"a{n}") for n in range(7)]
         assert len(starts(world)) == 5
         assert world.aside is None
-        assert "as many starts are under way" in world.why(runs[-1])
+        assert "limit of starts under way is reached" in world.why(runs[-1])
 
     def test_five_on_one_agent_then_another_agent(self) -> None:
         world = FakeCluster({"S1": 2000, "S2": 4096})
@@ -127,12 +135,6 @@ class TestHowMany:
         assert len(starts(world)) == 1
         world.wait(6.0)
         assert len(starts(world)) == 1
-
-    def test_no_throttle_with_a_fixed_user_memory(self) -> None:
-        world = FakeCluster(user_memory=256 * 30)
-        for n in range(30):
-            world.run(f"a{n}")
-        assert len(starts(world)) == 30
 
     def test_one_start_covers_as_many_runs_as_its_container_takes(self) -> None:
         world = FakeCluster({"S1": 4096})
@@ -165,7 +167,7 @@ class TestHowMany:
         world.wait(2.0)
         world.start_takes = 9.0
         waiting = [world.run("b", concurrency=2) for _ in range(3)]
-        covered = [world.pool.books.buffer.by_id[run_id].covered_by is not None for run_id in waiting]
+        covered = [world.pool.state.buffer.by_id[run_id].covered_by is not None for run_id in waiting]
         assert covered == [True, True, False]
         world.wait(30.0)
         world.done(running)
@@ -182,9 +184,9 @@ class TestRefused:
         assert world.buffered() == [first, second, third]
         (again,) = (effect for effect in world.take() if not isinstance(effect, WaitingForRoom))
         assert isinstance(again, StartContainer)
-        assert world.pool.books.buffer.by_id[first].covered_by == again.container_id
+        assert world.pool.state.buffer.by_id[first].covered_by == again.container_id
         assert "last: no fitting offer came" in world.why(first)
-        assert world.pool.books.buffer.by_id[first].attempts == 0
+        assert world.pool.state.buffer.by_id[first].attempts == 0
 
     def test_a_neighbour_that_came_first_refuses_it(self) -> None:
         world = FakeCluster({"S1": 256})
@@ -212,8 +214,17 @@ class TestFailed:
         world.fates = ["fails"] * 3
         run_id = world.run("a")
         world.wait(10.0)
-        assert world.ended[run_id] == "its container did not start 3 times, lastly: it crashed"
+        assert world.ended[run_id] == "its container did not start 3 times, last error: it crashed"
         assert world.pool.containers.by_id == {}
+
+    def test_that_the_cluster_may_be_at_fault_is_said(self) -> None:
+        world = FakeCluster({"S1": 1024})
+        world.fates = ["fails"] * 3
+        world.run("a")
+        world.wait(10.0)
+        (failed,) = world.take(RunFailed)
+        assert isinstance(failed, RunFailed)
+        assert (failed.start_failed, failed.at_fault) == ("it crashed", False)
 
     def test_a_start_that_ends_before_it_is_up_counts_as_one_that_failed(self) -> None:
         world = FakeCluster({"S1": 1024})
@@ -222,7 +233,7 @@ class TestFailed:
         for _ in range(3):
             world.wait(1.0)
             world.crash(world.containers(ContainerState.STARTING)[0].id)
-        assert world.ended[run_id] == "its container did not start 3 times, lastly: it ended"
+        assert world.ended[run_id] == "its container did not start 3 times, last error: it ended"
 
     def test_an_agent_in_back_off_gets_none_and_is_shown(self) -> None:
         world = FakeCluster({"S1": 1024})
@@ -249,11 +260,43 @@ class TestMaxWait:
         world.wait(0.2)
         message = world.ended[run_id]
         assert message is not None
-        assert message.startswith("no container within 30 s: of 1 agent, 1 lacks memory; nearest: agent S1 (S1) is 128")
+        assert message.startswith("no container within 30 s: of 1 node, 1 lacks memory; nearest: node S1 is 128")
         assert world.buffered() == []
 
+    def test_is_no_longer_than_what_the_run_has_left(self) -> None:
+        for longest, left in ((30.0, 12.0), (12.0, 30.0), (None, 12.0)):
+            world = FakeCluster({"S1": 128}, settings=PoolSettings(max_wait=longest))
+            run_id = world.run("a", start_within=left)
+            world.wait(11.9)
+            assert run_id not in world.ended
+            world.wait(0.2)
+            assert run_id in world.ended
+            assert failed(world).no_room
+
+    def test_one_that_comes_too_late_does_not_start_though_there_is_a_container(self) -> None:
+        world = FakeCluster({"S1": 256})
+        world.warm("a")
+        run_id = world.run("a", start_within=0.0)
+        assert world.ended[run_id] == "no container: too late to end before the Controller's forced completion"
+        assert failed(world).no_room
+        assert FeedMore() in [effect for _, effect in world.log]
+
+    def test_one_that_comes_back_too_late_does_not_start_again(self) -> None:
+        world = FakeCluster({"S1": 512})
+        run_id = world.run("a", start_within=20.0)
+        world.wait(21.0)
+        world.reschedule(run_id)
+        assert run_id in world.ended
+
+    def test_says_that_the_cluster_is_not_known_rather_than_full(self) -> None:
+        world = FakeCluster({"S1": 256}, settled=False)
+        run_id = world.run("a", memory=1024, start_within=5.0)
+        world.wait(6.0)
+        assert run_id in world.ended
+        assert not failed(world).no_room
+
     @pytest.mark.parametrize(("timeout", "waits"), [(60.0, 170.0), (1.0, 170.0), (300.0, 650.0)])
-    def test_is_ten_seconds_before_the_controllers_forced_completion(self, timeout: float, waits: float) -> None:
+    def test_is_without_a_bound_as_long_as_a_controller_would_wait(self, timeout: float, waits: float) -> None:
         world = FakeCluster({"S1": 128})
         run_id = world.run("a", timeout=timeout)
         world.wait(waits - 0.1)
@@ -305,7 +348,7 @@ class TestExplain:
         settings = PoolSettings(blackbox_constraints=(rack,))
         world = FakeCluster([agent("S1", 1024), agent("S2", 2048)], settings=settings)
         known = world.ledger.agent("S2")
-        known.attributes = Attributes.of([("rack", "r1")])
+        known.attributes = shared_attributes([("rack", "r1")])
         world.cluster.describe(known)
         world.run("managed")
         world.run("blackbox", image="example/image")
@@ -339,10 +382,10 @@ class TestInput:
     def test_a_run_that_is_here_already_is_refused_and_changes_nothing(self) -> None:
         world = FakeCluster({"S1": 1024})
         run_id = world.run("a")
-        waiting = world.pool.books.buffer.by_id[run_id]
+        waiting = world.pool.state.buffer.by_id[run_id]
         with pytest.raises(InvalidInput, match="is here already"):
             world.pool.handle(Run(run_id, waiting.run.action, "guest"), world.now)
-        world.pool.validate()
+        check_pool(world.pool)
 
     def test_cpus_follow_memory_and_are_never_next_to_nothing(self) -> None:
         """OpenWhisk's own formula gives 2/1024 of a cpu when user-memory is infinite."""
@@ -357,3 +400,121 @@ def test_a_failed_run_is_told_once() -> None:
     world.run("a")
     world.wait(60.0)
     assert len(world.take(RunFailed)) == 1
+
+
+class TestImageThatCannotStart:
+    """A user's image does not exist: nobody else waits for it, and no agent is closed."""
+
+    def missing(self, invocations: int = 12) -> FakeCluster:
+        world = FakeCluster({"S1": 2048, "S2": 2048, "S3": 2048})
+        world.missing = {"nosuch:1"}
+        for _ in range(invocations):
+            world.run("bad", kind="blackbox", image="nosuch:1")
+        return world
+
+    def test_other_actions_are_not_delayed(self) -> None:
+        world = self.missing()
+        world.wait(1.5)
+        for name in ("a", "b", "c"):
+            run_id = world.run(name, lasts=60.0)
+            world.wait(world.start_takes + 0.3)
+            assert run_id in world.given, world.why(run_id)
+
+    def test_all_its_runs_end_with_the_reason(self) -> None:
+        world = self.missing()
+        world.wait(10.0)
+        failed = [effect for effect in world.take(RunFailed) if isinstance(effect, RunFailed)]
+        assert len(failed) == 12
+        assert all(effect.at_fault and effect.start_failed == "it crashed" for effect in failed)
+        assert any("image nosuch:1 failed to start on" in effect.message for effect in failed)
+
+    def test_after_the_first_it_is_tried_once_at_a_time(self) -> None:
+        world = self.missing()
+        assert len(starts(world)) == 12
+        world.wait(10.0)
+        assert len(starts(world)) == 2
+
+    def test_a_run_that_comes_then_is_answered_at_once(self) -> None:
+        world = self.missing()
+        world.wait(8.0)  # the last attempt has failed, and the image rests for a while
+        world.take()
+        run_id = world.run("bad", kind="blackbox", image="nosuch:1")
+        assert "image nosuch:1 failed to start on" in str(world.ended[run_id])
+        assert starts(world) == []
+
+    def test_once_the_image_is_there_it_runs(self) -> None:
+        world = self.missing()
+        world.wait(10.0)
+        world.missing = set()
+        world.wait(70.0)
+        run_id = world.run("bad", kind="blackbox", image="nosuch:1", lasts=0.1)
+        world.wait(3.0)
+        assert world.ended[run_id] is None
+        assert world.pool.state.backoff.at_fault("image nosuch:1") is None
+
+    def test_room_is_made_for_a_kind_that_is_to_be_tried_again(self) -> None:
+        """It was mended, and the cluster is full of idle containers, which would stay for ten minutes."""
+        world = FakeCluster({"S1": 512, "S2": 512})
+        for name in "abcd":
+            world.warm(name, 256)
+        for agent_id in ("S1", "S2"):
+            world.pool.state.backoff.failed(agent_id, "kind java:8", world.now, world.now, "it crashed")
+        run_id = world.run("java", 256, kind="java:8", lasts=0.1)
+        world.wait(0.5)
+        assert len(world.containers()) == 4
+        world.wait(60.0)
+        assert world.ended[run_id] is None
+
+    def test_no_room_is_made_for_it(self) -> None:
+        world = FakeCluster({"S1": 512, "S2": 512})
+        kept = [world.warm(name, 256) for name in "abcd"]
+        world.missing = {"nosuch:1"}
+        world.wait(20.0)
+        world.pool.state.backoff.failed("S1", "image nosuch:1", world.now, world.now, "")
+        world.pool.state.backoff.failed("S2", "image nosuch:1", world.now, world.now, "")
+        world.wait(1.5)
+        world.run("bad", 512, kind="blackbox", image="nosuch:1")
+        world.wait(30.0)
+        assert [each.id for each in world.containers()] == kept
+        assert world.aside is None
+
+    def test_the_explanation_names_it(self) -> None:
+        world = self.missing()
+        world.wait(1.3)
+        run_id = world.run("bad", kind="blackbox", image="nosuch:1")
+        assert "image nosuch:1 failed to start on" in world.why(run_id)
+
+    def test_a_kind_waits_instead_of_ending_at_once(self) -> None:
+        """What the operators deploy is mended; whisk errors would close the invoker."""
+        world = FakeCluster({"S1": 2048, "S2": 2048})
+        world.broken_agents = {"S1", "S2"}
+        for _ in range(6):
+            world.run("a")
+        world.wait(12.0)
+        world.broken_agents = set()
+        run_id = world.run("late", lasts=0.1)
+        assert run_id not in world.ended
+        world.wait(70.0)
+        assert world.ended[run_id] is None
+
+
+class TestBrokenAgent:
+    """Nothing starts on S1, which has least room and would be chosen first."""
+
+    def test_the_next_attempt_is_made_elsewhere(self) -> None:
+        world = FakeCluster({"S1": 512, "S2": 4096})
+        world.broken_agents = {"S1"}
+        run_id = world.run("a", lasts=1.0)
+        world.wait(2 * world.start_takes + 1.0)
+        assert world.given[run_id]
+        assert [start.slot.agent_id for start in starts(world)] == ["S1", "S2"]
+
+    def test_runs_of_that_kind_do_not_go_there_again(self) -> None:
+        world = FakeCluster({"S1": 512, "S2": 4096})
+        world.broken_agents = {"S1"}
+        world.run("a", lasts=60.0)
+        world.wait(5.0)
+        world.take()
+        for name in "bcd":
+            world.run(name, lasts=60.0)
+        assert {start.slot.agent_id for start in starts(world)} == {"S2"}

@@ -1,0 +1,111 @@
+"""Shell completion: commands and options by click, names and IDs from the framework.
+
+The framework that the options on the line name is asked, for a second at most. If it does not answer, nothing is
+suggested: an error would appear in the middle of the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
+
+import click
+
+from owmesos.cli.options import Argument, with_options
+from owmesos.errors import OwmesosError
+
+_VARIABLE = "_OWMESOS_COMPLETE"  # the one that click reads
+_PATIENCE = 1.0  # seconds
+_MOST = 200  # rows of one listing
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+@click.command()
+@with_options
+def completion(*, shell: Annotated[Literal["bash", "zsh", "fish"], Argument("bash|zsh|fish")]) -> None:
+    """Print the script that makes a shell complete commands, options and names.
+
+    Put `eval "$(owmesos completion bash)"` into ~/.bashrc, or the same with zsh into ~/.zshrc; for fish,
+    `owmesos completion fish > ~/.config/fish/completions/owmesos.fish`.
+    """
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    root = click.get_current_context().find_root().command
+    click.echo(made(root, {}, "owmesos", _VARIABLE).source())
+
+
+def _completes(names: Callable[[Callable[[str], Any]], Iterable[str]]) -> Complete:
+    """`names` is called with a function that requests the document at a path below /api/v1/."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            found = dict.fromkeys(names(_asker(ctx)))
+        except (OwmesosError, OSError, ValueError, LookupError, TypeError):
+            return []
+        return [name for name in found if name.startswith(incomplete)]
+
+    return complete
+
+
+def _asker(ctx: click.Context) -> Callable[[str], Any]:
+    """Raises InvalidInput."""
+    from owmesos.cli.client import AdminClient, AdminRequest
+    from owmesos.cli.connection import AdminAccess
+
+    given = {name: ctx.params[name] for name in ("url", "token_file", "ca", "insecure") if ctx.params.get(name)}
+    client = AdminClient(**AdminAccess(**given).client_arguments())
+    return lambda path: client.ask_once(AdminRequest("GET", path, timeout=_PATIENCE))
+
+
+@_completes
+def launches(ask: Callable[[str], Any]) -> Iterable[str]:
+    """Ids of launches, and names that only one launch has."""
+    return _of_launches(ask)
+
+
+@_completes
+def launches_and_activations(ask: Callable[[str], Any]) -> Iterable[str]:
+    yield from _of_launches(ask)
+    try:
+        yield from _of_activations(ask)
+    except OwmesosError:  # without --standalone there are none
+        return
+
+
+@_completes
+def launch_names(ask: Callable[[str], Any]) -> Iterable[str]:
+    return [row["name"] for row in _launches(ask)]
+
+
+@_completes
+def actions(ask: Callable[[str], Any]) -> Iterable[str]:
+    return [row["name"] for row in ask("actions")]
+
+
+@_completes
+def activations(ask: Callable[[str], Any]) -> Iterable[str]:
+    return _of_activations(ask)
+
+
+@_completes
+def waiting_activations(ask: Callable[[str], Any]) -> Iterable[str]:
+    rows = ask(f"activations?unfinished=1&limit={_MOST}")
+    return [row["activationId"] for row in rows if row.get("state") == "waiting"]
+
+
+def _launches(ask: Callable[[str], Any]) -> list[Any]:
+    """The latest first."""
+    found: list[Any] = ask(f"launches?limit={_MOST}")
+    return found[::-1]
+
+
+def _of_launches(ask: Callable[[str], Any]) -> list[str]:
+    rows = _launches(ask)
+    names = [row["name"] for row in rows]
+    return [row["launch_id"] for row in rows] + [name for name in names if names.count(name) == 1]
+
+
+def _of_activations(ask: Callable[[str], Any]) -> list[str]:
+    return [row["activationId"] for row in ask(f"activations?unfinished=1&limit={_MOST}")]

@@ -1,0 +1,56 @@
+"""The checks of `owmesos doctor` on a Kubernetes cluster: whether it answers, our rights there, a pod like ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from owmesos.cli.findings import Check, Finding
+from owmesos.cli.run import RunOptions
+from owmesos.kubernetes.wire.access import ClusterAccess
+from owmesos.kubernetes.wire.api_client import RIGHTS, ApiClient
+from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
+from owmesos.service.kubernetes.checks import dry_run, missing_text
+
+CheckOfCluster = Callable[[ApiClient, ClusterAccess, str], Awaitable[Sequence[Finding]]]
+_MEND = "check --kubeconfig, --context, and that kubectl reaches the cluster"
+
+
+def checks(options: RunOptions) -> list[Check]:
+    return [
+        Check("api server", partial(_on, options, _rights), _MEND),
+        Check("pods", partial(_on, options, _pods), "see the reason: a quota, a policy, or an admission webhook"),
+    ]
+
+
+def _on(options: RunOptions, check: CheckOfCluster) -> Sequence[Finding]:
+    """Raises InvalidInput and ApiRequestFailed."""
+    access = options.kubernetes.access()
+
+    async def checked() -> Sequence[Finding]:
+        async with ApiClient(access) as api:
+            return await check(api, access, options.kubernetes.namespace or access.namespace)
+
+    return asyncio.run(checked())
+
+
+async def _rights(api: ApiClient, access: ClusterAccess, namespace: str) -> Sequence[Finding]:
+    missing = await api.missing_rights(namespace)
+    answers = Finding("api server", "ok", f"{access.server} answers; by {access.source}")
+    if missing:
+        return (answers, Finding("rights", "fail", missing_text(missing, namespace), "give owmesos these rights"))
+    return (answers, Finding("rights", "ok", f"all {len(RIGHTS)} that owmesos needs in namespace {namespace}"))
+
+
+async def _pods(api: ApiClient, access: ClusterAccess, namespace: str) -> Sequence[Finding]:
+    """What fails altogether the other check reports."""
+    try:
+        found = await dry_run(api, namespace)
+    except ApiRequestFailed as error:
+        if error.failure.reason == "NotFound":
+            return (Finding("pods", "fail", str(error), f"kubectl create namespace {namespace}"),)
+        return ()
+    if found:
+        return tuple(Finding("pods", "warn", each, "see the reason") for each in found)
+    return (Finding("pods", "ok", f"a pod can be created in namespace {namespace} (asked as a dry run)"),)

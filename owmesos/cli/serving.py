@@ -1,0 +1,62 @@
+"""The process of `owmesos run` from its start to its end. Loaded by that command alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from owmesos.errors import OwmesosError
+from owmesos.system.tasks import cancel_all
+
+if TYPE_CHECKING:
+    from owmesos.service.admin import AdminServer, Extension
+    from owmesos.service.admin_tokens import Tokens
+    from owmesos.service.served import ServedProcess
+
+_log = logging.getLogger("owmesos.run")
+
+
+class CannotRun(OwmesosError):
+    """The process had to end."""
+
+
+async def serve(
+    process: ServedProcess, server: AdminServer, tokens: Tokens, extension: Extension | None, what_ends: str
+) -> None:
+    """Return on a signal, or when the cluster manager or a teardown has ended the process. Raises CannotRun.
+
+    `what_ends` with the signal, for the log.
+    """
+    loop = asyncio.get_running_loop()
+    signalled = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, signalled.set)
+    async with process:
+        ends = [asyncio.ensure_future(process.finished()), asyncio.ensure_future(signalled.wait())]
+        starting = asyncio.ensure_future(_start(process, server, tokens, extension))
+        try:
+            await asyncio.wait([*ends, starting], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            stopped = process.stopped
+            if stopped is None:
+                _log.info("stopping: %s", what_ends)
+        finally:
+            await cancel_all([*ends, starting])
+            await server.stop()
+            if extension is not None:
+                await extension.close()
+    if stopped is not None:
+        if stopped.exit_code:
+            raise CannotRun(stopped.reason)
+        _log.info("%s", stopped.reason)
+
+
+async def _start(process: ServedProcess, server: AdminServer, tokens: Tokens, extension: Extension | None) -> None:
+    if extension is not None:
+        await extension.start(process)
+    await server.start(process, tokens, extension)
+    _log.info("the admin API is at %s", server.url)

@@ -1,0 +1,91 @@
+"""`owmesos state`: the state of a framework that does not run, from one place to another, and what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+
+from owmesos.cli.doctor import show_findings
+from owmesos.cli.options import Argument, Option, with_options
+from owmesos.cli.output import Output
+from owmesos.cli.state_places import StateOption, place_of_state, state_findings
+from owmesos.errors import InvalidInput
+from owmesos.storage.store import StoreFailed
+from owmesos.system.private_files import make_private_folder, write_private
+
+Name = Annotated[str, Option("Name of the framework, for the default --state.")]
+
+
+@click.group()
+def state() -> None:
+    """Export, import and check the state that `owmesos run` keeps in a folder or in ZooKeeper."""
+
+
+@state.command(name="export")
+@with_options
+def export_state(
+    *,
+    file: Annotated[Path | None, Argument("[FILE]")] = None,
+    state: StateOption = None,
+    name: Name = "owmesos",
+) -> None:
+    """Write the state as lines of JSON to FILE, or to stdout. No framework may use it meanwhile.
+
+    They hold what the launches hold, secrets in their environment included: FILE is only for you.
+    """
+    from owmesos.storage.places import exported
+
+    lines = b"".join(line + b"\n" for line in exported(place_of_state(state, name)))
+    if file is None:
+        click.echo(lines.decode(), nl=False)
+        return
+    try:
+        make_private_folder(file.parent, (file.name,))
+        write_private(file, lines.decode())
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be written: {error.strerror}") from None
+
+
+@state.command(name="import")
+@with_options
+def import_state(
+    *,
+    file: Annotated[Path | None, Argument("[FILE]")] = None,
+    state: StateOption = None,
+    name: Name = "owmesos",
+) -> None:
+    """Read an exported state from FILE, or from stdin, into a place without one: all of it, or nothing.
+
+    Start only one framework with it: another with the same framework ID would take its place at the master.
+    """
+    from owmesos.storage.places import imported
+
+    try:
+        data = file.read_bytes() if file is not None else sys.stdin.buffer.read()
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+    place = place_of_state(state, name)
+    counts = imported(place, data)
+    click.echo(f"imported {counts.framework_id or 'no framework'}, {counts.launches} launches into {place}")
+    if counts.unreadable:
+        click.echo(f"{len(counts.unreadable)} launches cannot be read and are set aside: see owmesos state check")
+
+
+@state.command(name="check")
+@with_options
+def check_state(*, state: StateOption = None, name: Name = "owmesos", output: Output = "table") -> None:
+    """Say what is in the state, and what of it cannot be read. It changes nothing, and a framework may use it.
+
+    The exit code is 1 if something cannot be read.
+    """
+    from owmesos.cli.findings import Finding
+
+    place = place_of_state(state, name)
+    try:
+        found = state_findings(place)
+    except StoreFailed as error:
+        found = (Finding("state", "fail", str(error)),)
+    show_findings(found, output)

@@ -1,0 +1,113 @@
+"""What an invoker on Kafka and one without have in common: their containers' pool, their own files, and their end."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from prometheus_client import Metric
+
+from owmesos.core.capacity import Capacity
+from owmesos.core.container_factory import InvokerHost, PoolRecipe
+from owmesos.core.pool.pool import Pool
+from owmesos.core.pool.settings import PoolSettings
+from owmesos.core.texts import the_one_that_begins
+from owmesos.documents import ActivationStory
+from owmesos.errors import InvalidInput
+from owmesos.invoker.in_flight import InFlight
+from owmesos.invoker.invoker import Invoker
+from owmesos.invoker.metrics import request_metrics
+from owmesos.invoker.unfinished import story_of_run
+from owmesos.openwhisk.container.access import variables_of
+from owmesos.openwhisk.container_specs import Launching, LaunchSettings
+from owmesos.openwhisk.manifest import Manifest
+from owmesos.openwhisk.store.activation_journal import ActivationJournal
+
+STOPPED = "The invoker was stopped before the activation ended."
+T = TypeVar("T")
+_log = logging.getLogger("owmesos.invoker")
+
+
+def container_pool(
+    manifest: Manifest, launches: LaunchSettings | None = None, settings: PoolSettings | None = None
+) -> PoolRecipe:
+    """Containers are started as `launches` says, and prewarmed as the manifest's stem cells do. Where containers may
+    live is from `launches`, whatever `settings` says of it. Raises InvalidInput for constraints that are not valid.
+    """
+    launches = launches or LaunchSettings()
+    launching = Launching(launches, manifest, variables_of)
+    decided = msgspec.structs.replace(
+        settings or PoolSettings(),
+        constraints=launches.parsed_constraints(),
+        blackbox_constraints=launches.parsed_blackbox_constraints(),
+    )
+
+    def build(capacity: Capacity) -> Pool:
+        # What a cluster stored of containers is kept: ids of an earlier life must not come again.
+        return Pool(capacity, decided, manifest.prewarm(), prefix=f"{secrets.token_hex(4)}-")
+
+    return PoolRecipe(build, launching, launching.samples())
+
+
+class InvokerExtension:
+    """The part of an `Extension` that does not depend on where activations come from."""
+
+    def __init__(
+        self, manifest: Manifest, launches: LaunchSettings | None, pool: PoolSettings | None, folder: Path | None
+    ) -> None:
+        """`folder`: the framework's state; without one the files end with the process. Raises InvalidInput."""
+        self._recipe = container_pool(manifest, launches, pool)
+        self._folder = folder
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._host: InvokerHost | None = None
+        self._invoker: Invoker | None = None
+        self._journal: ActivationJournal | None = None
+
+    @property
+    def pool(self) -> PoolRecipe:
+        return self._recipe
+
+    def metrics(self) -> Iterable[Metric]:
+        return request_metrics(self._invoker.request_times) if self._invoker is not None else ()
+
+    def _files(self) -> Path:
+        """The folder for files of its own. To be asked for once."""
+        if self._folder is not None:
+            return self._folder
+        self._temporary = tempfile.TemporaryDirectory(prefix="owmesos-invoker-")
+        return Path(self._temporary.name)
+
+    async def story(self, name: str) -> ActivationStory | None:
+        """The story of an activation, by its id or a unique beginning; None if it is unknown. Raises Ambiguous."""
+        run = self._find_run(name)
+        if run is None or self._host is None:
+            return None
+        return story_of_run(run, self._host.pool, self._host.now())
+
+    def _find_run(self, name: str) -> InFlight | None:
+        """A run that has not ended, by its id or a unique beginning. Raises Ambiguous."""
+        in_flight = started(self._invoker).in_flight
+        return in_flight.find(name) or in_flight.find(the_one_that_begins(name, in_flight.ids()) or "")
+
+    async def _stop_containers(self) -> None:
+        """No other process knows what they hold."""
+        if self._host is not None and not await self._host.stop_containers():
+            _log.warning("not all containers have ended yet; the next start cleans them up")
+
+    async def _close_files(self) -> None:
+        if self._journal is not None:
+            await self._journal.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+
+def started(part: T | None) -> T:
+    """A part that is there from `start` on. Raises InvalidInput before."""
+    if part is None:
+        raise InvalidInput("the invoker is not started: await `start` first")
+    return part

@@ -1,0 +1,86 @@
+"""What the factory hears of the cluster. Frozen, so that a run can be recorded and replayed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from owmesos.kubernetes.messages import Node, Pod
+
+
+class ApiFailure(msgspec.Struct, frozen=True):
+    """Why a request was not done. `status` is HTTP's, 0 if no answer came; `certain`: it certainly had no effect."""
+
+    status: int
+    reason: str  # as in a Status object: AlreadyExists, Conflict, Forbidden, NotFound, …
+    message: str
+    certain: bool
+    retry_after: float | None = None  # seconds
+
+
+class KubernetesEvent(msgspec.Struct, frozen=True):
+    """The root of the events."""
+
+
+class NodesListed(KubernetesEvent, frozen=True):
+    """All nodes there are: others are gone."""
+
+    nodes: tuple[Node, ...]
+
+
+class NodeSeen(KubernetesEvent, frozen=True):
+    """It was added or modified."""
+
+    node: Node
+
+
+class NodeDeleted(KubernetesEvent, frozen=True):
+    name: str
+
+
+class PodsListed(KubernetesEvent, frozen=True):
+    """All pods of all namespaces there are: others are gone, unless they were created after `resource_version`."""
+
+    pods: tuple[Pod, ...]
+    resource_version: str = ""
+
+
+class PodSeen(KubernetesEvent, frozen=True):
+    """It was added or modified."""
+
+    pod: Pod
+
+
+class PodCreated(PodSeen, frozen=True):
+    """The answer to a PostPod, which may come before or after the watch shows the pod. `name` is the one asked for."""
+
+    name: str
+
+
+class PodDeleted(KubernetesEvent, frozen=True):
+    """It does not exist any more; `pod` is its last state."""
+
+    pod: Pod
+
+
+class ApiDisconnected(KubernetesEvent, frozen=True):
+    """The API server is not heard any more: what is known of the cluster is old. The next lists end it."""
+
+    reason: str
+
+
+class PostRejected(KubernetesEvent, frozen=True):
+    """Of a PostPod."""
+
+    name: str
+    failure: ApiFailure
+
+
+class DeleteRejected(KubernetesEvent, frozen=True):
+    """Of a DeletePod. 404 is told as this, too: the watch may have shown the end already."""
+
+    name: str
+    failure: ApiFailure
+
+
+class KubernetesTick(KubernetesEvent, frozen=True):
+    """Time has passed."""

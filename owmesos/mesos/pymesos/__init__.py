@@ -1,0 +1,1 @@
+"""The second wire: the same scheduler over the pymesos library, which only this folder imports."""

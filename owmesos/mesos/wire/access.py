@@ -1,0 +1,109 @@
+"""How the framework authenticates to a master, and verifies it: basic authentication and TLS.
+
+Secrets come from a file that only its owner can read, or from the environment, never from an argument. Certificates are
+always verified. docs/authentication.md, docs/ssl.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import aiohttp
+
+from owmesos.errors import InvalidInput
+from owmesos.mesos.wire.address import Credentials
+from owmesos.system.idle_connections import REUSE_WITHIN
+from owmesos.system.private_files import read_private
+
+SECRET_VARIABLE = "OWMESOS_SECRET"
+_CONNECT_TIMEOUT = 10.0  # seconds
+_READ_BUFFER = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Tls:
+    """`ca`: the only trusted authority; by default the system's. `cert` and `key`: the framework's own. All are PEM."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Raises InvalidInput if a file is missing or not valid."""
+        if self.key is not None and self.cert is None:
+            raise InvalidInput(f"the TLS key {self.key} needs its certificate: give both")
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            why = error.strerror or error
+            raise InvalidInput(f"the TLS authority {self.ca} cannot be used: {why}") from None
+        if self.cert is not None:
+            try:
+                context.load_cert_chain(self.cert, self.key, password="")
+            except OSError as error:
+                files = " and ".join(str(file) for file in (self.cert, self.key) if file is not None)
+                raise InvalidInput(f"the TLS certificate cannot be used: {files}: {error.strerror or error}") from None
+        return context
+
+
+@dataclass(frozen=True)
+class Access:
+    """How connections to a master are made. `late` is asked each time while there are no credentials."""
+
+    credentials: Credentials | None = None
+    tls: Tls = Tls()
+    late: Callable[[], Credentials | None] | None = None
+
+    @cached_property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Raises InvalidInput, see `Tls.context`."""
+        return self.tls.context()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For every request. Mesos answers 415 to a content type with a charset; a compressed answer would cost the
+        master more than it saves."""
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "owmesos",
+        }
+        credentials = self.credentials
+        if credentials is None and self.late is not None:
+            credentials = self.late()
+        if credentials is not None:
+            pair = f"{credentials.principal}:{credentials.secret}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        return headers
+
+    def session(self, *, secure: bool, connections: int = 1) -> aiohttp.ClientSession:
+        """A new session with at most `connections`. The caller closes it, and limits the time of its requests: only
+        connecting is limited here."""
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
+        connector = aiohttp.TCPConnector(
+            limit=connections, ssl=self.ssl_context if secure else True, keepalive_timeout=REUSE_WITHIN
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=limits,
+            headers=self.headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_READ_BUFFER,
+        )
+
+
+def read_secret(file: Path | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The secret in `file`, else that in OWMESOS_SECRET, else None; a line feed at its end is not part of it.
+
+    Raises InvalidInput if the file is missing, empty, not text, or readable by others than its owner.
+    """
+    if file is None:
+        return environment.get(SECRET_VARIABLE) or None
+    return read_private(file)

@@ -1,0 +1,145 @@
+"""Limits how much memory requests and answers may use, and for how long.
+
+A body is read only after its sender is authenticated, within a time that depends on its size, and counts against a
+budget of all requests until it is released. A large body is written to an unnamed file as it arrives; such requests
+are processed one at a time, because decoding the code of an action takes several times its size for a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from owmesos.errors import NOT_READABLE, InvalidInput, OwmesosError
+from owmesos.system.lone_surrogates import Decoder
+
+T = TypeVar("T")
+SMALL = 1024 * 1024  # bytes; what is larger goes to a file
+PATIENCE = 20.0  # seconds that any body or answer may take
+SLOWEST = 128 * 1024  # bytes a second that it must come or go on top of that
+RETRY_AFTER = 5  # seconds, for one that is answered with 503
+
+
+class Overloaded(OwmesosError):
+    """The requests in progress already use all the memory that they may."""
+
+
+class Budget:
+    """Bytes that all requests together may hold at once."""
+
+    def __init__(self, most: int, what: str) -> None:
+        """`what` names in the error what uses the bytes."""
+        self._most = most
+        self._what = what
+        self.held = 0
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Yields `take`; what is taken by it is returned when the block ends."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            self.take(size)
+            taken += size
+
+        try:
+            yield take
+        finally:
+            self.held -= taken
+
+    def take(self, size: int) -> None:
+        """A single request may take any size. Raises Overloaded."""
+        if self.held and self.held + size > self._most:
+            raise Overloaded(f"{self._what} hold {self._most // 2**20} MB already: retry in some seconds")
+        self.held += size
+
+
+BODIES = web.AppKey("bodies", Budget)
+"""Of the bodies that are held in memory."""
+
+
+def decoded(data: bytes | memoryview, kind: type[T], *, lone_surrogates: bool = False) -> T:
+    """Decode a body as `kind`; with `lone_surrogates` its text may contain them. Raises InvalidInput."""
+    try:
+        return Decoder(kind).decode(data) if lone_surrogates else msgspec.json.decode(data, type=kind)
+    except NOT_READABLE as error:
+        raise InvalidInput(f"the request's body cannot be used: {error}") from None
+
+
+async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
+    """The parts of a body, within its time. Raises HTTPRequestEntityTooLarge and HTTPRequestTimeout."""
+    declared = request.content_length or 0
+    if declared > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, declared)
+    begun, size = time.monotonic(), 0
+    while True:
+        left = PATIENCE + size / SLOWEST - (time.monotonic() - begun)
+        try:
+            chunk = await asyncio.wait_for(request.content.readany(), max(left, 0.0))
+        except asyncio.TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        if not chunk:
+            return
+        size += len(chunk)
+        if size > limit:
+            raise web.HTTPRequestEntityTooLarge(limit, size)
+        yield chunk
+
+
+async def small_body(request: web.Request) -> bytes:
+    """Raises HTTPRequestEntityTooLarge, HTTPRequestTimeout and Overloaded."""
+    data = bytearray()
+    with request.app[BODIES].share() as take:
+        async for chunk in chunks(request, SMALL):
+            take(len(chunk))
+            data += chunk
+    return bytes(data)
+
+
+class LargeBodies:
+    """Large bodies of one kind of request, stored in files in `folder`."""
+
+    def __init__(self, folder: Path, *, most: int) -> None:
+        """`most`: bytes that all requests in progress may have together."""
+        self._folder = folder
+        self._budget = Budget(most, "large requests")
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self, request: web.Request, kind: type[T], limit: int) -> AsyncIterator[T]:
+        """The body as `kind`; bodies are decoded and used one at a time. Raises InvalidInput and what `small_body`
+        raises."""
+        with self._budget.share() as take, tempfile.TemporaryFile(dir=self._folder) as file:
+            pending = bytearray()
+            async for chunk in chunks(request, limit):
+                take(len(chunk))
+                pending += chunk
+                if len(pending) >= SMALL:
+                    written, pending = pending, bytearray()
+                    await asyncio.to_thread(file.write, written)
+            await asyncio.to_thread(_write_rest, file, pending)
+            async with self._turn:
+                yield await asyncio.to_thread(_decoded_file, file, kind)
+
+
+def _write_rest(file: IO[bytes], rest: bytes | bytearray) -> None:
+    file.write(rest)
+    file.flush()
+
+
+def _decoded_file(file: IO[bytes], kind: type[T]) -> T:
+    """Raises InvalidInput."""
+    if not file.tell():
+        return decoded(b"", kind, lone_surrogates=True)
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
+        return decoded(data, kind, lone_surrogates=True)

@@ -1,0 +1,51 @@
+"""Errors of the library about launches and the framework."""
+
+from __future__ import annotations
+
+from owmesos.documents import LaunchDocument
+from owmesos.errors import OwmesosError
+from owmesos.mesos.scheduler.launches import Unreadable
+from owmesos.service.stopped import Stopped
+
+
+class NotKnown(OwmesosError):
+    """No launch or task has this id, or no other object has this name."""
+
+    def __init__(self, name: str, what: str = "launch or task") -> None:
+        super().__init__(f"unknown {what} {name}")
+
+
+class RecordUnreadable(NotKnown):
+    """A stored launch that cannot be read and is set aside."""
+
+    def __init__(self, unreadable: Unreadable) -> None:
+        OwmesosError.__init__(
+            self, f"the stored launch {unreadable.launch_id} cannot be read and is set aside: {unreadable.reason}"
+        )
+
+
+class LogMissing(OwmesosError):
+    """The log does not exist yet, or no longer."""
+
+
+class LogUnreadable(OwmesosError):
+    """The agent that has the log does not return it."""
+
+
+class LaunchFailed(OwmesosError):
+    """The launch did not run; the text says why. `document` is what `owmesos launches` shows of it."""
+
+    def __init__(self, document: LaunchDocument) -> None:
+        why = document["message"] or document["reason"] or "no reason is known"
+        super().__init__(f"launch {document['launch_id']} is {document['state']}: {why}")
+        self.document = document
+
+
+class FrameworkStopped(OwmesosError):
+    """The framework has stopped, so what was waited for, or asked for, does not come. `stopped` is what `finished`
+    returns.
+    """
+
+    def __init__(self, stopped: Stopped) -> None:
+        super().__init__(f"the framework has stopped: {stopped.reason}")
+        self.stopped = stopped

@@ -1,0 +1,1 @@
+"""The process on Kubernetes: the factory's decisions carried out on an API server, and what is shown of them."""

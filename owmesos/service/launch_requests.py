@@ -1,0 +1,361 @@
+"""A framework's launches: starts them, kills them, waits for them, and tells what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from owmesos.documents import LaunchDocument, LaunchExplanation, StoryDocument
+from owmesos.errors import InvalidInput
+from owmesos.mesos import listings
+from owmesos.mesos.scheduler.events import KillLaunches, Submit, Submits
+from owmesos.mesos.scheduler.launch import Launch
+from owmesos.mesos.scheduler.launches import LaunchRecord
+from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.mesos.scheduler.task_info import template
+from owmesos.service.container_log import INTERVAL, Stream
+from owmesos.service.errors import FrameworkStopped, LaunchFailed, NotKnown, RecordUnreadable
+from owmesos.service.keyed_answers import KeyedAnswers
+from owmesos.service.kill import Choice, Killed, outcome
+from owmesos.service.launch_changes import LaunchChanges, LaunchFollower
+from owmesos.service.shell import Shell
+from owmesos.service.stopped import Stopped
+from owmesos.service.task_log import log_of_task
+from owmesos.system.tasks import cancel_all
+
+Milestone = Literal["running", "ended"]
+SLICE = 1_000
+"""Launches that are asked for in one step: 20 ms. With a key it is one step, so that the answer is in its commit."""
+
+
+class LaunchHandle:
+    """One launch that was asked for, and stored. Its methods raise FrameworkStopped when the framework stops first."""
+
+    def __init__(self, framework: LaunchRequests, launch_id: str) -> None:
+        self._framework = framework
+        self.id = launch_id
+
+    async def running(self) -> LaunchDocument:
+        """Returns when its task runs, or once ran. Raises LaunchFailed when it ended, or is overdue, without.
+
+        A task that FINISHED has run, also where its TASK_RUNNING never came.
+        """
+        record = await self._framework.wait_for(self.id, lambda record: _reached(record, "running"))
+        document = self.document()
+        if not record.ran and record.state is not State.FINISHED:
+            raise LaunchFailed(document)
+        return document
+
+    async def ended(self) -> LaunchDocument:
+        """Returns when it is over, however it ended: look at `state`."""
+        await self._framework.wait_for(self.id, lambda record: record.state.ended)
+        return self.document()
+
+    async def kill(self) -> None:
+        """Asks for its end; returns when that is stored. KILL is repeated until the end is seen."""
+        await self._framework.kill(self.id)
+
+    @property
+    def state(self) -> State:
+        return self._framework.record(self.id).state
+
+    def document(self) -> LaunchDocument:
+        """What `owmesos launches -o json` shows of it."""
+        return self._framework.launches([self.id])[0]
+
+    def explain(self) -> LaunchExplanation:
+        return self._framework.explain_launch(self.id)
+
+    def story(self) -> StoryDocument:
+        return self._framework.story(self.id)
+
+
+class LaunchRequests:
+    """The part of a framework that is about its launches. Within one event loop."""
+
+    def __init__(self) -> None:
+        self._shell: Shell | None = None
+        self._stopped: Stopped | None = None
+        self._answers = KeyedAnswers((), 0.0)
+        self._changes = LaunchChanges()
+        self._followers: list[LaunchFollower] = []
+        self.kept: set[str] = set()
+        """Names of the launches that are kept."""
+
+    async def launch(self, launch: Launch) -> LaunchHandle:
+        """Ask for one container. It is stored when this returns. Raises InvalidInput or FrameworkStopped."""
+        return (await self.launch_many([launch]))[0]
+
+    async def launch_many(self, launches: Iterable[Launch], *, key: str | None = None) -> list[LaunchHandle]:
+        """The same for several: all are checked before the first is asked for.
+
+        A `key` (the caller's own, of 1 to 255 characters) makes it safe to ask again, also after the process was killed
+        and started anew with its `state`: the launches are the same ones then. Raises KeyReused where it came with
+        other launches. Without a key, the event loop has its turn after every SLICE launches.
+        """
+        if key is not None:
+            documents = msgspec.json.decode(await self.launch_documents(launches, key=key))
+            return [LaunchHandle(self, document["launch_id"]) for document in documents]
+        unnamed, shell = _unnamed(launches), self._active()
+        ids: list[str] = []
+        for begin in range(0, len(unnamed), SLICE):
+            if begin:
+                await asyncio.sleep(0)
+                shell = self._active()
+            ids += _submit(shell, unnamed[begin : begin + SLICE])
+        await shell.outbox.flushed()
+        return [LaunchHandle(self, each) for each in ids]
+
+    async def launch_documents(self, launches: Iterable[Launch], *, key: str | None = None) -> bytes:
+        """The same; what `owmesos launches` shows of them at first, as JSON. With a `key` always the same."""
+        unnamed, shell = _unnamed(launches), self._active()
+
+        def launch() -> list[LaunchDocument]:
+            return listings.launches(shell.scheduler.state, _submit(shell, unnamed), explained=False)
+
+        return await self._once(key, [b"launch", *(part for each in unnamed for part in _parts(each))], launch)
+
+    async def kill(self, name: str) -> LaunchHandle:
+        """By launch or task id; returns when the wish is stored. Raises NotKnown or FrameworkStopped."""
+        record = self.record(name)
+        await self.kill_many([record.id])
+        return LaunchHandle(self, record.id)
+
+    async def kill_many(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        name: str | None = None,
+        state: State | None = None,
+        everything: bool = False,
+        key: str | None = None,
+    ) -> list[Killed]:
+        """Kill several, by launch or task id; or all that have not ended, or those of one name or in one state.
+
+        Returns the outcome for each, once it is stored: an unknown id does not keep the others alive.
+        With a `key` (see `launch_many`) a repetition gets the same answer. Raises InvalidInput, KeyReused or
+        FrameworkStopped.
+        """
+        ids = tuple(names) if names is not None else None
+        choice = Choice(ids=ids, name=name, state=state, everything=everything)
+        return await self.kill_chosen(choice, key=key)
+
+    async def kill_chosen(self, choice: Choice, *, key: str | None = None) -> list[Killed]:
+        """As `kill_many`, by a choice that was decoded already."""
+
+        def kill() -> list[Killed]:
+            asked = [
+                (name, record, record.state if record is not None else None) for name, record in choice.among(state)
+            ]
+            shell.deliver(KillLaunches(tuple({record.id: None for _, record, _ in asked if record is not None})))
+            return [outcome(state, *each) for each in asked]
+
+        choice.check()
+        shell = self._active()
+        state = shell.scheduler.state
+        answer = await self._once(key, [b"kill", msgspec.json.encode(choice)], kill)
+        return [Killed(**each) for each in msgspec.json.decode(answer)]
+
+    async def _once(self, key: str | None, request: Iterable[bytes], do: Callable[[], Any]) -> bytes:
+        """What `do` returns, as JSON, once that is stored. With a `key` only the first time; then what it was then."""
+        shell = self._active()
+        if key is not None:
+            return await self._answers.once(shell, key, request, do)
+        done = msgspec.json.encode(do())
+        await shell.outbox.flushed()
+        return done
+
+    def record(self, name: str) -> LaunchRecord:
+        """The record of a launch: by its id or a task's id, or by a name or the beginning of an id if it is unique.
+
+        It must not be changed. Raises NotKnown and Ambiguous.
+        """
+        return self._records([name])[0]
+
+    def _records(self, names: Iterable[str]) -> list[LaunchRecord]:
+        """Raises NotKnown and Ambiguous."""
+        state = self._running().scheduler.state
+        finder = listings.Finder(state)
+        records = []
+        for name in names:
+            found = finder.find(name)
+            if found is None:
+                launch_id = state.launch_of(name) or name
+                if launch_id in state.unreadable:
+                    raise RecordUnreadable(state.unreadable[launch_id])
+                raise NotKnown(name)
+            records.append(found)
+        return records
+
+    async def wait(self, names: Sequence[str], until: Milestone, timeout: float | None = None) -> bool:
+        """True once all of them are there; False after `timeout` seconds. Raises NotKnown or FrameworkStopped."""
+        return (await self.wait_documents(names, until, timeout))[0]
+
+    async def wait_documents(
+        self, names: Sequence[str], until: Milestone, timeout: float | None = None
+    ) -> tuple[bool, list[LaunchDocument]]:
+        """Like `wait`, and what `launches` shows of each: of a launch that reached `until`, as it was then, for it may
+        be forgotten before the others reach it.
+        """
+        found: dict[str, LaunchDocument] = {}
+
+        async def follow(launch_id: str) -> None:
+            await self.wait_for(launch_id, lambda record: _reached(record, until))
+            found[launch_id] = self.launches([launch_id])[0]
+
+        ids = [record.id for record in self._records(names)]
+        following = [asyncio.ensure_future(follow(each)) for each in dict.fromkeys(ids)]
+        try:
+            if following:
+                done, _ = await asyncio.wait(following, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
+                for each in done:
+                    each.result()
+        finally:
+            await cancel_all(following)
+        rest = dict.fromkeys(each for each in ids if each not in found)
+        found |= zip(rest, self.launches(rest), strict=True)
+        return not rest, [found[each] for each in ids]
+
+    async def wait_for(self, name: str, reached: Callable[[LaunchRecord], bool]) -> LaunchRecord:
+        """Returns once `reached` is true of the launch. Raises FrameworkStopped when that comes first, and NotKnown,
+        also when the launch was forgotten meanwhile.
+        """
+        record = self.record(name)
+        while not reached(record):
+            self._active()
+            await self._changes.next(record.id)
+            record = self.record(record.id)
+        return record
+
+    def follow(self) -> LaunchFollower:
+        """Every change of a launch from now on. Close it, or use it in a `with` block."""
+        return LaunchFollower(self._active, self._followers)
+
+    async def launch_changes(self) -> AsyncGenerator[LaunchDocument, None]:
+        """All launches as they are now, then each that has changed. One that changes faster than it is read is yielded
+        once, in its latest state. Ends with `teardown` and `stop`; raises FrameworkStopped when the framework stops
+        otherwise, or has stopped.
+        """
+        self._active()
+        with self.follow() as changes:
+            for row in self.launches():
+                yield row
+            try:
+                while True:
+                    yield await changes.next()
+            except FrameworkStopped as error:
+                if error.stopped.exit_code:
+                    raise
+
+    def launches(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        state: State | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+    ) -> list[LaunchDocument]:
+        """All launches, or the latest `limit` in a state and with a name; or those with the ids `names`.
+
+        Raises NotKnown and Ambiguous.
+        """
+        ids = None if names is None else [record.id for record in self._records(names)]
+        chosen = listings.LaunchFilter(state, name, limit)
+        return listings.launches(self._running().scheduler.state, ids, chosen)
+
+    def explain_launch(self, name: str) -> LaunchExplanation:
+        """Why a launch waits, by its id or a task's. Raises NotKnown."""
+        record = self.record(name)
+        scheduler = self._running().scheduler
+        return listings.explanation(scheduler.state, record, scheduler.explain(record.id))
+
+    def story(self, name: str) -> StoryDocument:
+        """A launch's whole history. Raises NotKnown."""
+        return listings.story(self.record(name))
+
+    async def logs(
+        self, name: str, *, stream: Stream = "stdout", tail: int | None = None, follow: bool = False
+    ) -> AsyncGenerator[str, None]:
+        """The lines that a launch's task has written, by the launch's or the task's id: all, or the last `tail`. With
+        `follow` also what it still writes, until it ends. The agent keeps them for some time after its end.
+
+        Raises NotKnown, LogMissing (none yet, or no longer), LogUnreadable, InvalidInput or FrameworkStopped.
+        """
+        if stream not in get_args(Stream):
+            raise InvalidInput(f"stream must be stdout or stderr, not {stream!r}")
+        if tail is not None and tail < 0:
+            raise InvalidInput(f"tail must be at least 0 lines, not {tail}")
+
+        async def pause() -> None:
+            await asyncio.sleep(INTERVAL)
+            self._active()
+
+        log = await log_of_task(self._active(), self.record(name), name, stream)
+        async with aclosing(log.lines(tail, pause if follow else None)) as lines:
+            async for line in lines:
+                yield line
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that decisions use, which never goes back."""
+        return self._running().clock.now()
+
+    def _changed(self, launch_id: str) -> None:
+        self._changes.changed(launch_id)
+        if self._followers:
+            row = self.launches([launch_id])[0]
+            for follower in self._followers:
+                follower.put(row)
+
+    def _all_changed(self) -> None:
+        self._changes.all_changed()
+        for follower in self._followers:
+            follower.look()
+
+    def _running(self) -> Shell:
+        """Raises FrameworkStopped after `stop`, InvalidInput before `start`."""
+        if self._shell is not None:
+            return self._shell
+        if self._stopped is not None:
+            raise FrameworkStopped(self._stopped)
+        raise InvalidInput("the framework is not started: use `async with`, or `start`")
+
+    def _active(self) -> Shell:
+        """For what only a framework that has not stopped can do. Raises FrameworkStopped or InvalidInput."""
+        shell = self._running()
+        if self._stopped is not None:
+            raise FrameworkStopped(self._stopped)
+        return shell
+
+
+def _reached(record: LaunchRecord, until: Milestone) -> bool:
+    """`running` counts a launch that once ran, and one that never will."""
+    if until == "ended":
+        return record.state.ended
+    return record.ran or record.overdue or record.state.ended
+
+
+def _unnamed(launches: Iterable[Launch]) -> tuple[Submit, ...]:
+    """Still without ids. Raises InvalidInput."""
+    return tuple(Submit("", launch, template(launch)) for launch in launches)
+
+
+def _submit(shell: Shell, unnamed: Sequence[Submit]) -> list[str]:
+    """Ask for them under ids that no launch has: of 10,000 random ones two are the same in one of a hundred cases."""
+    state, named = shell.scheduler.state, dict[str, Submit]()
+    for each in unnamed:
+        launch_id = ""
+        while not launch_id or launch_id in named or launch_id in state.launches or launch_id in state.unreadable:
+            launch_id = f"{each.launch.name}-{secrets.token_hex(4)}"
+        named[launch_id] = msgspec.structs.replace(each, launch_id=launch_id)
+    shell.deliver(Submits(tuple(named.values())))
+    return list(named)
+
+
+def _parts(submit: Submit) -> tuple[bytes, bytes]:
+    """What makes it the same request as another; an edit of the task counts by its effect."""
+    return msgspec.json.encode(msgspec.structs.replace(submit.launch, task_info=None)), submit.template.encode()

@@ -1,0 +1,167 @@
+"""The admin API's routes of a framework on Mesos: its launches and offers, and its teardown."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast, get_args
+
+import msgspec
+from aiohttp import web
+
+from owmesos import documents
+from owmesos.errors import InvalidInput
+from owmesos.mesos.scheduler.launch import Launch
+from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.service.admin_guard import answer, error_response
+from owmesos.service.admin_requests import (
+    EmptyBody,
+    body,
+    flag,
+    idempotency_key,
+    number,
+    one,
+    only,
+    unless_stopping,
+)
+from owmesos.service.framework import Framework
+from owmesos.service.kill import Choice
+from owmesos.service.launch_requests import Milestone
+from owmesos.service.openapi import FLAG, TEXT, TEXTS, ApiOperation, listing, whole
+
+MAX_COUNT = 10_000  # of launches in one request
+MOST_LAUNCHES = 10**8  # that a listing may be limited to
+MAX_LAUNCHES = 32 * 2**20  # bytes of all the launches that one request asks for: each is kept, and stored, as a whole
+MAX_WAIT = 30.0  # most seconds that one request waits; clients repeat it to wait longer
+WAIT_HEADER = "Owmesos-Wait"
+"""`reached` or `pending`, on an answer that was waited for."""
+_CHOICE = {
+    "state": {"type": "string", "enum": [state.value for state in State]},
+    "name": TEXT,
+    "limit": whole(1, MOST_LAUNCHES),
+}
+_WAITING = {
+    "id": TEXTS,
+    "wait": {"type": "string", "enum": list(get_args(Milestone))},
+    "timeout": {"type": "number", "minimum": 0, "maximum": MAX_WAIT},
+    **_CHOICE,
+}
+
+
+REFUSED = frozenset(f"/api/v1/{each}" for each in ("kill", "launches", "offers", "teardown", "unreadable"))
+"""The paths of launches and offers, where there are none."""
+_NO_LAUNCHES = (
+    "owmesos starts nothing there but the containers of an invoker, and there are no offers; see `owmesos containers`,"
+    " and `owmesos nodes` for what is free"
+)
+
+
+class WantedLaunches(msgspec.Struct, forbid_unknown_fields=True):
+    launch: Annotated[Launch, msgspec.Meta(extra_json_schema={"examples": [{"command": "sleep 60"}]})]
+    count: Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": MAX_COUNT})] = 1
+
+
+class LaunchRoutes:
+    """The requests to one framework."""
+
+    def __init__(self, framework: Framework) -> None:
+        self._framework = framework
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/api/v1/unreadable", listing("Stored launches set aside", self._framework.unreadable))
+        router.add_get("/api/v1/offers", self.offers)
+        router.add_get("/api/v1/launches", self.launches)
+        router.add_post("/api/v1/launches", self.launch)
+        router.add_post("/api/v1/kill", self.kill)
+        router.add_post("/api/v1/teardown", self.teardown)
+
+    @ApiOperation(
+        "Offers in hand, and the last of every agent", list[documents.OfferDocument], query={"outstanding": FLAG}
+    )
+    async def offers(self, request: web.Request) -> web.Response:
+        only(request, "outstanding")
+        return answer(self._framework.offers(outstanding=flag(request, "outstanding")))
+
+    @ApiOperation("The launches; some, once they run or have ended", list[documents.LaunchDocument], query=_WAITING)
+    async def launches(self, request: web.Request) -> web.Response:
+        only(request, "id", "wait", "timeout", "state", "name", "limit")
+        ids = request.query.getall("id", [])
+        until, timeout = one(request, "wait", ""), _timeout(request)
+        if ids and any(key in request.query for key in ("state", "name", "limit")):
+            raise InvalidInput("give either ids, or a state, a name or a limit")
+        if not until:
+            found = self._framework.launches(
+                ids or None,
+                state=_state(request),
+                name=one(request, "name", "") or None,
+                limit=number(request, "limit", 1, 1, MOST_LAUNCHES) if "limit" in request.query else None,
+            )
+            return answer(found)
+        if until not in get_args(Milestone):
+            raise InvalidInput("wait must be running or ended")
+        if not ids:
+            raise InvalidInput("wait needs the ids to wait for")
+        waiting = self._framework.wait_documents(ids, cast(Milestone, until), timeout)
+        reached, rows = await unless_stopping(request, waiting)
+        response = answer(rows)
+        response.headers[WAIT_HEADER] = "reached" if reached else "pending"
+        return response
+
+    @ApiOperation("Ask for launches", list[documents.LaunchDocument], WantedLaunches, status=201, keyed=True)
+    async def launch(self, request: web.Request) -> web.Response:
+        wanted = await body(request, WantedLaunches)
+        if not 1 <= wanted.count <= MAX_COUNT:
+            raise InvalidInput(f"count must be 1 to {MAX_COUNT}, not {wanted.count}")
+        size = wanted.count * len(msgspec.json.encode(wanted.launch))
+        if size > MAX_LAUNCHES:
+            raise InvalidInput(
+                f"{wanted.count} of these launches are {size} bytes: one request may ask for {MAX_LAUNCHES} at most"
+            )
+        key = idempotency_key(request)
+        asked = await self._framework.launch_documents([wanted.launch] * wanted.count, key=key)
+        return answer(msgspec.Raw(asked), 201)
+
+    @ApiOperation("Kill launches", list[documents.KillDocument | documents.UnknownKillDocument], Choice, keyed=True)
+    async def kill(self, request: web.Request) -> web.Response:
+        """An unknown id does not affect the other ids; it is an error only if all ids are unknown."""
+        choice = await body(request, Choice)
+        killed = await self._framework.kill_chosen(choice, key=idempotency_key(request))
+        if killed and all(each.outcome == "unknown" for each in killed):
+            self._framework.record(killed[0].name)  # raises NotKnown, or RecordUnreadable where it is set aside
+        return answer([each.row for each in killed])
+
+    @ApiOperation("End the framework and kill all its tasks", documents.TeardownDocument, EmptyBody)
+    async def teardown(self, request: web.Request) -> web.Response:
+        await body(request, EmptyBody)
+        return answer({"framework_id": await self._framework.teardown()})
+
+
+class LaunchesRefused:
+    """The same paths where there are no launches."""
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        for path in REFUSED:
+            router.add_route("*", path, self.refuse)
+
+    async def refuse(self, request: web.Request) -> web.Response:
+        return error_response(501, f"{request.path} is not available on Kubernetes: {_NO_LAUNCHES}")
+
+
+def _state(request: web.Request) -> State | None:
+    """Raises InvalidInput."""
+    text = one(request, "state", "")
+    try:
+        return State(text) if text else None
+    except ValueError:
+        raise InvalidInput(
+            f"state must be one of {', '.join(state.value for state in State)}, not {text[:100]!r}"
+        ) from None
+
+
+def _timeout(request: web.Request) -> float:
+    text = one(request, "timeout", str(MAX_WAIT))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_WAIT:
+        raise InvalidInput(f"timeout must be 0 to {MAX_WAIT:g} seconds, not {text[:100]!r}")
+    return seconds

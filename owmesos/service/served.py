@@ -1,0 +1,75 @@
+"""A process as the admin API serves it, whatever its cluster manager is: its life, its documents, what follows it.
+
+On Mesos that is the `Framework`, which has launches too; they have routes of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Protocol
+
+from prometheus_client import Metric
+
+from owmesos import documents
+from owmesos.core.container_factory import InvokerHost
+from owmesos.core.listings import NodeBook
+from owmesos.dashboard.feed import DashboardFeed, FeedSource
+from owmesos.service.logs import Logs
+from owmesos.service.loop_lag import LoopLag
+from owmesos.service.stopped import Stopped
+
+
+class ClusterView(NodeBook, FeedSource, Logs, Protocol):
+    """What the metrics, the dashboard and the logs read of a process that has started."""
+
+    @property
+    def loop_lag(self) -> LoopLag: ...
+
+    def metrics(self) -> Iterable[Iterable[Metric]]:
+        """Those that only this cluster manager has."""
+
+    def follow(self, feed: DashboardFeed) -> None:
+        """From now on `feed` is told what happens."""
+
+
+class ServedProcess(Protocol):
+    """Started by `async with`; the end of the block ends this process's part."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def finished(self) -> Stopped:
+        """Returns when the process should end, and why."""
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """What `finished` returns, once it does."""
+
+    @property
+    def host(self) -> InvokerHost: ...
+
+    @property
+    def view(self) -> ClusterView: ...
+
+    # -- documents
+
+    def health(self) -> documents.HealthDocument: ...
+
+    def status(self, invoker: documents.InvokerStatus | None = None) -> documents.StatusDocument:
+        """With the status of an `invoker` in this process."""
+
+    def nodes(self) -> list[documents.NodeDocument]: ...
+
+    def reservations(self) -> list[documents.ReservationDocument]: ...
+
+    def containers(self) -> list[documents.ContainerDocument]: ...
+
+    def explain(self, name: str) -> documents.LaunchExplanation | documents.ActivationExplanation:
+        """Raises NotKnown and Ambiguous."""
+
+    def story(self, name: str) -> documents.StoryDocument:
+        """Of a launch, or of a container. Raises NotKnown and Ambiguous."""

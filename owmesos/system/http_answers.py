@@ -1,0 +1,34 @@
+"""What comes over HTTP, as one line for a person: a text, the beginning of a body, an exception."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import aiohttp
+
+_SHOWN = 300  # characters
+
+
+def one_line(text: str) -> str:
+    """`text` for a log or an error: printable, without line feeds, at most 300 characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+async def body_of(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, cut off at `limit` bytes. Raises aiohttp.ClientError."""
+    try:
+        return await response.content.readexactly(limit)
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+
+
+def described(error: BaseException) -> str:
+    """An exception of aiohttp or the socket as one line, without what aiohttp adds to it."""
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "it ended in the middle of an answer"
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        number = error.errno or 0
+        return os.strerror(number) if number > 0 else one_line(str(error.os_error))
+    return one_line(str(error)) or type(error).__name__

@@ -1,0 +1,47 @@
+"""The benchmark of over-provisioning on Kubernetes."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.overprovisioning.kubernetes_trial import KubernetesTrial
+from benchmarks.overprovisioning.meter import Outcome
+from benchmarks.overprovisioning.surroundings import Size, surroundings
+from benchmarks.overprovisioning.trial import Setting
+from benchmarks.overprovisioning.workload import Load, activations, functions
+from benchmarks.overprovisioning_kubernetes import SETTINGS
+
+SECONDS = 20.0
+SMALL = Load(seconds=SECONDS, busy=3_000.0, actions=20)
+
+
+def trial(setting: Setting, seed: int = 2) -> Outcome:
+    size = Size(start=2, least=1, most=3, pace=3.0, foreign_mb=4_096)
+    around = surroundings(size, SECONDS, seed, neighbour=True)
+    of = functions(SMALL, seed)
+    return KubernetesTrial(setting, of, activations(of, SMALL, seed), around, seed).run(SECONDS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_activation_ends(setting: Setting) -> None:
+    outcome = trial(setting)
+    assert outcome.activations > 20
+    assert len(outcome.waits) == outcome.activations
+    assert outcome.starts > 0
+    assert all(sample.held + sample.foreign <= sample.total for sample in outcome.samples)
+
+
+def test_is_the_same_for_the_same_seed() -> None:
+    assert trial(SETTINGS[3]) == trial(SETTINGS[3])
+
+
+def test_both_start_on_machines_that_have_died_and_nobody_knows_of() -> None:
+    theirs, ours = trial(SETTINGS[1], 6), trial(SETTINGS[2], 6)
+    assert 0 < theirs.on_dead < theirs.starts
+    assert 0 < ours.on_dead < ours.starts
+
+
+def test_a_user_memory_above_the_cluster_is_over_provisioned_and_owmesos_is_not() -> None:
+    theirs, ours = trial(SETTINGS[0], 4), trial(SETTINGS[2], 4)
+    assert theirs.overprovisioned > 0
+    assert ours.overprovisioned == 0

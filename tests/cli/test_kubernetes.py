@@ -1,0 +1,164 @@
+"""`owmesos run --cluster kubernetes`: what cannot be meant, and its life as a process on a fake API server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import owmesos, owmesos_process, running
+from tests.fakes.api_server import FakeApiServer
+from tests.service.kubernetes.scene import fake_node
+
+ON_KUBERNETES = ("--cluster", "kubernetes", "--standalone")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeApiServer]:
+    server = await FakeApiServer(None).start()
+    for name in ("n1", "n2"):
+        server.put("nodes", fake_node(name))
+    server.put("nodes", fake_node("n3", unschedulable=True))
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def kubeconfig(server: FakeApiServer, tmp_path: Path) -> Path:
+    file = tmp_path / "kubeconfig"
+    file.write_text(
+        f"""\
+apiVersion: v1
+kind: Config
+current-context: test
+contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
+clusters: [{{name: test, cluster: {{server: "{server.url}"}}}}]
+users: [{{name: test, user: {{token: t}}}}]
+"""
+    )
+    file.chmod(0o600)
+    return file
+
+
+def options(kubeconfig: Path) -> tuple[str, ...]:
+    return (*ON_KUBERNETES, "--kubeconfig", str(kubeconfig), "--state", str(kubeconfig.parent / "state"))
+
+
+# -- what cannot be meant
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--cluster", "kubernetes"], "--cluster kubernetes needs --standalone or --kafka"),
+        (
+            [*ON_KUBERNETES, "--master", "h:1"],
+            "--master is an option for Mesos: it has no effect with --cluster",
+        ),
+        ([*ON_KUBERNETES, "--role", "r"], "--role is an option for Mesos"),
+        ([*ON_KUBERNETES, "--driver", "pymesos"], "--driver is an option for Mesos"),
+        ([*ON_KUBERNETES, "--gpus"], "--gpus is an option for Mesos"),
+        ([*ON_KUBERNETES, "--principal", "p"], "--principal is an option for Mesos"),
+        (["--master", "h:1", "--namespace", "n"], "--namespace is an option for Kubernetes: it has no effect with"),
+        (["--master", "h:1", "--node-selector", "a=b"], "--node-selector is an option for Kubernetes"),
+        ([*ON_KUBERNETES, "--kubeconfig", "/nothing"], "/nothing"),
+        (["--cluster", "nomad"], "'nomad' is not one of 'mesos', 'kubernetes'"),
+    ],
+)
+def test_what_cannot_be_meant(flags: list[str], reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    ran = owmesos("run", *flags)
+    assert ran.code == 2
+    assert reason in ran.line
+
+
+def test_an_option_in_the_environment_is_named_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWMESOS_MASTER", "h:1")
+    ran = owmesos("run", *ON_KUBERNETES)
+    assert (ran.code, "--master (from the environment) is an option for Mesos" in ran.line) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--node-selector", "zone"], "--node-selector 'zone' must be NAME=VALUE"),
+        (["--namespace", "No_Name"], "the namespace must be at most 63 of a-z, 0-9 and -"),
+        (["--invoker-name", "a b"], "the invoker's label must be at most 63 letters, digits"),
+        (["--context", "other"], "other"),
+        (["--pod-template", "/nothing"], "the pod template /nothing cannot be read"),
+    ],
+)
+async def test_settings_that_no_cluster_can_have(kubeconfig: Path, flags: list[str], reason: str) -> None:
+    ran = owmesos("run", *options(kubeconfig), *flags)
+    assert ran.code == 2
+    assert reason in ran.line
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is not valid YAML"),
+        ("[]", "is not a Pod: it must be one mapping"),
+        ("spec: {nodeName: n1}", "nodeName"),
+    ],
+)
+async def test_a_pod_template_that_cannot_be_used(kubeconfig: Path, tmp_path: Path, text: str, reason: str) -> None:
+    template = tmp_path / "pod.yaml"
+    template.write_text(text)
+    ran = owmesos("run", *options(kubeconfig), "--pod-template", str(template))
+    assert ran.code == 2
+    assert reason in ran.line
+
+
+async def test_a_missing_right_ends_it_with_the_rule(server: FakeApiServer, kubeconfig: Path) -> None:
+    server.denied.add(("create", "pods"))
+    ran = await owmesos_process("run", *options(kubeconfig), "--admin", "127.0.0.1:0")
+    assert ran.code == 1
+    assert "RBAC does not allow owmesos to create pods (a Role in namespace default)" in ran.err
+
+
+# -- its life
+
+
+async def test_it_shows_the_cluster_until_a_signal(server: FakeApiServer, kubeconfig: Path) -> None:
+    async with running(*options(kubeconfig)) as process:
+        await process.said("the cluster is known")
+        rows = (await process.ask("nodes", "-o", "json")).json
+        assert [(row["hostname"], row["state"], row["total"]["pods"]) for row in rows] == [
+            ("n1", "fresh", 110),
+            ("n2", "fresh", 110),
+            ("n3", "draining", 110),
+        ]
+        table = (await process.ask("nodes")).out
+        titles = "HOST ROLE STATE CPUS MEM PODS USED RESERVED BUFFER SEEN WHY"
+        assert " ".join(table.splitlines()[0].split()) == titles
+        assert "it is cordoned" in table
+        status = await process.ask("status")
+        assert (status.code, f"s, {server.url}, namespace default" in status.out) == (0, True)
+        assert "Launches" not in status.out
+        for command in ("reservations", "containers"):
+            assert (await process.ask(command, "-o", "json")).json == []
+        ended = await process.end(signal.SIGTERM)
+        assert (ended.code, ended.out, "Traceback" in ended.err) == (0, "", False)
+
+
+@pytest.mark.parametrize("command", [("offers",), ("launches",), ("launch", "--command", "true"), ("kill", "a")])
+async def test_commands_of_mesos_say_that_there_is_none(kubeconfig: Path, command: tuple[str, ...]) -> None:
+    async with running(*options(kubeconfig)) as process:
+        ran = await process.ask(*command)
+        assert ran.code == 1
+        assert "is not available on Kubernetes" in ran.line
+
+
+async def test_doctor_checks_the_cluster(server: FakeApiServer, kubeconfig: Path) -> None:
+    ran = await asyncio.to_thread(owmesos, "doctor", *options(kubeconfig), "-o", "json")
+    found = {each["check"]: each for each in ran.json}
+    assert found["api server"]["state"] == "ok"
+    assert found["rights"]["state"] == "ok"
+    server.denied.add(("delete", "pods"))
+    ran = await asyncio.to_thread(owmesos, "doctor", *options(kubeconfig), "-o", "tsv")
+    assert ran.code == 1
+    assert "delete pods (a Role in namespace default)" in ran.out

@@ -1,0 +1,217 @@
+"""deploy/kubernetes: that its parts fit together, that a real API server takes them, and that the rights suffice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from owmesos.cli.kafka import KafkaOptions
+from owmesos.kubernetes.pod_template import check_template
+from owmesos.kubernetes.wire.api_client import RIGHTS
+from owmesos.openwhisk.whisk_config import WhiskConfig
+from owmesos.service.admin_guard import OPEN
+from tests.cli.running import owmesos_process, running
+from tests.servers.kubernetes.api import Api, ApiRefused
+from tests.servers.kubernetes.cluster import KubernetesCluster
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+SETTINGS = FOLDER.parents[1] / "docs" / "settings.md"
+NAMESPACE = "openwhisk"
+OBJECTS: list[dict[str, Any]] = [
+    each
+    for file in yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
+    for each in yaml.safe_load_all((FOLDER / file).read_text())
+]
+_PLACES = {"RoleBinding": "rolebindings", "ClusterRoleBinding": "clusterrolebindings", "Role": "roles"}
+
+
+def only(kind: str, name: str = "owmesos") -> dict[str, Any]:
+    (found,) = (each for each in OBJECTS if each["kind"] == kind and each["metadata"]["name"] == name)
+    return found
+
+
+def container() -> dict[str, Any]:
+    (found,) = only("Deployment")["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+# -- what can be checked without a cluster
+
+
+def test_the_roles_give_the_rights_that_are_asked_for_at_the_start_and_no_others() -> None:
+    given = {
+        (verb, resource, kind == "Role")
+        for kind in ("Role", "ClusterRole")
+        for rule in only(kind)["rules"]
+        for verb in rule["verbs"]
+        for resource in rule["resources"]
+    }
+    needed = {
+        (each.verb, f"{each.resource}/{each.subresource}" if each.subresource else each.resource, each.namespaced)
+        for each in RIGHTS
+    }
+    assert given == needed
+
+
+def test_every_setting_is_an_option() -> None:
+    of_run = SETTINGS.read_text().partition("\n## run\n")[2].partition("\n## ")[0]
+    assert set(only("ConfigMap")["data"]) <= set(re.findall(r"`(OWMESOS_\w+)`", of_run))
+
+
+def test_every_variable_of_openwhisk_is_read() -> None:
+    values = {"CONFIG_whisk_couchdb_protocol": "http", "WHISK_API_HOST_PROTO": "http"}
+    environment = {each["name"]: values.get(each["name"], "1") for each in container()["env"]}
+    config = WhiskConfig(environment)
+    settings = KafkaOptions(kafka="k:9092", instance=0).settings(FOLDER.parent / "runtimes.json", config)
+    assert config.ignored() == []
+    assert settings.couch.url == "http://1:1"
+
+
+def test_the_pod_template_may_be_merged() -> None:
+    check_template(yaml.safe_load(only("ConfigMap", "owmesos-files")["data"]["pod-template.yaml"]))
+
+
+def test_the_files_that_settings_name_are_mounted() -> None:
+    mounts = [each["mountPath"] for each in container()["volumeMounts"]]
+    for name, value in only("ConfigMap")["data"].items():
+        if value.startswith("/"):
+            assert any(value.startswith(f"{mount}/") for mount in mounts), name
+
+
+def test_the_probes_ask_what_needs_no_token() -> None:
+    for probe in ("livenessProbe", "readinessProbe"):
+        *_, code, path = container()[probe]["exec"]["command"]
+        assert f"/{path}" in OPEN
+        assert "http://127.0.0.1:8686/" in code
+
+
+def test_the_chart_s_policies_know_the_pods() -> None:
+    labels = only("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert labels["name"].endswith("-invoker")
+    assert only("Deployment")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+# -- on a real Kubernetes
+
+
+@pytest.fixture
+def in_namespace(kubernetes_namespace: str) -> list[dict[str, Any]]:
+    """The objects, for the test's own namespace; what belongs to no namespace has a name of its own."""
+    text = json.dumps(OBJECTS).replace(f'"namespace": "{NAMESPACE}"', f'"namespace": "{kubernetes_namespace}"')
+    objects: list[dict[str, Any]] = json.loads(text)
+    for each in objects:
+        if each["kind"].startswith("Cluster"):
+            each["metadata"]["name"] = kubernetes_namespace
+            if "roleRef" in each:
+                each["roleRef"]["name"] = kubernetes_namespace
+    return objects
+
+
+def path_of(each: dict[str, Any]) -> str:
+    version, kind, metadata = each["apiVersion"], each["kind"], each["metadata"]
+    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    place = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    return f"{group}{place}/{_PLACES.get(kind, kind.lower() + 's')}"
+
+
+@pytest.mark.kubernetes
+def test_the_api_server_takes_each(kubernetes_cluster: KubernetesCluster, in_namespace: list[dict[str, Any]]) -> None:
+    with kubernetes_cluster.api() as api:
+        for each in in_namespace:
+            made = api.post(f"{path_of(each)}?dryRun=All&fieldValidation=Strict", each)
+            assert made["metadata"]["uid"], each["kind"]
+
+
+@pytest.mark.kubernetes
+def test_kubectl_takes_the_whole(kubernetes_cluster: KubernetesCluster, kubernetes_namespace: str) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl")
+    built = subprocess.run([kubectl, "kustomize", str(FOLDER)], capture_output=True, text=True, check=True).stdout
+    command = [kubectl, "--kubeconfig", str(kubernetes_cluster.kubeconfig), "apply", "--dry-run=server", "-f", "-"]
+    text = built.replace(f"namespace: {NAMESPACE}", f"namespace: {kubernetes_namespace}")
+    ran = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("(server dry run)") == len(OBJECTS)
+
+
+@pytest.fixture
+def account(
+    kubernetes_cluster: KubernetesCluster, kubernetes_namespace: str, in_namespace: list[dict[str, Any]], tmp_path: Path
+) -> Iterator[Path]:
+    """A kubeconfig of the service account, with a token as a pod of it gets one."""
+    rbac = [each for each in in_namespace if each["kind"] not in ("ConfigMap", "Deployment")]
+    with kubernetes_cluster.api() as api:
+        for each in rbac:
+            api.post(path_of(each), each)
+        accounts = f"/api/v1/namespaces/{kubernetes_namespace}/serviceaccounts"
+        token = api.post(f"{accounts}/owmesos/token", {"spec": {"expirationSeconds": 3600}})["status"]["token"]
+    file = tmp_path / "kubeconfig"
+    file.touch(mode=0o600)
+    cluster = {"server": kubernetes_cluster.url, "certificate-authority": str(kubernetes_cluster.authority)}
+    file.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "pod",
+                "contexts": [
+                    {"name": "pod", "context": {"cluster": "c", "user": "u", "namespace": kubernetes_namespace}}
+                ],
+                "clusters": [{"name": "c", "cluster": cluster}],
+                "users": [{"name": "u", "user": {"token": token}}],
+            }
+        )
+    )
+    yield file
+    with kubernetes_cluster.api() as api:
+        for each in rbac:
+            if each["kind"].startswith("Cluster"):
+                api.delete(f"{path_of(each)}/{each['metadata']['name']}")
+
+
+@pytest.mark.kubernetes
+@pytest.mark.timeout(180)
+def test_the_rights_suffice_for_an_action_and_its_log(account: Path, tmp_path: Path) -> None:
+    """With the pod template of the ConfigMap."""
+    template = tmp_path / "pod-template.yaml"
+    template.write_text(only("ConfigMap", "owmesos-files")["data"]["pod-template.yaml"])
+    action = tmp_path / "hello.py"
+    action.write_text('def main(args):\n    print("seen")\n    return {"hello": args["name"]}\n')
+    options = ("--cluster", "kubernetes", "--standalone", "--kubeconfig", str(account))
+    flags = (*options, "--pod-template", str(template), "--state", str(tmp_path / "state"))
+
+    async def scene() -> None:
+        checked = await owmesos_process("doctor", *flags)
+        assert checked.code == 0, checked.out
+        async with running(*flags) as process:
+            assert (await process.ask("action", "create", "hello", str(action))).code == 0
+            ran = await process.ask("invoke", "hello", "--param", "name", "pod", "--result")
+            assert ran.json == {"hello": "pod"}
+            assert (await process.ask("activation", "logs", "--last")).out.rstrip().endswith("stdout: seen")
+
+    asyncio.run(scene())
+
+
+@pytest.mark.kubernetes
+def test_the_account_can_read_no_secret_and_change_no_pod_of_others(
+    account: Path, kubernetes_cluster: KubernetesCluster, kubernetes_namespace: str
+) -> None:
+    token = json.loads(account.read_text())["users"][0]["user"]["token"]
+    host, port = re.findall(r"https://(.+):(\d+)", kubernetes_cluster.url)[0]
+    with Api(host, int(port), token, kubernetes_cluster.authority) as api:
+        assert api.get("/api/v1/pods?limit=1")["kind"] == "PodList"
+        for path in (f"/api/v1/namespaces/{kubernetes_namespace}/secrets", "/api/v1/secrets"):
+            with pytest.raises(ApiRefused, match="403"):
+                api.get(path)
+        with pytest.raises(ApiRefused, match="403"):
+            api.delete("/api/v1/namespaces/default/pods/any")

@@ -1,0 +1,172 @@
+"""From a run to its container and back: how a start is reserved, cut, released, and when its room is credited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from owmesos.core.pool.events import (
+    ContainerStarted,
+    ContainerStopped,
+    Reschedule,
+    RunDone,
+    RunFailed,
+    StopCause,
+    StopContainer,
+)
+from owmesos.errors import InvariantBroken
+from owmesos.kubernetes import events
+from owmesos.kubernetes.effects import DeletePod, LogNote, NodeStatsChanged, PostPod
+from owmesos.kubernetes.pod_records import PodStep
+from tests.kubernetes.factories import Driven, of, pinned_to
+from tests.kubernetes.objects import changed, node, pod
+
+
+class TestStart:
+    def test_a_start_is_reserved_cut_when_its_pod_is_in_the_sum_and_released_at_ready(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(256), PostPod)
+        reservations = driven.factory.state.ledger.reservations
+        assert pinned_to(post) == "n1"
+        assert driven.available() == 768
+        created = driven.created(post)
+        driven.seen(created)
+        assert reservations.by_launch[post.name].state.value == "decided"
+        bound = changed(created, on="n1")
+        driven.seen(bound)
+        assert reservations.by_launch[post.name].state.value == "cut"
+        assert driven.available() == 768  # never counted twice, never not at all
+        driven.seen(changed(bound, phase="Running", ip="10.0.0.7", conditions={"Ready": "True"}))
+        assert post.name not in reservations.by_launch
+        (started,) = of(driven.effects, ContainerStarted)
+        assert (started.container_id, started.slot.agent_id, started.address) == (post.name, "n1", "10.0.0.7:8080")
+        assert len(driven.dispatched()) == 1
+
+    def test_a_pod_that_runs_without_an_address_has_not_started(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(), PostPod)
+        driven.seen(changed(driven.bound(post), phase="Running", conditions={"Ready": "True"}))
+        assert not of(driven.effects, ContainerStarted)
+
+    def test_the_answer_to_the_post_may_come_after_the_watch(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(), PostPod)
+        answer = driven.created(post)
+        driven.seen(changed(answer, on="n1"))
+        driven.seen(answer)
+        assert driven.factory.state.records[post.name].step is PodStep.BOUND
+        assert driven.available() == 768
+
+    def test_a_webhook_that_asks_for_more_is_counted(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(256), PostPod)
+        created = driven.created(post)
+        larger = pod(
+            post.name, on="n1", uid=created.metadata.uid, namespace="actions", labels=created.metadata.labels,
+            version=500, phase="Pending", memory="512Mi",
+        )  # fmt: skip
+        driven.seen(larger)
+        assert driven.available() == 512
+
+    def test_runs_wait_while_no_node_has_room_and_start_when_one_has(self) -> None:
+        driven = Driven.connected(pods=(pod(memory="900Mi"),))
+        assert not of(driven.run(256), PostPod)
+        step = driven.handle(events.PodDeleted(pod(memory="900Mi")))
+        assert len(of(step, PostPod)) == 1
+
+    def test_an_unknown_cluster_starts_nothing_and_is_not_full(self) -> None:
+        driven = Driven()
+        driven.handle(events.NodesListed((node(),)))
+        driven.run()
+        assert not driven.posts()
+        assert not driven.factory.pool.state.capacity.known
+        assert len(of(driven.handle(events.PodsListed(())), PostPod)) == 1
+
+
+class TestStop:
+    def test_room_comes_back_at_the_terminal_phase_and_not_at_the_deletion_timestamp(self) -> None:
+        driven = Driven.connected()
+        running = driven.started(256)
+        (dispatch,) = driven.dispatched()
+        (delete,) = of(driven.handle(RunDone(dispatch.container_id, dispatch.run_id, reuse=False)), DeletePod)
+        assert (delete.name, delete.uid, delete.grace) == (running.metadata.name, running.metadata.uid, 2)
+        terminating = changed(running, deleting=True)
+        driven.seen(terminating)
+        assert driven.available() == 768
+        assert not of(driven.effects, ContainerStopped)
+        failed = changed(terminating, phase="Failed")
+        driven.seen(failed)
+        assert driven.available() == 1024
+        (stopped,) = of(driven.effects, ContainerStopped)
+        assert stopped.cause is StopCause.ENDED
+        driven.handle(events.PodDeleted(failed))
+        assert not driven.factory.state.records
+        assert len(driven.deletes()) == 1
+
+    def test_a_stop_before_the_pod_is_seen_waits_for_its_uid(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(), PostPod)
+        record = driven.factory.state.records[post.name]
+        driven.factory._pods.stop(record, "test", driven.now)
+        assert not driven.deletes()
+        driven.seen(driven.created(post))
+        assert [each.uid for each in driven.deletes()] == [f"uid-{post.name}"]
+
+    def test_what_has_no_record_is_not_stopped(self) -> None:
+        driven = Driven.connected()
+        driven.factory._stop(StopContainer("unknown", "test"), driven.now)
+        assert not driven.factory.state.take_effects()
+
+
+class TestRetire:
+    def test_all_pods_are_deleted_and_nothing_starts_any_more(self) -> None:
+        driven = Driven.connected()
+        running = driven.started(256)
+        driven.run(10_000)
+        step = driven.factory.retire(driven.now)
+        assert [each.name for each in of(step, DeletePod)] == [running.metadata.name]
+        assert [each.name for each in driven.factory.living()] == [running.metadata.name]
+        ended = driven.seen(changed(running, phase="Succeeded", deleting=True))
+        assert len(of(ended, ContainerStopped)) == 1
+        assert not driven.factory.living()
+        driven.handle(events.NodeSeen(node(memory="64Gi")))
+        assert len(driven.posts()) == 1
+
+
+class TestNodes:
+    @pytest.mark.parametrize(
+        ("closed", "text"),
+        [
+            ({"unschedulable": True}, "node n1 is cordoned: it gets no starts"),
+            ({"conditions": {"MemoryPressure": "True"}}, "node n1 is short of memory: it gets no starts"),
+            ({"conditions": {"NetworkUnavailable": "True"}}, "node n1 has no network: it gets no starts"),
+        ],
+    )
+    def test_the_log_says_in_the_words_of_explain_why_a_node_is_closed(self, closed: dict[str, Any], text: str) -> None:
+        driven = Driven.connected()
+        (note,) = of(driven.handle(events.NodeSeen(node(**closed))), LogNote)
+        assert (note.level, note.text) == ("warning", text)
+
+
+class TestRules:
+    def test_an_unknown_event_is_a_fault(self) -> None:
+        class Unheard(events.KubernetesEvent, frozen=True):
+            pass
+
+        with pytest.raises(InvariantBroken, match="no rule for Unheard"):
+            Driven().handle(Unheard())
+
+    def test_stats_are_told_once_a_change(self) -> None:
+        driven = Driven.connected()
+        stranger = pod(memory="100Mi")
+        assert len(of(driven.seen(stranger), NodeStatsChanged)) == 1
+        assert not of(driven.seen(changed(stranger, phase="Running")), NodeStatsChanged)
+
+    def test_a_container_that_cannot_be_used_counts_against_its_node(self) -> None:
+        driven = Driven.connected()
+        driven.started()
+        (dispatch,) = driven.dispatched()
+        driven.handle(Reschedule(dispatch.container_id, dispatch.run_id, "it does not answer", failed_start=True))
+        assert driven.factory.state.backoff._agents["n1"].unusable == 1
+        assert not of(driven.effects, RunFailed)

@@ -1,0 +1,134 @@
+"""The factory on the simulated cluster: single histories, among them those that once went wrong."""
+
+from __future__ import annotations
+
+from owmesos.core.pool.containers import ContainerShape
+from owmesos.core.pool.prewarm import PrewarmSetting
+from owmesos.core.pool.settings import PoolSettings
+from owmesos.kubernetes.pod_manifest import INVOKER
+from owmesos.simulator.kubernetes.plays import PodPlay
+from tests.kubernetes.virtual_cluster import NAMESPACE, OTHERS, VirtualKubernetes
+from tests.simulator.kubernetes.scene import pinned
+
+
+def ready(**nodes: int) -> VirtualKubernetes:
+    cluster = VirtualKubernetes(nodes)
+    cluster.wait(0.1)
+    return cluster
+
+
+class TestRuns:
+    def test_get_containers_and_those_wait_for_whom_there_is_no_room(self) -> None:
+        cluster = ready(n0=512)
+        runs = [cluster.run(f"a{number}", 256, lasts=5.0) for number in range(3)]
+        cluster.wait(1.0)
+        assert list(cluster.given) == runs[:2]
+        assert cluster.driven.requests["post"] == 2
+        cluster.wait(30.0)
+        assert [cluster.ended.get(each, "not yet") for each in runs] == [None] * 3
+        cluster.wait(700.0)
+        assert cluster.our_pods() == []
+        cluster.check_quiet()
+
+    def test_end_with_the_node_that_they_are_on(self) -> None:
+        cluster = ready(n0=512, n1=512)
+        run_id = cluster.run("a", 256)
+        cluster.wait(1.0)
+        node = cluster.our_pods()[0]["spec"]["nodeName"]
+        cluster.world.power_off(node)
+        cluster.wait(60.0)
+        assert cluster.ended[run_id] == f"node {node} is silent"
+        again = cluster.run("a", 256, lasts=1.0)
+        cluster.wait(10.0)
+        assert cluster.ended[again] is None
+
+    def test_of_a_process_that_was_killed_leave_orphans_that_are_deleted(self) -> None:
+        cluster = ready(n0=512)
+        cluster.run("a", 256)
+        cluster.wait(1.0)
+        cluster.crash()
+        assert len(cluster.our_pods()) == 1
+        cluster.wait(5.0)
+        assert cluster.our_pods() == []
+        cluster.check_quiet()
+
+
+class TestWatches:
+    def test_that_stall_make_no_room_where_there_is_none(self) -> None:
+        """A neighbour took the room while nothing was heard of it: kube-scheduler says so, and the run waits on."""
+        cluster = ready(n0=512)
+        for watch in cluster.driven.open_watches:
+            watch.stall(3.0)
+        cluster.neighbour("p", 512)
+        cluster.wait(1.0)
+        run_id = cluster.run("a", 256, lasts=1.0)
+        cluster.wait(10.0)
+        assert run_id not in cluster.ended
+        assert cluster.driven.requests["post"] == 1
+        cluster.neighbours_leave()
+        cluster.wait(10.0)
+        assert cluster.ended[run_id] is None
+
+
+class TestHistoriesThatFailed:
+    def test_a_pod_that_could_not_be_created_is_not_asked_for_again_once_its_room_is_gone(self) -> None:
+        cluster = ready(n0=512)
+        cluster.driven.lose_api_server()
+        cluster.run("a", 256, lasts=1.0)
+        cluster.neighbour("p", 512)
+        cluster.wait(2.0)
+        cluster.driven.find_api_server()
+        cluster.wait(20.0)
+        assert cluster.world.api.store.objects["Pod"].keys() == {("others", "p")}
+
+    def test_a_quota_is_counted_anew_with_each_pod(self) -> None:
+        cluster = ready(n0=1024)
+        cluster.world.api.set_quota(NAMESPACE, {"pods": "1"})
+        for number in range(3):
+            cluster.run(f"a{number}", 128, lasts=1.0)
+            cluster.wait(0.05)
+        cluster.wait(100.0)
+        assert all(reason is None for reason in cluster.ended.values())
+        assert len(cluster.ended) == 3
+
+    def test_a_pool_that_only_tries_whether_a_prewarm_fits_is_not_told_stats_for_ever(self) -> None:
+        prewarm = (PrewarmSetting(ContainerShape("python:3", 256), 1),)
+        cluster = VirtualKubernetes({"n0": 512}, prewarm=prewarm, pool=PoolSettings(idle_grace=0.0))
+        cluster.wait(5.0)
+        idle = cluster.run("a", 256, kind="nodejs:20", lasts=0.1)
+        cluster.wait(5.0)
+        large = cluster.run("b", 512, kind="nodejs:20", lasts=0.1)
+        cluster.wait(30.0)
+        assert (cluster.ended[idle], cluster.ended[large]) == (None, None)
+        cluster.wait(100.0)
+        cluster.check_quiet()
+
+    def test_one_that_ends_while_it_is_deleted_is_forgotten(self) -> None:
+        cluster = ready(n0=512)
+        cluster.play = PodPlay(obeys_after=None)
+        cluster.run("a", 256)
+        cluster.wait(1.0)
+        name = cluster.our_pods()[0]["metadata"]["name"]
+        cluster.world.api.evict_pod(NAMESPACE, name)
+        cluster.world.evict_under_pressure((NAMESPACE, name))
+        cluster.wait(10.0)
+        assert cluster.world.api.pods == {}
+        cluster.check_quiet()
+
+
+class TestOtherInvokers:
+    def test_have_the_room_that_their_pods_wait_for(self) -> None:
+        """Theirs wait for containers that stop: kube-scheduler places them before ours."""
+        cluster = ready(n0=512)
+        theirs = {"metadata": {"name": "theirs", "labels": {INVOKER: "invoker1"}}}
+        resources = {"requests": {"memory": "512Mi"}}
+        spec = {"affinity": pinned("n0"), "containers": [{"name": "c", "image": "i", "resources": resources}]}
+        cluster.neighbour("p", 256)
+        cluster.world.api.post_pod(OTHERS, {**theirs, "spec": spec})
+        cluster.wait(1.0)
+        run_id = cluster.run("a", 256, lasts=1.0)
+        cluster.wait(1.0)
+        assert "post" not in cluster.driven.requests
+        cluster.neighbours_leave()
+        cluster.wait(5.0)
+        assert cluster.ended[run_id] is None

@@ -1,0 +1,117 @@
+"""From the bytes of two streams to one activation's log."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owmesos.mesos.wire.agent_files import TaskFiles
+from owmesos.openwhisk.container.log_lines import STREAMS, LogCollection, time_limit
+from owmesos.runtimes.framing import SENTINEL
+
+T = "2026-01-02T03:04:05.000000Z"
+END = f"{SENTINEL}\n".encode()
+
+
+def collection(limit: int = 1000, *, sentinels: bool = True) -> LogCollection:
+    return LogCollection(dict.fromkeys(STREAMS, 0), limit, sentinels=sentinels, is_foreign=TaskFiles.is_foreign)
+
+
+def line(stream: str, text: str) -> str:
+    return f"{T}    {stream}: {text}"
+
+
+def test_lines_look_as_openwhisks() -> None:
+    found = collection()
+    found.feed("stdout", b"one\n  two \n" + END, T)
+    found.feed("stderr", b"three\n" + END, T)
+    assert found.lines == [line("stdout", "one"), line("stdout", "two"), line("stderr", "three")]
+    assert not found.missing
+    found.end(T, failed=False)
+    assert found.complete
+
+
+def test_a_line_may_come_in_pieces_and_end_in_a_sentinel_without_an_end_of_its_own() -> None:
+    found = collection()
+    for byte in b"caf\xc3\xa9\nno end" + END:
+        found.feed("stdout", bytes([byte]), T)
+    assert found.lines == [line("stdout", "café"), line("stdout", "no end")]
+    assert list(found.missing) == ["stderr"]
+
+
+def test_what_follows_the_sentinel_is_the_next_activations() -> None:
+    found = collection()
+    found.feed("stdout", b"mine\n" + END + b"yours\n", T)
+    assert found.lines == [line("stdout", "mine")]
+    assert found.positions["stdout"] == 5 + len(END)
+
+
+def test_what_mesos_executor_says_in_between_is_left_out() -> None:
+    found = collection()
+    said = b"I1124 06:08:01.123456  1234 executor.cpp:218] Received ACKNOWLEDGED event\n"
+    found.feed("stderr", b"mine\n" + said + b"I am fine\n" + END, T)
+    found.feed("stdout", said + END, T)
+    assert found.lines == [line("stderr", "mine"), line("stderr", "I am fine"), line("stdout", said.decode().strip())]
+
+
+def test_too_much_is_cut_and_told() -> None:
+    found = collection(limit=10)
+    found.feed("stdout", b"12345\n", T)
+    found.feed("stderr", b"12345\n", T)
+    assert found.lines == [
+        line("stdout", "12345"),
+        line("stderr", "Logs were truncated because the total bytes size exceeds the limit of 10 bytes."),
+    ]
+    assert not found.missing
+    found.end(T, failed=False)
+    assert not found.complete
+    assert len(found.lines) == 2
+
+
+def test_a_line_without_end_is_cut_too() -> None:
+    found = collection(limit=10)
+    found.feed("stdout", b"x" * 11, T)
+    assert not found.complete
+
+
+def test_a_log_of_exactly_its_limit_is_whole() -> None:
+    found = collection(limit=6)
+    found.feed("stdout", b"12345\n" + END, T)
+    found.feed("stderr", END, T)
+    found.end(T, failed=False)
+    assert found.complete
+
+
+def test_a_missing_sentinel_is_told() -> None:
+    found = collection()
+    found.feed("stdout", b"one\nhalf", T)
+    found.end(T, failed=False)
+    missing = line("stderr", "There was an issue while collecting your logs. Data might be missing.")
+    assert found.lines == [line("stdout", "one"), line("stdout", "half"), missing]
+    assert not found.complete
+
+
+def test_without_sentinels_it_is_what_there_is() -> None:
+    found = collection(sentinels=False)
+    found.feed("stdout", b"one\nhalf", T)
+    found.end(T, failed=False)
+    assert found.lines == [line("stdout", "one"), line("stdout", "half")]
+    assert found.complete
+    assert found.positions == {"stdout": 8, "stderr": 0}
+
+
+def test_the_time_to_collect_follows_the_limit_and_has_a_floor() -> None:
+    assert time_limit(0) == time_limit(5 * 2**20) == 10.0
+    assert time_limit(10 * 2**20) == 20.0
+
+
+@given(st.lists(st.binary(max_size=8).filter(lambda b: b"\n" not in b), max_size=6), st.data())
+def test_however_it_is_cut_the_log_is_the_same(lines: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(each + b"\n" for each in lines) + END + b"next\n"
+    found = collection(limit=10_000)
+    while found.missing != ["stderr"]:
+        offset = found.offset("stdout")
+        size = data.draw(st.integers(1, len(whole)))
+        found.feed("stdout", whole[offset : offset + size], T)
+    assert found.lines == [line("stdout", each.decode(errors="replace").strip()) for each in lines]
+    assert found.positions["stdout"] == len(whole) - 5

@@ -1,0 +1,94 @@
+"""Files and folders that only their owner may read, whatever the umask and whoever made them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from owmesos.errors import InvalidInput
+from owmesos.system.private_files import make_private, make_private_folder, open_private, read_private, write_private
+
+
+@pytest.fixture(autouse=True)
+def _a_careless_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class TestFolders:
+    def test_a_new_one_with_its_parents(self, tmp_path: Path) -> None:
+        make_private_folder(tmp_path / "a" / "b")
+        assert (mode(tmp_path / "a"), mode(tmp_path / "a" / "b")) == (0o700, 0o700)
+
+    @pytest.mark.parametrize("before", [0o755, 0o777, 0o750])
+    def test_one_that_is_empty(self, tmp_path: Path, before: int) -> None:
+        tmp_path.chmod(before)
+        make_private_folder(tmp_path)
+        assert mode(tmp_path) == 0o700
+
+    def test_one_that_is_ours_already(self, tmp_path: Path) -> None:
+        (tmp_path / "ours").touch()
+        tmp_path.chmod(0o777)
+        make_private_folder(tmp_path, ("ours",))
+        assert mode(tmp_path) == 0o700
+
+    def test_one_with_other_uses_is_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "other").touch()
+        tmp_path.chmod(0o755)
+        make_private_folder(tmp_path, ("ours",))
+        assert mode(tmp_path) == 0o755
+
+    def test_one_with_other_uses_where_everybody_may_write(self, tmp_path: Path) -> None:
+        (tmp_path / "other").touch()
+        tmp_path.chmod(0o1777)
+        with pytest.raises(InvalidInput, match="every user may write in the folder"):
+            make_private_folder(tmp_path, ("ours",))
+        assert mode(tmp_path) == 0o1777
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+    def test_one_of_another_user(self, tmp_path: Path) -> None:
+        os.chown(tmp_path, 65534, 65534)
+        with pytest.raises(InvalidInput, match="belongs to another user"):
+            make_private_folder(tmp_path)
+
+
+class TestFiles:
+    def test_a_new_one(self, tmp_path: Path) -> None:
+        os.close(open_private(tmp_path / "file", os.O_RDWR | os.O_CREAT))
+        assert mode(tmp_path / "file") == 0o600
+
+    def test_one_that_is_there(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch(0o666)
+        os.close(open_private(tmp_path / "file", os.O_RDWR | os.O_CREAT))
+        assert mode(tmp_path / "file") == 0o600
+
+    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "target").touch(0o644)
+        (tmp_path / "file").symlink_to(tmp_path / "target")
+        with pytest.raises(OSError, match="symbolic links"):
+            open_private(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+        assert mode(tmp_path / "target") == 0o644
+
+    def test_one_that_is_written_is_never_readable_by_others(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch(0o666)
+        write_private(tmp_path / "file", "secret\n")
+        write_private(tmp_path / "program", "#!/bin/sh\n", executable=True)
+        assert (mode(tmp_path / "file"), mode(tmp_path / "program")) == (0o600, 0o700)
+        assert read_private(tmp_path / "file") == "secret"
+        assert {each.name for each in tmp_path.iterdir()} == {"file", "program"}
+
+    def test_those_that_are_there_by_pattern(self, tmp_path: Path) -> None:
+        for name in ("a.sqlite", "a.sqlite-wal", "other"):
+            (tmp_path / name).touch(0o644)
+        (tmp_path / "b.sqlite").symlink_to(tmp_path / "other")
+        make_private(tmp_path, ("*.sqlite", "*.sqlite-*"))
+        assert [mode(tmp_path / name) for name in ("a.sqlite", "a.sqlite-wal", "other")] == [0o600, 0o600, 0o644]
