@@ -18,15 +18,18 @@ from tests.fixtures.admin import READING, TOKENS
 INVOKER: InvokerStatus = {"invoker": "invoker0", "refuses": None, "kafka": None, "couchdb": None, "records_waiting": 3}
 
 
-class Ticks:
-    """A clock on which each look takes `step` seconds."""
+class FakeTime:
+    """Between two looks at `cpu_time` the thread takes `step` seconds."""
 
     def __init__(self, step: float) -> None:
-        self.now, self.step = 0.0, step
+        self.time, self.cpu, self.step = 0.0, 0.0, step
 
-    def __call__(self) -> float:
-        self.now += self.step
-        return self.now
+    def now(self) -> float:
+        return self.time
+
+    def cpu_time(self) -> float:
+        self.cpu += self.step
+        return self.cpu
 
 
 async def test_it_names_the_master_that_has_us(framework: Framework, fake_cluster: FakeCluster) -> None:
@@ -38,13 +41,13 @@ async def test_it_names_the_master_that_has_us(framework: Framework, fake_cluste
 
 @pytest.mark.parametrize(("takes", "seen"), [(0.004, 1), (0.1, 0)])
 async def test_one_that_takes_long_is_given_again_for_a_while(framework: Framework, takes: float, seen: int) -> None:
-    clock = Ticks(takes)
-    source = StatusSource(framework.status, clock)
+    clock = FakeTime(takes)
+    source = StatusSource(framework.status, clock.now, clock.cpu_time)
     assert source.document(None)["queue"]["length"] == 0
     await framework.launch(Launch("true", mem=1800, constraints=["@hostname == nowhere"]))
     assert source.document(INVOKER)["queue"]["length"] == seen
     assert source.document(INVOKER)["invoker"] == INVOKER
-    clock.now += 20 * takes
+    clock.time += 20 * takes
     assert source.document(None)["queue"]["length"] == 1
 
 

@@ -289,8 +289,8 @@ class Pool:
         state.containers.put(container)
         state.backoff.ran(event.slot.agent_id, container.shape.start_key, now)
         state.timers.set_earliest((PoolTimer.IDLE, container.id), now + state.settings.idle_timeout)
+        self._starts.uncover(container.id)  # first: the own start of the run that takes it covers the oldest then
         self._feed_container(container, now, fresh=True)
-        self._starts.uncover(container.id)
 
     def _stopped(self, event: events.ContainerStopped, now: float) -> None:
         """Gone, whether we stopped it or not. Runs on it are the container's own business to end or to reschedule."""

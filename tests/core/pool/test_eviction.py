@@ -388,6 +388,19 @@ class TestRounds:
         world.wait(0.2)
         assert len(stops(world)) == 1
 
+    def test_none_begins_anew_when_an_older_run_takes_the_container_of_the_next_one(self) -> None:
+        """The start that it leaves covers the run whose container it took, and not the head."""
+        world = FakeCluster({"S1": 1024})
+        world.warm("a"), world.warm("b")
+        world.wait(GRACE)
+        world.fates, world.stop_takes, world.start_takes = ["hangs", "starts"], 0.1, 0.3
+        first, second = world.run("c"), world.run("c")
+        world.run("c")
+        assert len(stops(world)) == 1
+        placed(world, first, world.start_takes + 0.1)
+        placed(world, second, 3.0)
+        assert stops(world) == []
+
     def test_the_agent_where_one_failed_comes_last(self) -> None:
         world = FakeCluster({"S1": 512, "S2": 256})
         world.warm("a"), world.warm("b"), world.warm("c")

@@ -70,7 +70,8 @@ async def test_end_with_one_that_wants_no_work(pinger: Pinger, health: Reader) -
     assert pinger.enabled
     assert pinger.enable(False)
     assert not pinger.enable(False)
-    await asyncio.sleep(1)
+    await eventually_async(lambda: health.json()[-1]["isEnabled"] is False)
+    await asyncio.sleep(1)  # in which another would come
     found = health.json()
     assert [each["isEnabled"] for each in found].count(False) == 1
     assert found[-1]["isEnabled"] is False
