@@ -287,6 +287,8 @@ class Checks:
             elif round_.slot.agent_id in hanging:  # given up, and not counted
                 del self._under_way[run_id]
                 self._rounds[run_id].pop()
+            elif not self._world.cluster.allows(round_.slot.agent_id, ()):  # given up, even if it opens again at once
+                del self._under_way[run_id]
 
     def _hand_over(self) -> None:
         """An older run of the same shape came back: it is the head now, and the round for the former one is its."""
@@ -302,7 +304,7 @@ class Checks:
     def _may_follow(self, former: Round) -> None:
         """The round before is over: its agent is lost or does not answer, or its room went elsewhere."""
         world = self._world
-        if not world.cluster.allows(former.slot.agent_id, ()) or former.slot.agent_id in self._hanging():
+        if former.slot.agent_id in self._hanging():
             return
         assert former.over is not None, "two rounds for one run at once"
         assert world.now >= former.over + world.pool.state.settings.round_wait - 1e-9, "NodeStats had no time"
