@@ -6,7 +6,7 @@ Mesos (`owmesos.mesos.container_factory`, `owmesos.service`) is the first that f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, get_args
 
 import msgspec
 
@@ -35,6 +35,8 @@ InvokerEvent = (
     | events.ContainerStopped
 )
 """What an invoker hears: from its pool what is to be done, from the cluster which containers there are."""
+FOR_INVOKER = get_args(InvokerEvent)
+PoolInput = events.PoolEvent | NodeStatsUpdate
 
 CONTAINERS_STOP = 10.0  # seconds; for the containers of a pool to end, when the process does
 

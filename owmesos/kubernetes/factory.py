@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
-from owmesos.core.container_factory import ContainerSpec, InvokerEvent, PoolRecipe
-from owmesos.core.node_stats import NodeStatsUpdate
+from owmesos.core.container_factory import FOR_INVOKER, ContainerSpec, InvokerEvent, PoolInput, PoolRecipe
 from owmesos.core.pool import events as pool_events
 from owmesos.core.pool.containers import ContainerShape
 from owmesos.core.pool.pool import Pool
@@ -36,8 +35,6 @@ from owmesos.kubernetes.settings import KubernetesSettings
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
 
 FactoryEffect = KubernetesEffect | InvokerEvent
-PoolInput = pool_events.PoolEvent | NodeStatsUpdate
-_FOR_INVOKER = get_args(InvokerEvent)
 _TOLD = (pool_events.ContainerStarted, pool_events.ContainerStopped)
 _WHILE_RETIRED = "the process ends"
 _SHAPE = ContainerShape("sample", 0)
@@ -224,7 +221,7 @@ class KubernetesFactory:
             if record is not None:
                 self._blame.usable(record, now)
         for effect in self.pool.handle(event, now):
-            if isinstance(effect, _FOR_INVOKER):
+            if isinstance(effect, FOR_INVOKER):
                 done.append(effect)
                 continue
             request = self._requests.get(type(effect))

@@ -12,12 +12,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
-from owmesos.core.container_factory import ClusterEvent, ContainerSpec, HealthCheckSettings, InvokerEvent, PoolRecipe
-from owmesos.core.node_stats import NodeStatsUpdate
+from owmesos.core.container_factory import (
+    FOR_INVOKER,
+    ClusterEvent,
+    ContainerSpec,
+    HealthCheckSettings,
+    PoolInput,
+    PoolRecipe,
+)
 from owmesos.core.pool import events as pool_events
 from owmesos.core.pool.pool import Pool
 from owmesos.core.texts import MAX_NAME, check_text
@@ -35,9 +41,6 @@ from owmesos.mesos.scheduler.task_updates import START_REFUSED
 from owmesos.resources import MILLI, check_number
 
 PooledEffect = effects.Effect | pool_events.PoolEffect | pool_events.ContainerStarted | pool_events.ContainerStopped
-PoolInput = pool_events.PoolEvent | NodeStatsUpdate
-FOR_INVOKER = get_args(InvokerEvent)
-"""What of a pool is for its invoker; everything else is for the scheduler."""
 _FOR_SHELL: tuple[type[effects.Effect], ...] = (
     effects.AskAgents,
     effects.ForgetRecord,

@@ -49,11 +49,7 @@ class MesosView:
         return listings.connection_trouble(self._shell.scheduler.state)
 
     def follow(self, feed: DashboardFeed) -> None:
-        shell = self._shell
-        shell.changed.append(feed.launch_changed)
-        shell.stats.append(feed.stats_changed)
-        shell.pool_inputs.append(feed.pool_told)
-        shell.pool_listeners.append(feed.pool_says)
+        self._shell.show_on(feed)
 
     def metrics(self) -> Iterator[Iterable[Metric]]:
         state = self._shell.scheduler.state

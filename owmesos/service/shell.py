@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from functools import partial
 from typing import Any
 
-from owmesos.core.container_factory import CONTAINERS_STOP, InvokerEvent
-from owmesos.core.node_stats import NodeStatsUpdate
+from owmesos.core.container_factory import CONTAINERS_STOP, PoolInput
 from owmesos.core.pool.events import PoolEvent
 from owmesos.core.pool.pool import Pool
-from owmesos.errors import InvalidInput, InvariantBroken
+from owmesos.errors import InvalidInput
 from owmesos.mesos import listings
-from owmesos.mesos.container_factory import FOR_INVOKER, PooledEffect, PooledScheduler, PoolInput
+from owmesos.mesos.container_factory import PooledScheduler
 from owmesos.mesos.messages import Event, Update
 from owmesos.mesos.messages.operator import GetAgents
 from owmesos.mesos.offer_resources import pieces_of, total_of
@@ -31,23 +29,20 @@ from owmesos.mesos.wire.agent_files import AgentFiles, TaskFiles
 from owmesos.mesos.wire.driver import Driver
 from owmesos.mesos.wire.operator_client import OperatorClient, OperatorFailed, usable
 from owmesos.service import long_waits
+from owmesos.service.base_shell import BaseShell
 from owmesos.service.failure_reason import added_reason, needs_last_words
 from owmesos.service.listeners import notify
-from owmesos.service.loop_lag import LoopLag
 from owmesos.service.outbox import Outbox
-from owmesos.service.stopped import Stopped
 from owmesos.storage import Answer, ForgetAnswer, ForgetLaunch, SaveFramework, SaveLaunch, Store, Write
 from owmesos.system.clock import Clock
 from owmesos.system.tasks import cancel_all, keep
 
 _log = logging.getLogger("owmesos.service")
 _CLOSING = 2.0  # seconds; for tasks to end by themselves
-_LOOK = 0.05  # seconds
 
 
-class Shell:
-    """Runs one scheduler on one driver. It calls those in `changed` with the id of each launch that changes, those in
-    `stats` with NodeStats, those in `pool_inputs` with what an invoker told the pool, those in `ended` at the end."""
+class Shell(BaseShell[Event | PoolInput]):
+    """Runs one scheduler on one driver."""
 
     def __init__(
         self,
@@ -61,56 +56,35 @@ class Shell:
     ) -> None:
         """With `pooled` the pool decides too; what it wants of its invoker goes to `pool_listeners`. With `files` a
         failed start says why, and containers have logs."""
+        super().__init__(clock)
         self.scheduler = scheduler
         self.pooled = pooled
-        self.pool_listeners: list[Callable[[InvokerEvent], None]] = []
-        self.pool_inputs: list[Callable[[PoolInput], None]] = []
-        self.clock = clock
-        self.changed: list[Callable[[str], None]] = []
-        self.stats: list[Callable[[NodeStatsUpdate], None]] = []
-        self.ended: list[Callable[[Stopped], None]] = []
         self.let_go = False
         """Whether the framework is not, or no longer, this process's: the master refuses it, or another has its id."""
         self.tearing_down = False
         """Whether TEARDOWN is on its way: the master closes the stream then, which is nothing to warn of."""
-        self.loop_lag = LoopLag()
         self.driver = driver
         self._operator = operator
         self._files = files
         self.outbox = Outbox(store, driver, self._not_taken)
         self._tasks: set[asyncio.Task[None]] = set()
         self._logged: dict[str, tuple[str, StoryLine]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._next_look: asyncio.TimerHandle | None = None
-        self._stopped: asyncio.Future[Stopped] | None = None
         self._asking = False
-        self._closed = False
         self._forgotten = False
-        self._handlers = self._by_effect()
 
     # -- life
 
     def start(self) -> None:
         """Begin to subscribe."""
-        self._stopped = asyncio.get_running_loop().create_future()
-        self.loop_lag.start()
+        self._begin()
         if self.pooled is not None:
             self._carry_out(self.pooled.orphans(self.clock.now()))
         self._spawn(self._pump(), "the master's events")
         self.outbox.start(lambda error: self.stop(str(error), 1))
 
-    async def finished(self) -> Stopped:
-        """Returns when the process should end."""
-        assert self._stopped is not None
-        return await asyncio.shield(self._stopped)
-
     async def close(self) -> None:
         """Ends everything without TEARDOWN: what is decided is stored and sent, tasks live on."""
-        self._closed = True
-        self.loop_lag.stop()
-        for timer in (self._timer, self._next_look):
-            if timer is not None:
-                timer.cancel()
+        self._end_timers()
         try:
             await self.outbox.close()
         finally:
@@ -122,12 +96,6 @@ class Shell:
                 await self._operator.close()
             if self._files is not None:
                 await self._files.close()
-
-    def stop(self, reason: str, exit_code: int) -> None:
-        if self._stopped is not None and not self._stopped.done():
-            stopped = Stopped(reason, exit_code)
-            self._stopped.set_result(stopped)
-            notify(self.ended, stopped)
 
     # -- events
 
@@ -145,9 +113,6 @@ class Shell:
 
     # -- for an invoker (`InvokerHost`)
 
-    def now(self) -> float:
-        return self.clock.now()
-
     @property
     def pool(self) -> Pool:
         assert self.pooled is not None
@@ -159,12 +124,7 @@ class Shell:
         self._carry_out(self.pooled.retire(self.now()))
         self._set_timer()
         await self.outbox.flushed()
-        until = asyncio.get_running_loop().time() + timeout
-        while self.pooled.living():
-            if not self.scheduler.state.connected or asyncio.get_running_loop().time() > until:
-                return False
-            await asyncio.sleep(_LOOK)
-        return True
+        return await self._wait_until_stopped(self.pooled.living, timeout, lambda: not self.scheduler.state.connected)
 
     async def forget(self) -> None:
         """Store that the framework has ended, and nothing after it. Raises StoreFailed."""
@@ -227,27 +187,8 @@ class Shell:
         self.observe(await added_reason(event, files))
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        when = (self.pooled or self.scheduler).next_wake()
-        if when is not None and not self._closed:
-            pause = max(0.0, when - self.clock.now())
-            self._timer = asyncio.get_running_loop().call_later(pause, self.observe, Tick())
-        if self._next_look is None and self._anything_waits and not self._closed:
-            self._next_look = asyncio.get_running_loop().call_later(long_waits.AFTER, self._look_for_long_waits)
-
-    @property
-    def _anything_waits(self) -> bool:
-        return bool(self.scheduler.state.queue) or (self.pooled is not None and bool(self.pool.state.buffer))
-
-    def _look_for_long_waits(self) -> None:
-        lines, again = long_waits.look(self._longest_waits(), self.clock.now())
-        for line in lines:
-            _log.warning("%s", line)
-        self._next_look = None
-        if again is not None and not self._closed:
-            self._next_look = asyncio.get_running_loop().call_later(again, self._look_for_long_waits)
+        waits = bool(self.scheduler.state.queue) or (self.pooled is not None and bool(self.pool.state.buffer))
+        self._set_timers((self.pooled or self.scheduler).next_wake(), Tick(), waits=waits)
 
     def _longest_waits(self) -> list[long_waits.LongWait]:
         state, pool = self.scheduler.state, self.pooled.pool if self.pooled is not None else None
@@ -263,15 +204,7 @@ class Shell:
 
     # -- effects
 
-    def _carry_out(self, wanted: Sequence[PooledEffect]) -> None:
-        """Raises InvariantBroken for an effect that nothing here carries out."""
-        for effect in wanted:
-            carry_out = self._handlers.get(type(effect))
-            if carry_out is None:
-                raise InvariantBroken(f"the shell cannot carry out {type(effect).__name__}")
-            carry_out(effect)
-
-    def _by_effect(self) -> dict[type[PooledEffect], Callable[[Any], None]]:
+    def _by_effect(self) -> dict[type[Any], Callable[[Any], None]]:
         return {
             effects.SendCall: lambda effect: self.outbox.send(effect.call, effect.accepted_at),
             effects.StoreLaunch: lambda effect: self._store_launch(effect.record),
@@ -285,7 +218,6 @@ class Shell:
             effects.Resubscribe: lambda effect: self._resubscribe(effect.reason),
             effects.Stop: self._stop_at,
             effects.Note: self._note,
-            **dict.fromkeys(FOR_INVOKER, partial(notify, self.pool_listeners)),
         }
 
     def store_answer(self, answer: Answer, forgotten: Iterable[str]) -> None:
@@ -323,7 +255,7 @@ class Shell:
         self.stop(effect.reason, effect.exit_code)
 
     def _note(self, effect: effects.Note) -> None:
-        ending = self.tearing_down or (self._stopped is not None and self._stopped.done())
+        ending = self.tearing_down or self._stopping
         level = logging.DEBUG if ending else logging.getLevelName(effect.level.upper())
         _log.log(level, "%s", effect.text)
 

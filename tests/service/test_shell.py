@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from owmesos.core.container_factory import FOR_INVOKER
 from owmesos.core.placement import Slot
 from owmesos.core.pool.events import ContainerStarted, Dispatch, StartKind
 from owmesos.errors import InvariantBroken
-from owmesos.mesos.container_factory import FOR_INVOKER
 from owmesos.mesos.messages import FrameworkInfo
 from owmesos.mesos.scheduler.effects import Effect
 from owmesos.mesos.scheduler.scheduler import Scheduler

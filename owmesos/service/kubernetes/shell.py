@@ -5,33 +5,26 @@ All waiting is here, and no decisions. It uses one event loop; nodes and pods ar
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol
 
-from owmesos.core.container_factory import CONTAINERS_STOP, InvokerEvent
+from owmesos.core.container_factory import CONTAINERS_STOP
 from owmesos.core.listings import instant
-from owmesos.core.node_stats import NodeStatsUpdate
 from owmesos.core.pool.events import PoolEvent
 from owmesos.core.pool.pool import Pool
 from owmesos.documents import LaunchState
-from owmesos.errors import InvariantBroken
 from owmesos.kubernetes import effects, events
-from owmesos.kubernetes.factory import FactoryEffect, KubernetesFactory
+from owmesos.kubernetes.factory import KubernetesFactory
 from owmesos.kubernetes.wire.api_client import ApiClient
 from owmesos.service import long_waits
+from owmesos.service.base_shell import BaseShell
 from owmesos.service.kubernetes.outbox import PodOutbox
 from owmesos.service.kubernetes.pod_streams import PodStreams
 from owmesos.service.kubernetes.stories import ContainerStories
 from owmesos.service.listeners import notify
-from owmesos.service.loop_lag import LoopLag
-from owmesos.service.stopped import Stopped
 from owmesos.system.clock import Clock
 
-_FOR_INVOKER = get_args(InvokerEvent)
-_LOOK = 0.05  # seconds
 _log = logging.getLogger("owmesos.service")
 
 
@@ -53,20 +46,13 @@ class ApiConnection(NamedTuple):
     reason: str | None  # why not
 
 
-class KubernetesShell:
-    """An `InvokerHost`. It calls those in `changed` with the id of each container that changes, those in `stats` with
-    NodeStats, those in `pool_inputs` with what an invoker told the pool, those in `ended` at the end."""
+class KubernetesShell(BaseShell[events.KubernetesEvent | PoolEvent]):
+    """An `InvokerHost`."""
 
     def __init__(self, factory: KubernetesFactory, api: ApiClient, clock: Clock) -> None:
+        super().__init__(clock)
         settings = factory.state.settings
         self.factory = factory
-        self.clock = clock
-        self.pool_listeners: list[Callable[[InvokerEvent], None]] = []
-        self.pool_inputs: list[Callable[[PoolEvent], None]] = []
-        self.changed: list[Callable[[str], None]] = []
-        self.stats: list[Callable[[NodeStatsUpdate], None]] = []
-        self.ended: list[Callable[[Stopped], None]] = []
-        self.loop_lag = LoopLag()
         self.outbox = PodOutbox(api, settings.namespace, self.observe)
         self.stories = ContainerStories(factory.state.records, self._container_changed)
         self.connection = ApiConnection(False, clock.now(), "nodes and pods have not been listed yet")
@@ -77,38 +63,18 @@ class KubernetesShell:
         self._api = api
         self._namespace = settings.namespace
         self._watch: ClusterSource | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._next_look: asyncio.TimerHandle | None = None
-        self._stopped: asyncio.Future[Stopped] | None = None
-        self._closed = False
-        self._handlers = self._by_effect()
 
     # -- life
 
     def start(self, watch: ClusterSource) -> None:
         """`watch` delivers to `observe_all`."""
-        self._stopped = asyncio.get_running_loop().create_future()
+        self._begin()
         self._watch = watch
-        self.loop_lag.start()
         watch.start()
         self._set_timer()
 
-    async def finished(self) -> Stopped:
-        assert self._stopped is not None
-        return await asyncio.shield(self._stopped)
-
-    def stop(self, reason: str, exit_code: int) -> None:
-        if self._stopped is not None and not self._stopped.done():
-            stopped = Stopped(reason, exit_code)
-            self._stopped.set_result(stopped)
-            notify(self.ended, stopped)
-
     async def close(self) -> None:
-        self._closed = True
-        self.loop_lag.stop()
-        for timer in (self._timer, self._next_look):
-            if timer is not None:
-                timer.cancel()
+        self._end_timers()
         await self.outbox.close()
         if self._watch is not None:
             await self._watch.close()
@@ -117,17 +83,9 @@ class KubernetesShell:
         """Their pods are deleted, and their terminal phases waited for."""
         self._carry_out(self.factory.retire(self.now()))
         self._after(None)
-        until = asyncio.get_running_loop().time() + timeout
-        while self.factory.living():
-            if asyncio.get_running_loop().time() > until:
-                return False
-            await asyncio.sleep(_LOOK)
-        return True
+        return await self._wait_until_stopped(self.factory.living, timeout)
 
     # -- events
-
-    def now(self) -> float:
-        return self.clock.now()
 
     @property
     def pool(self) -> Pool:
@@ -185,35 +143,14 @@ class KubernetesShell:
     # -- timers
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._closed:
-            return
-        loop, when = asyncio.get_running_loop(), self.factory.next_wake()
-        if when is not None:
-            self._timer = loop.call_later(max(0.0, when - self.now()), self.observe, events.KubernetesTick())
-        if self._next_look is None and self.pool.state.buffer:
-            self._next_look = loop.call_later(long_waits.AFTER, self._look_for_long_waits)
+        waits = bool(self.pool.state.buffer)
+        self._set_timers(self.factory.next_wake(), events.KubernetesTick(), waits=waits)
 
-    def _look_for_long_waits(self) -> None:
+    def _longest_waits(self) -> list[long_waits.LongWait]:
         oldest = long_waits.of_pool(self.pool, self.connection_trouble())
-        lines, again = long_waits.look([oldest] if oldest is not None else [], self.now())
-        for line in lines:
-            _log.warning("%s", line)
-        self._next_look = None
-        if again is not None and not self._closed:
-            self._next_look = asyncio.get_running_loop().call_later(again, self._look_for_long_waits)
+        return [oldest] if oldest is not None else []
 
     # -- effects
-
-    def _carry_out(self, wanted: Sequence[FactoryEffect]) -> None:
-        """Raises InvariantBroken for an effect that nothing here carries out."""
-        for effect in wanted:
-            carry_out = self._handlers.get(type(effect))
-            if carry_out is None:
-                raise InvariantBroken(f"the shell cannot carry out {type(effect).__name__}")
-            carry_out(effect)
 
     def _by_effect(self) -> dict[type[Any], Callable[[Any], None]]:
         return {
@@ -222,7 +159,6 @@ class KubernetesShell:
             effects.NodeStatsChanged: lambda effect: notify(self.stats, effect.update),
             effects.Relist: lambda effect: self._relist(effect.reason),
             effects.LogNote: lambda effect: _log.log(logging.getLevelName(effect.level.upper()), "%s", effect.text),
-            **dict.fromkeys(_FOR_INVOKER, partial(notify, self.pool_listeners)),
         }
 
     def _send(self, request: effects.PostPod | effects.DeletePod) -> None:

@@ -48,11 +48,7 @@ class KubernetesView:
         return self._shell.connection_trouble()
 
     def follow(self, feed: DashboardFeed) -> None:
-        shell = self._shell
-        shell.changed.append(feed.launch_changed)
-        shell.stats.append(feed.stats_changed)
-        shell.pool_inputs.append(feed.pool_told)
-        shell.pool_listeners.append(feed.pool_says)
+        self._shell.show_on(feed)
 
     def metrics(self) -> Iterator[Iterator[Metric]]:
         yield self._metrics()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from owmesos.core.container_factory import FOR_INVOKER
 from owmesos.core.pool.events import PoolEffect
 from owmesos.errors import InvariantBroken
-from owmesos.mesos.container_factory import FOR_INVOKER
 from owmesos.openwhisk.container.run_state import RunEffect
 from owmesos.openwhisk.container.runner import ActionContainers
 from tests.invoker.invoking import Scene, invoking
