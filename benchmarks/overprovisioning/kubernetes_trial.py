@@ -25,9 +25,9 @@ from owmesos.core.pool.settings import PoolSettings
 from owmesos.kubernetes.factory import KubernetesFactory
 from owmesos.kubernetes.settings import KubernetesSettings
 from owmesos.resources import MILLI, Ask
+from owmesos.simulator.kubernetes.behaviours import PodBehaviour, from_command
 from owmesos.simulator.kubernetes.node_fit import allocatable
 from owmesos.simulator.kubernetes.objects import Document, is_deleted, is_over, node_of, uid_of
-from owmesos.simulator.kubernetes.plays import PodPlay, from_command
 from owmesos.simulator.kubernetes.requests import Amounts, add, pod_requests
 from owmesos.simulator.kubernetes.store import ObjectChange
 from owmesos.simulator.kubernetes.world import KubernetesWorld, NodeDescription
@@ -117,7 +117,7 @@ class KubernetesTrial:
         self._nodes = 0
         self._foreign_pods = 0
         self.outcome = Outcome()
-        self.world = KubernetesWorld([], seed=seed, play_of=_play, namespaces=(NAMESPACE, OTHERS))
+        self.world = KubernetesWorld([], seed=seed, behaviour_of=_behaviour, namespaces=(NAMESPACE, OTHERS))
         for name in around.machines:
             if name not in around.absent:
                 self._join(name)
@@ -283,7 +283,7 @@ def _spec(start: pool_events.StartContainer) -> ContainerSpec:
     )
 
 
-def _play(pod: Document) -> PodPlay:
+def _behaviour(pod: Document) -> PodBehaviour:
     if pod["metadata"]["namespace"] == OTHERS:
         return from_command(pod)
-    return PodPlay(starts_after=CONTAINER_TAKES, obeys_after=STOP_TAKES)
+    return PodBehaviour(starts_after=CONTAINER_TAKES, obeys_after=STOP_TAKES)

@@ -30,7 +30,7 @@ class PodBlame:
         """Its container was placed and did not start."""
         faults = self._state.backoff.failed(node, record.start.shape.start_key, record.posted_at, now, why)
         for fault in faults:
-            record.tell(now, fault.reason)
+            record.add_to_story(now, fault.reason)
         self._apply(faults)
 
     def outage(self, record: PodRecord, node: str, why: str, now: float) -> None:

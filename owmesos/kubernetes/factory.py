@@ -24,13 +24,13 @@ from owmesos.errors import InvalidInput, InvariantBroken
 from owmesos.kubernetes import events
 from owmesos.kubernetes.blame import PodBlame
 from owmesos.kubernetes.effects import KubernetesEffect, NodeStatsChanged
-from owmesos.kubernetes.endings import Endings
 from owmesos.kubernetes.nodes import Nodes
 from owmesos.kubernetes.pod_manifest import pod_body, pod_name
+from owmesos.kubernetes.pod_outcomes import PodOutcomes
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
 from owmesos.kubernetes.pod_template import check_template
+from owmesos.kubernetes.pod_writes import PodWrites
 from owmesos.kubernetes.pods import Pods
-from owmesos.kubernetes.posts import Posts
 from owmesos.kubernetes.settings import KubernetesSettings
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
 
@@ -57,9 +57,9 @@ class KubernetesFactory:
         self.pool.state.settings = msgspec.structs.replace(self.pool.state.settings, ports=0, pods=1)
         self._spec_of = spec_of
         self._blame = PodBlame(state)
-        self._endings = Endings(state, self._blame)
-        self._posts = Posts(state, self._endings)
-        self._pods = Pods(state, self._endings, self._posts, self._blame)
+        self._outcomes = PodOutcomes(state, self._blame)
+        self._writes = PodWrites(state, self._outcomes)
+        self._pods = Pods(state, self._outcomes, self._writes, self._blame)
         self._nodes = Nodes(state, self._pods)
         self._retired = False
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -84,11 +84,11 @@ class KubernetesFactory:
         self._timed: dict[KubernetesTimer, Callable[[Any, float], None]] = {
             KubernetesTimer.DEADLINE: self._of_record(self._pods.overdue),
             KubernetesTimer.UNSCHEDULABLE: self._of_record(self._pods.still_unschedulable),
-            KubernetesTimer.UNANSWERED: self._of_record(self._posts.unanswered),
-            KubernetesTimer.POST_AGAIN: self._of_record(self._posts.post_again),
-            KubernetesTimer.DELETE_AGAIN: lambda name, now: self._posts.delete_again(name),
+            KubernetesTimer.UNANSWERED: self._of_record(self._writes.unanswered),
+            KubernetesTimer.POST_AGAIN: self._of_record(self._writes.post_again),
+            KubernetesTimer.DELETE_AGAIN: lambda name, now: self._writes.delete_again(name),
             KubernetesTimer.BACKOFF: lambda node, now: self._blame.pause_over(node),
-            KubernetesTimer.QUOTA: lambda subject, now: self._posts.quota_over(now),
+            KubernetesTimer.QUOTA: lambda subject, now: self._writes.quota_over(now),
         }
 
     @classmethod
@@ -193,13 +193,13 @@ class KubernetesFactory:
     def _post_rejected(self, event: events.PostRejected, now: float) -> None:
         record = self.state.records.get(event.name)
         if record is not None:
-            self._posts.rejected(record, event.failure, now)
+            self._writes.rejected(record, event.failure, now)
 
     def _delete_rejected(self, event: events.DeleteRejected, now: float) -> None:
         record = self.state.records.get(event.name)
         if record is None:
-            self._posts.orphan_delete_rejected(event.name, event.failure, now)
-        elif self._posts.delete_rejected(record, event.failure, now):
+            self._writes.orphan_delete_rejected(event.name, event.failure, now)
+        elif self._writes.delete_rejected(record, event.failure, now):
             self._pods.gone_by_name(record, now)
 
     def _stats_to(self, to_do: deque[Any], done: list[FactoryEffect]) -> bool:
@@ -240,7 +240,7 @@ class KubernetesFactory:
         except InvalidInput as error:
             self.state.for_pool.append(pool_events.StartFailed(start.container_id, str(error)))
         else:
-            self._posts.start(start, spec, now)
+            self._writes.start(start, spec, now)
 
     def _stop(self, stop: pool_events.StopContainer, now: float) -> None:
         record = self.pod_of(stop.container_id)

@@ -55,7 +55,7 @@ class Nodes:
         if not state.room.node_gone(name):
             return
         state.note("warning", f"node {name} is gone")
-        state.barred.pop(name, None)
+        state.closed.pop(name, None)
         self._lost.discard(name)
         state.ledger.lose_agent(name, now)
         state.judge(name)
@@ -65,14 +65,14 @@ class Nodes:
 
     def _bar(self, node: Node) -> None:
         state, name = self._state, node.metadata.name
-        barred = why_closed(node, state.settings.node_selector, self._tolerations)
-        before = state.barred.get(name)
-        if barred is None:
-            state.barred.pop(name, None)
+        closed = why_closed(node, state.settings.node_selector, self._tolerations)
+        before = state.closed.get(name)
+        if closed is None:
+            state.closed.pop(name, None)
         else:
-            state.barred[name] = barred
-        if barred != before:
+            state.closed[name] = closed
+        if closed != before:
             state.judge(name)
-            said = f"{in_words(barred)}: it gets no starts" if barred is not None else "gets starts again"
+            said = f"{in_words(closed)}: it gets no starts" if closed is not None else "gets starts again"
             if state.known:
-                state.note("info" if barred in (None, "unselected") else "warning", f"node {name} {said}")
+                state.note("info" if closed in (None, "unselected") else "warning", f"node {name} {said}")

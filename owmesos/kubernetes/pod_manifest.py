@@ -18,7 +18,7 @@ from owmesos.core.pool.events import StartContainer
 from owmesos.errors import InvalidInput
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.pod_template import ACTION, merged
-from owmesos.kubernetes.settings import MOST, KubernetesSettings, check_dns_label
+from owmesos.kubernetes.settings import MAX_LABEL, KubernetesSettings, check_dns_label
 from owmesos.resources import MILLI
 
 _POD_IP: dict[str, Any] = {"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
@@ -41,7 +41,7 @@ def pod_name(container_id: str) -> str:
         check_dns_label("the name", container_id)
     except InvalidInput:
         digest = hashlib.sha256(container_id.encode()).hexdigest()[:16]
-        readable = _NOT_IN_NAMES.sub("-", container_id.lower())[: MOST - 17].strip("-")
+        readable = _NOT_IN_NAMES.sub("-", container_id.lower())[: MAX_LABEL - 17].strip("-")
         return f"{readable}-{digest}" if readable else digest
     return container_id
 
@@ -136,7 +136,7 @@ def address_of(pod: Pod) -> str:
 
 def label_value(text: str) -> str:
     """The text, as far as a label may have it: `nodejs:20` is `nodejs-20`."""
-    return _NOT_IN_VALUES.sub("-", text)[:MOST].strip("-_.")
+    return _NOT_IN_VALUES.sub("-", text)[:MAX_LABEL].strip("-_.")
 
 
 def _label_name(text: str) -> str:

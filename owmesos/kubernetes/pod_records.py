@@ -71,7 +71,7 @@ class PodRecord(msgspec.Struct, eq=False):
             raise InvariantBroken(f"container {self.id} is {self.step.value} and cannot become {step.value}")
         self.step = step
 
-    def tell(self, now: float, text: str) -> None:
+    def add_to_story(self, now: float, text: str) -> None:
         """Add a line to its story."""
         if len(self.story) < _MOST_LINES:
             self.story.append(PodStoryLine(now, text))

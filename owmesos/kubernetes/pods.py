@@ -10,24 +10,24 @@ from __future__ import annotations
 from owmesos.core.pool.events import StopCause
 from owmesos.kubernetes.blame import PodBlame
 from owmesos.kubernetes.effects import DeletePod
-from owmesos.kubernetes.endings import Endings
 from owmesos.kubernetes.events import PodsListed
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.node_room import has_ended
 from owmesos.kubernetes.pod_manifest import INCARNATION, altered, is_of_this_incarnation, is_ours
+from owmesos.kubernetes.pod_outcomes import PodOutcomes
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
 from owmesos.kubernetes.pod_status import disruption, is_ready, progress, start_error, terminated, unschedulable
-from owmesos.kubernetes.posts import Posts
+from owmesos.kubernetes.pod_writes import PodWrites
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
 
 
 class Pods:
     """Writes events about pods into the state."""
 
-    def __init__(self, state: FactoryState, endings: Endings, posts: Posts, blame: PodBlame) -> None:
+    def __init__(self, state: FactoryState, outcomes: PodOutcomes, writes: PodWrites, blame: PodBlame) -> None:
         self._state = state
-        self._endings = endings
-        self._posts = posts
+        self._outcomes = outcomes
+        self._writes = writes
         self._blame = blame
         self._listed_at: float | None = None  # for the first time
         self._others: set[str] = set()  # incarnations of processes that run beside this one, and were warned of
@@ -51,7 +51,7 @@ class Pods:
             if record.uid is not None and record.uid not in seen and (not version or record.version <= version):
                 self._gone(record, now)
             elif record.uid is None:
-                self._posts.is_not_listed(record, now)
+                self._writes.is_not_listed(record, now)
         state.orphans = {name: uid for name, uid in state.orphans.items() if uid in seen}
         if first and state.known:
             state.note("info", "the cluster is known")
@@ -83,7 +83,7 @@ class Pods:
         self._delete_orphan(pod)
         record = state.records.get(name)
         if record is not None and record.step is PodStep.POSTED:
-            self._posts.was_altered(record, what, now)
+            self._writes.was_altered(record, what, now)
 
     def deleted(self, pod: Pod, now: float) -> None:
         state, metadata = self._state, pod.metadata
@@ -105,7 +105,7 @@ class Pods:
         record = state.records.get(pod.metadata.name)
         if not is_ours(pod, state.settings):
             if record is not None and record.uid is None:
-                self._posts.is_a_strangers(record, now)
+                self._writes.is_a_strangers(record, now)
             return
         if record is not None and record.uid not in (None, pod.metadata.uid):
             self._gone(record, now)
@@ -180,7 +180,7 @@ class Pods:
         if held is not None and record.step is PodStep.PENDING:
             record.node = held[0]
             record.to(PodStep.BOUND)
-            record.tell(now, f"it is bound to node {held[0]}")
+            record.add_to_story(now, f"it is bound to node {held[0]}")
             state.timers.cancel((KubernetesTimer.UNSCHEDULABLE, record.name))
             state.ledger.cut(record.id, held[1], pod.metadata.uid)
         if was_held and held is None and state.quota is not None:
@@ -197,10 +197,10 @@ class Pods:
         state = self._state
         error = start_error(pod)
         if error is not None:
-            self._endings.failed(record, error, now, pod.spec.node_name or None)
+            self._outcomes.failed(record, error, now, pod.spec.node_name or None)
             state.delete(record)
         elif record.step is PodStep.BOUND and is_ready(pod):
-            self._endings.started(record, pod, now)
+            self._outcomes.started(record, pod, now)
         elif record.step is PodStep.PENDING and unschedulable(pod) is not None:
             timer = (KubernetesTimer.UNSCHEDULABLE, record.name)
             if state.timers.get(timer) is None:
@@ -209,7 +209,7 @@ class Pods:
     def _has_ended(self, record: PodRecord, pod: Pod, now: float) -> None:
         """Its object is deleted, too: nobody else would. A stop is told with its room, an end by itself at once."""
         if record.step is not PodStep.LEAVING and (record.stop is None or has_ended(pod)):
-            self._endings.ended(record, pod, now)
+            self._outcomes.ended(record, pod, now)
         if not record.deletes:
             self._state.delete(record)
 
@@ -219,7 +219,7 @@ class Pods:
             "its node is lost" if pod.status.phase == "Unknown" else "another client deletes its pod"
         )
         if record.step is PodStep.STARTED:
-            self._endings.stopped(record, why, StopCause.LOST, now)
+            self._outcomes.stopped(record, why, StopCause.LOST, now)
         else:
             record.refused = why  # told once it is gone
         self._state.delete(record)
@@ -231,7 +231,7 @@ class Pods:
                 state.refresh(node, now)
             if record.holds_room:
                 self._quota_has_room(record, now)
-        self._endings.gone(record, now)
+        self._outcomes.gone(record, now)
         state.drop(record)
 
     # -- what the pool wants
@@ -241,7 +241,7 @@ class Pods:
         if record.step is PodStep.LEAVING or record.stop is not None:
             return
         record.stop = reason
-        record.tell(now, f"the pool stops it: {reason}")
+        record.add_to_story(now, f"the pool stops it: {reason}")
         state = self._state
         if record.uid is None:
             return
@@ -275,7 +275,7 @@ class Pods:
             state.timers.set((KubernetesTimer.UNSCHEDULABLE, record.name), waits_until)
             return
         record.refused = f"kube-scheduler found no room: {said}"
-        record.tell(now, record.refused)
+        record.add_to_story(now, record.refused)
         state.delete(record)
 
     def overdue(self, record: PodRecord, now: float) -> None:
@@ -284,13 +284,13 @@ class Pods:
             return
         why = f"it did not start within {now - record.posted_at:.0f} s: {progress(record.pod)}"
         if record.step is PodStep.POSTED:
-            self._endings.refused(record, why, now)
+            self._outcomes.refused(record, why, now)
             self._state.drop(record)
         elif record.step is PodStep.PENDING:
             record.refused = why
             self._state.delete(record)
         else:
-            self._endings.failed(record, why, now, record.node)
+            self._outcomes.failed(record, why, now, record.node)
             self._state.delete(record)
 
     # -- nodes
@@ -302,10 +302,10 @@ class Pods:
             if record.node != node or record.step not in (PodStep.BOUND, PodStep.STARTED):
                 continue
             if record.step is PodStep.STARTED:
-                self._endings.stopped(record, why, StopCause.LOST, now)
+                self._outcomes.stopped(record, why, StopCause.LOST, now)
             else:
                 self._blame.outage(record, node, why, now)
-                self._endings.refused(record, why, now)
+                self._outcomes.refused(record, why, now)
             if not record.deletes:
                 state.delete(record)
 

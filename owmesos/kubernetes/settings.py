@@ -13,7 +13,7 @@ from owmesos.errors import InvalidInput
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
-MOST = 63
+MAX_LABEL = 63
 """Characters of a name that is a DNS label, and of a label's value."""
 
 
@@ -57,13 +57,14 @@ class KubernetesSettings(BackoffLimits, frozen=True, kw_only=True):
 
 def check_dns_label(what: str, text: str) -> None:
     """Raises InvalidInput, which names `what`."""
-    if not (len(text) <= MOST and _LABEL.fullmatch(text)):
+    if not (len(text) <= MAX_LABEL and _LABEL.fullmatch(text)):
         raise InvalidInput(
-            f"{what} must be at most {MOST} of a-z, 0-9 and -, beginning and ending with a-z or 0-9, not {text!r:.80}"
+            f"{what} must be at most {MAX_LABEL} of a-z, 0-9 and -, beginning and ending with a-z or 0-9,"
+            f" not {text!r:.80}"
         )
 
 
 def check_label_value(what: str, text: str) -> None:
     """Raises InvalidInput, which names `what`."""
-    if not (len(text) <= MOST and _LABEL_VALUE.fullmatch(text)):
-        raise InvalidInput(f"{what} must be at most {MOST} letters, digits, -, _ and ., not {text!r:.80}")
+    if not (len(text) <= MAX_LABEL and _LABEL_VALUE.fullmatch(text)):
+        raise InvalidInput(f"{what} must be at most {MAX_LABEL} letters, digits, -, _ and ., not {text!r:.80}")

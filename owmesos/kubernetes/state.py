@@ -56,7 +56,7 @@ class FactoryState:
         self.records: dict[str, PodRecord] = {}  # by pod name
         self.on_node: dict[str, dict[str, PodRecord]] = {}  # by the node that a start was decided for
         self.orphans: dict[str, str] = {}  # pods of ours that nobody knows: name → uid
-        self.barred: dict[str, Exclusion] = {}  # nodes that get nothing, by what they say themselves
+        self.closed: dict[str, Exclusion] = {}  # nodes that get nothing, by what they say themselves
         self.nodes_listed = self.pods_listed = False
         self.quota: Counter[str] | None = None  # pods that may be started, by node, while a quota is exhausted
         self.for_pool: deque[ClusterEvent] = deque()
@@ -136,8 +136,8 @@ class FactoryState:
 
     def judge(self, node: str) -> None:
         """Whether the node may get starts."""
-        barred = self.barred.get(node) or ("backoff" if self.backoff.agent_pause(node) is not None else None)
-        if self.capacity.close(node, barred):
+        closed = self.closed.get(node) or ("backoff" if self.backoff.agent_pause(node) is not None else None)
+        if self.capacity.close(node, closed):
             self.ledger.mark(slot_of(node))
 
     def gone(self, node: str) -> None:

@@ -20,7 +20,7 @@ _OVER = ("Succeeded", "Failed")
 
 
 class Shadow:
-    """Of one life of a factory. `posted` are pods that it asked for, of which no end is known, and their nodes."""
+    """What one incarnation's pods may do. `posted`: pods that it asked for, without a known end, by node."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace

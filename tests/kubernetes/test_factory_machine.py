@@ -16,8 +16,8 @@ from owmesos.core.ledger import Buffer
 from owmesos.core.pool.containers import ContainerShape
 from owmesos.core.pool.prewarm import PrewarmSetting
 from owmesos.core.pool.settings import PoolSettings
+from owmesos.simulator.kubernetes.behaviours import PodBehaviour
 from owmesos.simulator.kubernetes.objects import is_over
-from owmesos.simulator.kubernetes.plays import PodPlay
 from owmesos.simulator.world import Fate
 from tests.examples import examples
 from tests.kubernetes.virtual_cluster import NAMESPACE, OTHERS, VirtualKubernetes
@@ -30,18 +30,18 @@ POOLS = st.sampled_from(
         PoolSettings(max_starts=3, max_starts_on_agent=2, idle_timeout=60.0),
     ]
 )
-PLAYS = {
-    "usual": PodPlay(),
-    "slow": PodPlay(starts_after=3.0),
-    "too slow": PodPlay(starts_after=70.0),
-    "ready later": PodPlay(ready_after=2.0),
-    "exits at once": PodPlay(duration=0.0, code=1),
-    "exits before it is ready": PodPlay(ready_after=5.0, duration=1.0, code=3),
-    "out of memory": PodPlay(duration=10.0, code=137, oom=True),
-    "ignores TERM": PodPlay(obeys_after=None),
-    "stops slowly": PodPlay(obeys_after=0.5, stop_code=0),
+BEHAVIOURS = {
+    "usual": PodBehaviour(),
+    "slow": PodBehaviour(starts_after=3.0),
+    "too slow": PodBehaviour(starts_after=70.0),
+    "ready later": PodBehaviour(ready_after=2.0),
+    "exits at once": PodBehaviour(duration=0.0, code=1),
+    "exits before it is ready": PodBehaviour(ready_after=5.0, duration=1.0, code=3),
+    "out of memory": PodBehaviour(duration=10.0, code=137, oom=True),
+    "ignores TERM": PodBehaviour(obeys_after=None),
+    "stops slowly": PodBehaviour(obeys_after=0.5, stop_code=0),
 }
-NAMES = st.sampled_from([*PLAYS, "usual", "usual"])
+NAMES = st.sampled_from([*BEHAVIOURS, "usual", "usual"])
 TIMES = st.sampled_from([0.0, 0.002, 0.01, 0.05, 0.3, 1.0, 2.5, 7.0])
 LASTS = st.sampled_from([0.1, 0.5, 3.0, 30.0])
 ANY = st.integers(0, 11)  # one of whatever there is
@@ -140,13 +140,13 @@ class FactoryMachine(RuleBasedStateMachine):
 
     # -- pods
 
-    @rule(plays=st.lists(NAMES, min_size=1, max_size=3))
-    def next_pods(self, plays: list[str]) -> None:
-        self.cluster.plays = [PLAYS[each] for each in plays]
+    @rule(behaviours=st.lists(NAMES, min_size=1, max_size=3))
+    def next_pods(self, behaviours: list[str]) -> None:
+        self.cluster.behaviours = [BEHAVIOURS[each] for each in behaviours]
 
-    @rule(play=NAMES)
-    def all_pods(self, play: str) -> None:
-        self.cluster.play = PLAYS[play]
+    @rule(behaviour=NAMES)
+    def all_pods(self, behaviour: str) -> None:
+        self.cluster.behaviour = BEHAVIOURS[behaviour]
 
     @rule(any_=ANY, how=st.sampled_from(["exit", "oom", "pressure"]))
     def container_dies(self, any_: int, how: str) -> None:
@@ -309,7 +309,7 @@ class FactoryMachine(RuleBasedStateMachine):
 def heal(cluster: VirtualKubernetes) -> None:
     """No neighbours, no faults, and one node that could hold anything."""
     world = cluster.world
-    cluster.play, cluster.plays, cluster.fates, cluster.missing = PodPlay(), [], [], set()
+    cluster.behaviour, cluster.behaviours, cluster.fates, cluster.missing = PodBehaviour(), [], [], set()
     cluster.driven.slow_answers = 0.0
     cluster.driven.find_api_server()
     world.api.set_quota(NAMESPACE, None)

@@ -6,7 +6,7 @@ from owmesos.core.pool.containers import ContainerShape
 from owmesos.core.pool.prewarm import PrewarmSetting
 from owmesos.core.pool.settings import PoolSettings
 from owmesos.kubernetes.pod_manifest import INVOKER
-from owmesos.simulator.kubernetes.plays import PodPlay
+from owmesos.simulator.kubernetes.behaviours import PodBehaviour
 from tests.kubernetes.virtual_cluster import NAMESPACE, OTHERS, VirtualKubernetes
 from tests.simulator.kubernetes.scene import pinned
 
@@ -105,7 +105,7 @@ class TestHistoriesThatFailed:
 
     def test_one_that_ends_while_it_is_deleted_is_forgotten(self) -> None:
         cluster = ready(n0=512)
-        cluster.play = PodPlay(obeys_after=None)
+        cluster.behaviour = PodBehaviour(obeys_after=None)
         cluster.run("a", 256)
         cluster.wait(1.0)
         name = cluster.our_pods()[0]["metadata"]["name"]

@@ -10,8 +10,8 @@ from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.node_room import NodeSums
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
+from owmesos.kubernetes.pod_writes import PodWrites
 from owmesos.kubernetes.pods import Pods
-from owmesos.kubernetes.posts import Posts
 from tests.kubernetes.test_factory_machine import FactoryMachine
 from tests.mutations import Mutations, nothing, wrap
 
@@ -30,22 +30,22 @@ def room_is_credited_at_the_deletion_timestamp(patch: pytest.MonkeyPatch) -> Non
 
 @MUTATIONS
 def a_start_is_released_when_it_is_posted(patch: pytest.MonkeyPatch) -> None:
-    def start(original: Any, self: Posts, start: Any, *rest: Any) -> None:
+    def start(original: Any, self: PodWrites, start: Any, *rest: Any) -> None:
         original(self, start, *rest)
         self._state.ledger.release(start.container_id)
 
-    wrap(patch, Posts, "start", start)
+    wrap(patch, PodWrites, "start", start)
 
 
 @MUTATIONS
 def a_pod_whose_request_got_no_answer_is_given_up(patch: pytest.MonkeyPatch) -> None:
-    def rejected(original: Any, self: Posts, record: PodRecord, failure: ApiFailure, now: float) -> None:
+    def rejected(original: Any, self: PodWrites, record: PodRecord, failure: ApiFailure, now: float) -> None:
         if failure.certain or record.step is not PodStep.POSTED:
             original(self, record, failure, now)
         else:
             self._end(record, "no answer", now, refused=True)
 
-    wrap(patch, Posts, "rejected", rejected)
+    wrap(patch, PodWrites, "rejected", rejected)
 
 
 @MUTATIONS

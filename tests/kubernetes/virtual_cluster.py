@@ -23,8 +23,8 @@ from owmesos.kubernetes import effects
 from owmesos.kubernetes.factory import KubernetesFactory
 from owmesos.kubernetes.pod_manifest import INVOKER, pod_name
 from owmesos.kubernetes.settings import KubernetesSettings
+from owmesos.simulator.kubernetes.behaviours import PodBehaviour, from_command
 from owmesos.simulator.kubernetes.objects import Document, is_over, node_of, uid_of
-from owmesos.simulator.kubernetes.plays import PodPlay, from_command
 from owmesos.simulator.kubernetes.store import ObjectChange
 from owmesos.simulator.kubernetes.world import KubernetesWorld, NodeDescription
 from owmesos.simulator.world import Fate
@@ -53,7 +53,8 @@ class WatchedPool(Pool):
 class VirtualKubernetes:
     """`nodes` by memory in MB; each has 8 cpus and takes 20 pods.
 
-    `plays` are those of our next pods, then `play` is. `given`: run → container; `ended`: run → why it failed, or None.
+    `behaviours` are those of our next pods, then `behaviour` is. `given`: run → container; `ended`: run → why it
+    failed, or None.
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class VirtualKubernetes:
         buffer: Buffer | None = None,
         seed: int = 0,
     ) -> None:
-        self.play = PodPlay()
-        self.plays: list[PodPlay] = []
+        self.behaviour = PodBehaviour()
+        self.behaviours: list[PodBehaviour] = []
         self.missing: set[str] = set()  # images
         self.fates: list[Fate] = []  # of the next requests
         self.given: dict[str, str] = {}
@@ -81,13 +82,15 @@ class VirtualKubernetes:
         self._settings = KubernetesSettings(
             namespace=NAMESPACE, invoker=INVOKER_LABEL, incarnation="0", buffer=buffer or Buffer(share=0.0)
         )
-        self._lives = 0
+        self._incarnation = 0
         self._runs = 0
         self._lasts: dict[str, float | None] = {}
-        self._of_life: dict[str, int] = {}  # run → the life of the process that it came to
+        self._incarnation_of: dict[str, int] = {}  # run → the incarnation of the process that it came to
         self.shadow = Shadow(NAMESPACE)
         described = [_described(name, memory) for name, memory in nodes.items()]
-        self.world = KubernetesWorld(described, seed=seed, play_of=self._play_of, namespaces=(NAMESPACE, OTHERS))
+        self.world = KubernetesWorld(
+            described, seed=seed, behaviour_of=self._behaviour_of, namespaces=(NAMESPACE, OTHERS)
+        )
         self.world.api.store.listeners.append(self._changed)
         self.driven = VirtualFactory(self.world, self._make, namespace=NAMESPACE, on_effect=self._effect, seed=seed)
         self.driven.fate_of = lambda request: self.fates.pop(0) if self.fates else Fate.TAKEN
@@ -110,8 +113,8 @@ class VirtualKubernetes:
     # -- the process
 
     def _make(self) -> KubernetesFactory:
-        self._lives += 1
-        prefix = f"a{self._lives}-"
+        self._incarnation += 1
+        prefix = f"a{self._incarnation}-"
 
         def build(capacity: Capacity) -> Pool:
             pool = WatchedPool(capacity, self._pool_settings, self._prewarm, prefix=prefix)
@@ -119,13 +122,13 @@ class VirtualKubernetes:
             return pool
 
         self.shadow = Shadow(NAMESPACE)
-        settings = msgspec.structs.replace(self._settings, incarnation=str(self._lives))
+        settings = msgspec.structs.replace(self._settings, incarnation=str(self._incarnation))
         return KubernetesFactory.of(PoolRecipe(build, self._spec), settings)
 
     def crash(self) -> None:
         """kill -9: all runs are lost with it, and its pods are orphans."""
-        for run_id, life in self._of_life.items():
-            if life == self._lives and run_id not in self.ended:
+        for run_id, incarnation in self._incarnation_of.items():
+            if incarnation == self._incarnation and run_id not in self.ended:
                 self.ended[run_id] = "the process was killed"
         self.driven.crash()
 
@@ -134,12 +137,12 @@ class VirtualKubernetes:
         image = start.shape.image or "python:3"
         return ContainerSpec(name=start.container_id, ask=start.ask, image=image, deadline=60.0, kill_grace=2.0)
 
-    def _play_of(self, pod: Document) -> PodPlay:
+    def _behaviour_of(self, pod: Document) -> PodBehaviour:
         if pod["metadata"]["namespace"] != NAMESPACE:
             return from_command(pod)
         if pod["spec"]["containers"][0]["image"] in self.missing:
-            return PodPlay(image_error="there is no such image")
-        return self.plays.pop(0) if self.plays else self.play
+            return PodBehaviour(image_error="there is no such image")
+        return self.behaviours.pop(0) if self.behaviours else self.behaviour
 
     # -- runs
 
@@ -156,7 +159,7 @@ class VirtualKubernetes:
         """An activation comes; its id. It lasts for `lasts` seconds, or until `done`."""
         self._runs += 1
         run_id = f"r{self._runs}"
-        self._lasts[run_id], self._of_life[run_id] = lasts, self._lives
+        self._lasts[run_id], self._incarnation_of[run_id] = lasts, self._incarnation
         action = PoolAction(name, "0.0.1", ContainerShape(kind, memory, image), concurrency, 60.0)
         self.send(pool_events.Run(run_id, action, "guest"))
         return run_id
@@ -250,23 +253,27 @@ class VirtualKubernetes:
                     self.send(pool_events.RunDone(container_id, run_id, reuse=False))
 
     def _dispatched(self, effect: pool_events.Dispatch) -> None:
-        run_id, life = effect.run_id, self._lives
+        run_id, incarnation = effect.run_id, self._incarnation
         assert run_id not in self.ended, f"{run_id} is over, and is given away"
         assert effect.container_id in self._started - self._stopped, f"{run_id} is given to {effect.container_id}"
         self.given[run_id] = effect.container_id
         agenda = self.world.agenda
         if effect.initialize:
-            agenda.after(INIT_TAKES, self._if_alive, life, run_id, pool_events.Initialized(effect.container_id))
+            agenda.after(INIT_TAKES, self._if_alive, incarnation, run_id, pool_events.Initialized(effect.container_id))
         lasts = self._lasts[run_id]
         if lasts is not None:
-            agenda.after(INIT_TAKES + lasts, self._over, life, effect)
+            agenda.after(INIT_TAKES + lasts, self._over, incarnation, effect)
 
-    def _if_alive(self, life: int, run_id: str, event: Any) -> None:
-        if life == self._lives and run_id not in self.ended:
+    def _if_alive(self, incarnation: int, run_id: str, event: Any) -> None:
+        if incarnation == self._incarnation and run_id not in self.ended:
             self.send(event)
 
-    def _over(self, life: int, effect: pool_events.Dispatch) -> None:
-        if life == self._lives and effect.run_id not in self.ended and self.given[effect.run_id] == effect.container_id:
+    def _over(self, incarnation: int, effect: pool_events.Dispatch) -> None:
+        if (
+            incarnation == self._incarnation
+            and effect.run_id not in self.ended
+            and self.given[effect.run_id] == effect.container_id
+        ):
             self.done(effect.run_id)
 
     # -- what must hold
@@ -277,8 +284,8 @@ class VirtualKubernetes:
         over = {name: short for name, short in self.world.overcommitted().items() if name not in self.resized}
         assert not over, f"nodes are overcommitted: {over}"
         state = self.pool.state
-        for run_id, life in self._of_life.items():
-            if life == self._lives:
+        for run_id, incarnation in self._incarnation_of.items():
+            if incarnation == self._incarnation:
                 places = (run_id in state.buffer.by_id) + (run_id in state.running) + (run_id in self.ended)
                 assert places == 1, f"{run_id} is {'lost' if not places else 'in two places'}"
         self.broken = False

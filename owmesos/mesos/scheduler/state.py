@@ -221,26 +221,26 @@ class SchedulerState:
 
     def judge(self, agent: LedgerNode) -> None:
         """Whether `agent` may get starts."""
-        barred: Exclusion | None = None
+        closed: Exclusion | None = None
         if agent.unavailability is not None:
-            barred = "draining"
+            closed = "draining"
         elif self.backoff.agent_pause(agent.agent_id) is not None:
-            barred = "backoff"
+            closed = "backoff"
         elif agent.gone_at is not None:
-            barred = "unknown"
+            closed = "unknown"
         before = self.capacity.closed.get(agent.agent_id)
-        if self.capacity.close(agent.agent_id, barred):
-            self._note_closed(agent, before, barred)
+        if self.capacity.close(agent.agent_id, closed):
+            self._note_closed(agent, before, closed)
             for account in agent.accounts:
                 self.ledger.mark(account.slot)
 
-    def _note_closed(self, agent: LedgerNode, before: Exclusion | None, barred: Exclusion | None) -> None:
+    def _note_closed(self, agent: LedgerNode, before: Exclusion | None, closed: Exclusion | None) -> None:
         """Logs draining and return. Pauses are logged with their reasons where they begin, losses in `lose_agent`."""
-        if barred == "draining":
+        if closed == "draining":
             self.note("warning", f"agent {agent.name} is draining: it gets no starts")
         elif before == "unknown":
             self.note("info", f"agent {agent.name} is back")
-        elif barred is None:
+        elif closed is None:
             self.note("info", f"agent {agent.name} gets starts again")
 
     def lose_agent(self, agent_id: str, now: float) -> None:

@@ -14,20 +14,20 @@ _FINAL = ("CertificateInvalid", "NoCredentials", "NotFound", "Unauthorized")
 _PROBE = "owmesos-check"
 
 
-class NotAllowedThere(OwmesosError):
+class ClusterNotUsable(OwmesosError):
     """The cluster does not let owmesos work, and the text says what to change."""
 
 
 async def check(api: ApiClient, namespace: str) -> list[str]:
-    """Lines of what may hinder it. Raises NotAllowedThere for what does; ApiRequestFailed if nobody answers."""
+    """Lines of what may hinder it. Raises ClusterNotUsable for what does; ApiRequestFailed if nobody answers."""
     try:
         missing = await api.missing_rights(namespace)
         if missing:
-            raise NotAllowedThere(missing_text(missing, namespace))
+            raise ClusterNotUsable(missing_text(missing, namespace))
         return await dry_run(api, namespace)
     except ApiRequestFailed as error:
         if error.failure.reason in _FINAL:
-            raise NotAllowedThere(str(error)) from None
+            raise ClusterNotUsable(str(error)) from None
         raise
 
 

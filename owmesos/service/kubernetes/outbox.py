@@ -22,7 +22,7 @@ AT_ONCE = 32
 TOO_MANY = 429  # HTTP's Too Many Requests
 _LAST_ANSWERS = 5.0  # seconds; for requests at the end
 _log = logging.getLogger("owmesos.service")
-PodRequest = PostPod | DeletePod
+PodWrite = PostPod | DeletePod
 
 
 class PodApi(Protocol):
@@ -43,7 +43,7 @@ class PodOutbox:
         self._namespace = namespace
         self._answered = answered
         self._at_once = at_once
-        self._waiting: dict[str, deque[PodRequest]] = {}  # by pod, without those under way
+        self._waiting: dict[str, deque[PodWrite]] = {}  # by pod, without those under way
         self._ready: deque[str] = deque()  # pods with a request that may be sent
         self._under_way: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,7 +52,7 @@ class PodOutbox:
         self.counts: Counter[tuple[str, str]] = Counter()
         """Requests that were answered, by verb and `ok`, or what the API server called the error."""
 
-    def send(self, request: PodRequest) -> None:
+    def send(self, request: PodWrite) -> None:
         """Returns at once."""
         requests = self._waiting.setdefault(request.name, deque())
         requests.append(request)
@@ -92,7 +92,7 @@ class PodOutbox:
         self._timer = None
         self._fill()
 
-    async def _carry_out(self, request: PodRequest) -> None:
+    async def _carry_out(self, request: PodWrite) -> None:
         verb = "create" if isinstance(request, PostPod) else "delete"
         try:
             event = await self._asked(request)
@@ -112,13 +112,13 @@ class PodOutbox:
         if event is not None:
             self._answered(event)
 
-    async def _asked(self, request: PodRequest) -> KubernetesEvent | None:
+    async def _asked(self, request: PodWrite) -> KubernetesEvent | None:
         if isinstance(request, PostPod):
             return PodCreated(await self._api.post_pod(self._namespace, request.body), request.name)
         await self._api.delete_pod(self._namespace, request.name, uid=request.uid, grace=request.grace)
         return None
 
-    def _rejected(self, request: PodRequest, failure: ApiFailure) -> KubernetesEvent:
+    def _rejected(self, request: PodWrite, failure: ApiFailure) -> KubernetesEvent:
         if failure.status == TOO_MANY and failure.retry_after is not None:
             self._hold_until = max(self._hold_until, asyncio.get_running_loop().time() + failure.retry_after)
         kind = PostRejected if isinstance(request, PostPod) else DeleteRejected

@@ -22,7 +22,7 @@ from owmesos.kubernetes.wire.api_client import ApiClient
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
 from owmesos.kubernetes.wire.cluster_watch import ClusterWatch
 from owmesos.service.errors import NotKnown
-from owmesos.service.kubernetes.checks import NotAllowedThere, check
+from owmesos.service.kubernetes.checks import ClusterNotUsable, check
 from owmesos.service.kubernetes.shell import KubernetesShell
 from owmesos.service.kubernetes.view import KubernetesView
 from owmesos.service.status import StatusSource, own_version
@@ -89,7 +89,7 @@ class KubernetesProcess:
                 for line in await check(self._api, self._settings.namespace):
                     _log.warning("%s", line)
                 return
-            except NotAllowedThere as error:
+            except ClusterNotUsable as error:
                 shell.stop(str(error), 1)
                 return
             except ApiRequestFailed as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from owmesos.simulator.agenda import AgendaEntry, cancel
 from owmesos.simulator.kubernetes import pod_status
 from owmesos.simulator.kubernetes.api_server import ApiServer
+from owmesos.simulator.kubernetes.behaviours import PodBehaviour
 from owmesos.simulator.kubernetes.node_fit import allocatable, matches
 from owmesos.simulator.kubernetes.objects import (
     Document,
@@ -24,11 +25,10 @@ from owmesos.simulator.kubernetes.objects import (
     uid_of,
     with_conditions,
 )
-from owmesos.simulator.kubernetes.plays import PodPlay
 from owmesos.simulator.kubernetes.requests import Amounts, add, lacking, pod_requests
 from owmesos.simulator.kubernetes.settings import ControlPlaneSettings
 
-PodPlays = Callable[[Document], PodPlay]
+PodBehaviours = Callable[[Document], PodBehaviour]
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +38,7 @@ class PodWork:
     key: PodKey
     pod: Document  # as it was last seen
     asked: Amounts
-    play: PodPlay
+    behaviour: PodBehaviour
     counted: bool = False
     lives: bool = False  # a process of it is there, whatever the API server says
     finished: bool = False  # its phase is terminal
@@ -66,7 +66,7 @@ class Kubelet:
         api: ApiServer,
         settings: ControlPlaneSettings,
         chance: random.Random,
-        play_of: PodPlays,
+        behaviour_of: PodBehaviours,
         net: str,
     ) -> None:
         """`net`: how the addresses of its pods begin, as in `10.1.2.`."""
@@ -78,7 +78,7 @@ class Kubelet:
         self._agenda = api.store.agenda
         self._settings = settings
         self._chance = chance
-        self._play_of = play_of
+        self._behaviour_of = behaviour_of
         self._net = net
         self._addresses = 0
 
@@ -135,7 +135,7 @@ class Kubelet:
     # -- admission
 
     def _take(self, pod: Document) -> None:
-        work = PodWork(key_of(pod), pod, pod_requests(pod), self._play_of(pod))
+        work = PodWork(key_of(pod), pod, pod_requests(pod), self._behaviour_of(pod))
         self.works[work.uid] = work
         work.step = self._agenda.after(self._settings.admit_takes, self._admit, work)
 
@@ -154,8 +154,8 @@ class Kubelet:
             return
         add(self._used, work.asked)
         work.counted = True
-        if work.play.image_error is None:
-            work.step = self._agenda.after(self._settings.start_takes + work.play.starts_after, self._run, work)
+        if work.behaviour.image_error is None:
+            work.step = self._agenda.after(self._settings.start_takes + work.behaviour.starts_after, self._run, work)
         else:
             work.step = self._agenda.after(self._settings.start_takes, self._no_image, work, "ErrImagePull")
 
@@ -167,28 +167,28 @@ class Kubelet:
 
     def _no_image(self, work: PodWork, reason: str) -> None:
         """Tried again and again: it ends only when somebody deletes it."""
-        assert work.play.image_error is not None
-        self._publish(work, pod_status.waiting(work.pod, reason, work.play.image_error))
+        assert work.behaviour.image_error is not None
+        self._publish(work, pod_status.waiting(work.pod, reason, work.behaviour.image_error))
         if reason == "ErrImagePull":
             work.step = self._agenda.after(self._settings.image_backoff, self._no_image, work, "ImagePullBackOff")
 
     # -- containers
 
     def _run(self, work: PodWork) -> None:
-        play = work.play
+        behaviour = work.behaviour
         work.lives, work.ended, work.since = True, None, timestamp(self._agenda.now)
-        work.lines += [(self._agenda.now, line) for line in play.lines]
-        self._say_running(work, ready=not play.ready_after)
-        if play.ready_after and (play.duration is None or play.ready_after < play.duration):
-            work.step = self._agenda.after(play.ready_after, self._become_ready, work)
-        elif play.duration is not None:
-            work.step = self._agenda.after(play.duration, self._exit, work)
+        work.lines += [(self._agenda.now, line) for line in behaviour.lines]
+        self._say_running(work, ready=not behaviour.ready_after)
+        if behaviour.ready_after and (behaviour.duration is None or behaviour.ready_after < behaviour.duration):
+            work.step = self._agenda.after(behaviour.ready_after, self._become_ready, work)
+        elif behaviour.duration is not None:
+            work.step = self._agenda.after(behaviour.duration, self._exit, work)
 
     def _become_ready(self, work: PodWork) -> None:
-        play = work.play
+        behaviour = work.behaviour
         self._say_running(work, ready=True)
-        if play.duration is not None:
-            work.step = self._agenda.after(play.duration - play.ready_after, self._exit, work)
+        if behaviour.duration is not None:
+            work.step = self._agenda.after(behaviour.duration - behaviour.ready_after, self._exit, work)
 
     def _say_running(self, work: PodWork, *, ready: bool) -> None:
         if "podIP" not in work.status:
@@ -197,7 +197,7 @@ class Kubelet:
         self._publish(work, pod_status.running(work.pod, ready=ready, since=work.since, ip=ip, restarts=work.restarts))
 
     def _exit(self, work: PodWork) -> None:
-        self.end(work, work.play.code, oom=work.play.oom)
+        self.end(work, work.behaviour.code, oom=work.behaviour.oom)
 
     def end(self, work: PodWork, code: int, *, oom: bool = False) -> None:
         """Its containers end by themselves, or are killed by whom the kubelet does not know."""
@@ -246,11 +246,11 @@ class Kubelet:
         first = work.stop_due is None
         work.stop_due = due
         cancel(work.step if first else None, work.ending)
-        obeys = work.play.obeys_after
+        obeys = work.behaviour.obeys_after
         if not work.lives:
             self._stopped(work, *(work.ended or (pod_status.SIGKILLED, "ContainerStatusUnknown")))
         elif obeys is not None and obeys <= grace:
-            work.ending = self._agenda.after(obeys, self._stopped, work, work.play.stop_code, "Error")
+            work.ending = self._agenda.after(obeys, self._stopped, work, work.behaviour.stop_code, "Error")
         else:
             work.ending = self._agenda.after(grace, self._stopped, work, pod_status.SIGKILLED, "Error")
 

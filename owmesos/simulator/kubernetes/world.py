@@ -12,7 +12,8 @@ from owmesos.simulator.agenda import Agenda
 from owmesos.simulator.kubernetes import pod_logs
 from owmesos.simulator.kubernetes.admission import ApiAnswer, failure
 from owmesos.simulator.kubernetes.api_server import ApiServer
-from owmesos.simulator.kubernetes.kubelet import Kubelet, PodPlays, PodWork
+from owmesos.simulator.kubernetes.behaviours import from_command
+from owmesos.simulator.kubernetes.kubelet import Kubelet, PodBehaviours, PodWork
 from owmesos.simulator.kubernetes.node_controllers import NodeControllers, cordoned, ready, with_taint, without_taint
 from owmesos.simulator.kubernetes.node_fit import allocatable
 from owmesos.simulator.kubernetes.objects import (
@@ -24,7 +25,6 @@ from owmesos.simulator.kubernetes.objects import (
     node_of,
     with_conditions,
 )
-from owmesos.simulator.kubernetes.plays import from_command
 from owmesos.simulator.kubernetes.requests import Amounts, add, lacking, pod_requests
 from owmesos.simulator.kubernetes.scheduler import KubeScheduler
 from owmesos.simulator.kubernetes.settings import ControlPlaneSettings
@@ -71,7 +71,7 @@ class KubernetesWorld:
         settings: ControlPlaneSettings | None = None,
         seed: int = 0,
         now: float = START,
-        play_of: PodPlays = from_command,
+        behaviour_of: PodBehaviours = from_command,
         namespaces: tuple[str, ...] = ("default",),
     ) -> None:
         self.agenda = Agenda(now)
@@ -81,7 +81,7 @@ class KubernetesWorld:
         self.scheduler = KubeScheduler(self.api, self.settings, self.chance)
         self.controllers = NodeControllers(self.api, self.settings)
         self.kubelets: dict[str, Kubelet] = {}
-        self._play_of = play_of
+        self._behaviour_of = behaviour_of
         self._registered: dict[str, Document] = {}  # what each kubelet says of its node at first
         self._numbers = 0
         self.api.store.listeners.append(self._tell_kubelet)
@@ -113,7 +113,7 @@ class KubernetesWorld:
         self._numbers = number
         labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", **description.labels}
         net = f"10.{number >> 8 & 255}.{number & 255}."
-        kubelet = Kubelet(name, self.api, self.settings, self.chance, self._play_of, net)
+        kubelet = Kubelet(name, self.api, self.settings, self.chance, self._behaviour_of, net)
         self.kubelets[name] = kubelet
         addresses: list[Document] = [
             {"type": "InternalIP", "address": f"{net}255"},

@@ -11,8 +11,8 @@ import msgspec
 from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.messages import Node, Pod
 from owmesos.simulator.kubernetes.admission import ApiAnswer
+from owmesos.simulator.kubernetes.behaviours import PodBehaviour
 from owmesos.simulator.kubernetes.objects import Document
-from owmesos.simulator.kubernetes.plays import PodPlay
 from owmesos.simulator.kubernetes.store import INITIAL_EVENTS_END, ObjectChange
 from owmesos.simulator.kubernetes.world import KubernetesWorld, several
 from tests.kubernetes.conformance.cluster import CPUS, MEMORY, PODS, ApiError, Page, Program, Seen
@@ -59,18 +59,18 @@ class SimulatedKubernetes:
     def __init__(self, seed: int = 0) -> None:
         allocatable = {"cpu": str(CPUS), "memory": MEMORY, "pods": str(PODS), "ephemeral-storage": "20Gi"}
         self._programs: dict[str, Program] = {}
-        self.world = KubernetesWorld(several(3, allocatable), seed=seed, play_of=self._play)
+        self.world = KubernetesWorld(several(3, allocatable), seed=seed, behaviour_of=self._behaviour)
         self.nodes = tuple(self.world.kubelets)
 
-    def _play(self, pod: Document) -> PodPlay:
+    def _behaviour(self, pod: Document) -> PodBehaviour:
         program = self._programs.get(pod["metadata"]["name"], Program())
         image = pod["spec"]["containers"][0]["image"]
-        return PodPlay(
+        return PodBehaviour(
             duration=0.1 if program.exceeds_memory else program.ends_after,
             code=137 if program.exceeds_memory else program.exit_code,
             oom=program.exceeds_memory,
             image_error=f'failed to pull "{image}": no such host' if ".invalid/" in image else None,
-            obeys_after=None if program.ignores_sigterm else PodPlay.obeys_after,
+            obeys_after=None if program.ignores_sigterm else PodBehaviour.obeys_after,
             lines=(*program.stdout, *program.stderr),
         )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from owmesos.simulator.kubernetes.kubelet import PodPlays
+from owmesos.simulator.kubernetes.behaviours import PodBehaviour, from_command
+from owmesos.simulator.kubernetes.kubelet import PodBehaviours
 from owmesos.simulator.kubernetes.objects import Document
-from owmesos.simulator.kubernetes.plays import PodPlay, from_command
 from owmesos.simulator.kubernetes.store import ObjectChange
 from owmesos.simulator.kubernetes.world import KubernetesWorld, NodeDescription, several
 
@@ -22,11 +22,11 @@ class Scene:
         nodes: int | list[NodeDescription] = 1,
         *,
         allocatable: dict[str, str] | None = None,
-        play: PodPlay | None = None,
+        behaviour: PodBehaviour | None = None,
     ) -> None:
-        plays: PodPlays = from_command if play is None else lambda _: play
+        behaviours: PodBehaviours = from_command if behaviour is None else lambda _: behaviour
         described = several(nodes, allocatable or ONE_CPU) if isinstance(nodes, int) else nodes
-        self.world = KubernetesWorld(described, play_of=plays)
+        self.world = KubernetesWorld(described, behaviour_of=behaviours)
         self.api = self.world.api
         self.began = self.world.now
         self.seen: list[tuple[float, ObjectChange | None]] = []

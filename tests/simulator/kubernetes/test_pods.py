@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from owmesos.simulator.kubernetes.admission import ApiAnswer
-from owmesos.simulator.kubernetes.plays import PodPlay, from_command
+from owmesos.simulator.kubernetes.behaviours import PodBehaviour, from_command
 from tests.simulator.kubernetes.scene import DEAF, Scene
 
 
@@ -39,7 +39,7 @@ class TestEnds:
         assert scene.status("a")["phase"] == "Running"
 
     def test_an_image_that_is_not_there_waits_without_end(self) -> None:
-        scene = Scene(play=PodPlay(image_error="no such image"))
+        scene = Scene(behaviour=PodBehaviour(image_error="no such image"))
         scene.post("a")
         scene.world.run(1)
         assert scene.state("a") == {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
@@ -51,7 +51,7 @@ class TestEnds:
         assert not scene.api.pods
 
     def test_readiness_may_come_later_than_running(self) -> None:
-        scene = Scene(play=PodPlay(ready_after=2.0))
+        scene = Scene(behaviour=PodBehaviour(ready_after=2.0))
         scene.post("a")
         scene.world.run(1)
         assert scene.condition("a", "Ready")["status"] == "False"
@@ -95,7 +95,7 @@ class TestEnds:
 
 class TestLogs:
     def test_are_what_the_containers_wrote(self) -> None:
-        scene = Scene(play=PodPlay(lines=("one", "two")))
+        scene = Scene(behaviour=PodBehaviour(lines=("one", "two")))
         scene.post("a")
         assert scene.world.log(("default", "a")) == "", "it is bound nowhere"
         scene.world.run(0.03)
@@ -190,13 +190,13 @@ class TestLostNodes:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ([], PodPlay()),
-        (["sleep", "2.5"], PodPlay(duration=2.5)),
-        (["sh", "-c", "exit 3"], PodPlay(duration=0.0, code=3)),
-        (["false"], PodPlay(duration=0.0, code=1)),
-        (["sh", "-c", "trap '' TERM; sleep 5"], PodPlay(duration=5.0, obeys_after=None)),
-        (["python3", "-m", "http.server"], PodPlay()),
+        ([], PodBehaviour()),
+        (["sleep", "2.5"], PodBehaviour(duration=2.5)),
+        (["sh", "-c", "exit 3"], PodBehaviour(duration=0.0, code=3)),
+        (["false"], PodBehaviour(duration=0.0, code=1)),
+        (["sh", "-c", "trap '' TERM; sleep 5"], PodBehaviour(duration=5.0, obeys_after=None)),
+        (["python3", "-m", "http.server"], PodBehaviour()),
     ],
 )
-def test_a_command_says_what_a_container_does(command: list[str], expected: PodPlay) -> None:
+def test_a_command_says_what_a_container_does(command: list[str], expected: PodBehaviour) -> None:
     assert from_command({"spec": {"containers": [{"command": command}]}}) == expected

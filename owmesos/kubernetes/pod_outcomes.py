@@ -16,7 +16,7 @@ from owmesos.kubernetes.pod_status import end_of, is_for_room, was_not_admitted
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
 
 
-class Endings:
+class PodOutcomes:
     """Writes into the state what the pool is to hear."""
 
     def __init__(self, state: FactoryState, blame: PodBlame) -> None:
@@ -26,7 +26,7 @@ class Endings:
     def started(self, record: PodRecord, pod: Pod, now: float) -> None:
         state, node = self._state, pod.spec.node_name
         record.to(PodStep.STARTED)
-        record.tell(now, f"it runs on node {node} at {pod.status.pod_ip}")
+        record.add_to_story(now, f"it runs on node {node} at {pod.status.pod_ip}")
         state.timers.cancel((KubernetesTimer.DEADLINE, record.name))
         state.ledger.release(record.id)
         self._blame.ran(record, node, now)
@@ -93,7 +93,7 @@ class Endings:
     def _leave(self, record: PodRecord, text: str, now: float) -> None:
         """Nothing is reserved for it any more: what its pod still holds is in its node's sum."""
         record.to(PodStep.LEAVING)
-        record.tell(now, text)
+        record.add_to_story(now, text)
         for timer in (KubernetesTimer.DEADLINE, KubernetesTimer.UNSCHEDULABLE):
             self._state.timers.cancel((timer, record.name))
         self._state.ledger.release(record.id)

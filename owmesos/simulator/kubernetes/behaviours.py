@@ -18,7 +18,7 @@ _DEAF = re.compile(r"trap (?:''|\"\") TERM *; *")
 
 
 @dataclass(frozen=True)
-class PodPlay:
+class PodBehaviour:
     """The course of a pod's containers, which begin and end together. Times in seconds.
 
     `image_error` is the kubelet's message where there is no such image: nothing begins. `duration` None: without end.
@@ -36,7 +36,7 @@ class PodPlay:
     lines: tuple[str, ...] = ()  # that it writes when it begins
 
 
-def from_command(pod: Mapping[str, Any]) -> PodPlay:
+def from_command(pod: Mapping[str, Any]) -> PodBehaviour:
     """By the first container's command, as a text or as `sh -c` has it."""
     first = pod["spec"]["containers"][0]
     words = [*first.get("command", ()), *first.get("args", ())]
@@ -45,7 +45,7 @@ def from_command(pod: Mapping[str, Any]) -> PodPlay:
     obeys = None if deaf else _OBEYS_AFTER
     match = _COMMAND.fullmatch(text[deaf.end() :] if deaf else text)
     if match is None:
-        return PodPlay(obeys_after=obeys)
+        return PodBehaviour(obeys_after=obeys)
     if match["time"]:
-        return PodPlay(duration=float(match["time"]), obeys_after=obeys)
-    return PodPlay(duration=0.0, code=int(match["code"] or match["word"] == "false"), obeys_after=obeys)
+        return PodBehaviour(duration=float(match["time"]), obeys_after=obeys)
+    return PodBehaviour(duration=0.0, code=int(match["code"] or match["word"] == "false"), obeys_after=obeys)

@@ -12,9 +12,9 @@ from owmesos.core.container_factory import ContainerSpec
 from owmesos.core.pool.events import StartContainer, StartFailed
 from owmesos.errors import InvalidInput
 from owmesos.kubernetes.effects import DeletePod, PostPod, Relist
-from owmesos.kubernetes.endings import Endings
 from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.pod_manifest import grace_of, pod_body, pod_name, port_of
+from owmesos.kubernetes.pod_outcomes import PodOutcomes
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer
 
@@ -25,12 +25,12 @@ _GONE = ("NotFound", "Conflict", "Gone")
 """Why a pod is not deleted: it is not there, or another one has its name."""
 
 
-class Posts:
+class PodWrites:
     """Decides what is asked of the API server, and when again."""
 
-    def __init__(self, state: FactoryState, endings: Endings) -> None:
+    def __init__(self, state: FactoryState, outcomes: PodOutcomes) -> None:
         self._state = state
-        self._endings = endings
+        self._outcomes = outcomes
 
     # -- starts
 
@@ -45,7 +45,7 @@ class Posts:
         grace, deadline = grace_of(spec, state.settings), now + spec.deadline
         name = pod_name(start.container_id)
         record = PodRecord(start.container_id, name, start, body, grace, now, deadline, port_of(spec))
-        record.tell(now, f"it is to start on node {start.slot.agent_id}")
+        record.add_to_story(now, f"it is to start on node {start.slot.agent_id}")
         state.put(record)
         state.timers.set((KubernetesTimer.DEADLINE, name), deadline)
         state.emit(PostPod(name, body))
@@ -77,7 +77,7 @@ class Posts:
         record.may_exist = record.may_exist or not failure.certain
         if record.step is not PodStep.POSTED:
             return  # it was seen meanwhile
-        record.tell(now, f"its pod was not created: {failure.message or failure.reason}")
+        record.add_to_story(now, f"its pod was not created: {failure.message or failure.reason}")
         if failure.reason == "AlreadyExists":
             self._taken(record, now)
         elif not failure.certain or (failure.status in _AGAIN and failure.reason != "AlreadyExists"):
@@ -125,9 +125,9 @@ class Posts:
     def _end(self, record: PodRecord, reason: str, now: float, *, refused: bool) -> None:
         """No pod of it exists."""
         if refused:
-            self._endings.refused(record, reason, now)
+            self._outcomes.refused(record, reason, now)
         else:
-            self._endings.failed(record, reason, now)
+            self._outcomes.failed(record, reason, now)
         self._state.drop(record)
 
     def _quota_is_exhausted(self, now: float) -> None:
