@@ -63,7 +63,7 @@ class TimedWatcher(Watcher[Any]):
 
 
 async def _measure(kubeconfig: Path, folder: Path, count: int) -> list[tuple[float, float, float, float]]:
-    """Of each: the whole, Kubernetes, /init and /run, in ms."""
+    """Each start's whole time, that of Kubernetes, of /init and of /run, in ms."""
     standalone = Standalone(folder)
     settings = KubernetesSettings(invoker="benchmark", incarnation="1")
     times: list[tuple[float, float, float, float]] = []

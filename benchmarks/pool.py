@@ -124,7 +124,7 @@ def timed(do: Callable[[], list[PoolEffect]]) -> tuple[float, list[PoolEffect]]:
 
 
 def warm_us(cluster: Cluster, rounds: int) -> tuple[list[float], list[float]]:
-    """Of each warm run, and of its end."""
+    """The cost of each warm run, and of its end."""
     keys = [each.key for each in cluster.pool.containers if each.key is not None and each.idle]
     runs, ends = [], []
     for number in range(rounds):

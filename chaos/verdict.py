@@ -183,7 +183,7 @@ def _wrong(
 
 
 def _seconds(instant: str | None) -> float:
-    """Of the epoch; 0 where there is none."""
+    """Seconds since the epoch; 0 where there is none."""
     return datetime.fromisoformat(instant.replace("Z", "+00:00")).timestamp() if instant is not None else 0.0
 
 

@@ -15,7 +15,7 @@ CONNECT_TAKES = 1.0  # to learn that a container's machine is not there
 
 
 class InvokerRuns:
-    """Of one invoker. `tell` gives its pool an event; `is_there` says whether a container's machine runs."""
+    """The runs of one invoker. `tell` gives its pool an event; `is_there` says whether a container's machine runs."""
 
     def __init__(
         self,

@@ -202,7 +202,7 @@ def _what_is_wrong(row: Document) -> str:
 
 
 def _what_became(row: Document) -> str:
-    """Of an offer."""
+    """What became of an offer."""
     launches = row["launch_ids"]
     return f"{len(launches)} launches" if len(launches) > 1 else str(launches[0] if launches else row["reason"] or "")
 

@@ -195,7 +195,7 @@ class ActionOptions:
     param_file: ParamFile = None
 
     def body(self) -> Document:
-        """Of `PUT …/actions/NAME`. Raises InvalidInput."""
+        """The body of `PUT …/actions/NAME`. Raises InvalidInput."""
         limits = {
             "memory": self.memory,
             "timeout": self.timeout,

@@ -195,7 +195,7 @@ class RunOptions:
 
     @property
     def folder(self) -> Path:
-        """Of the state; with --state zk://… of what stays on this machine. Raises InvalidInput."""
+        """The state's folder; with --state zk://… that of what stays on this machine. Raises InvalidInput."""
         return folder_of_state(self.state, self.local_folder, self.name)
 
 
@@ -339,7 +339,7 @@ def _extension(folder: Path, *, standalone: bool, runtimes: Path | None, kafka: 
 
 
 def _what_ends(options: RunOptions) -> str:
-    """Of what runs, with a signal."""
+    """What a signal ends besides this process."""
     from owmesos.service.local_master import LOCAL
 
     if options.cluster == "kubernetes":

@@ -22,13 +22,13 @@ Operator = Literal["LIKE", "UNLIKE", "==", "!="]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 HOSTNAME = "@hostname"
 MAX_ATTRIBUTE = 1e300
-"""Of a node's attribute that is a number."""
+"""The largest attribute of a node that is a number."""
 MAX_PATTERN = 1000
 """Characters of a pattern."""
 MAX_PROGRAM = 1100
 """Instructions that RE2 makes of a pattern: about one a character in a list of alternatives."""
 MAX_REPEATING_PROGRAM = 250
-"""Of a pattern that repeats something: a text costs at most its length times this."""
+"""The same for a pattern that repeats something: a text costs at most its length times this."""
 MAX_TEXT = 4096
 """Bytes of an attribute's name, and of a text that is compared with == or !=."""
 _FORM = "write ATTRIBUTE OPERATOR VALUE with LIKE, UNLIKE, == or !=, as in 'rack LIKE r[12]'"

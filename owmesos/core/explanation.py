@@ -139,7 +139,7 @@ def explain(ask: Ask, slots: Iterable[SlotFacts], noun: str = "node") -> Explana
 
 
 def in_words(reason: Reason) -> str:
-    """Of one node: `is cordoned`."""
+    """What is said of one node: `is cordoned`."""
     return _PHRASES[reason][0]
 
 

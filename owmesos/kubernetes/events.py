@@ -69,14 +69,14 @@ class ApiDisconnected(KubernetesEvent, frozen=True):
 
 
 class PostRejected(KubernetesEvent, frozen=True):
-    """Of a PostPod."""
+    """A PostPod was answered with an error, or with nothing."""
 
     name: str
     failure: ApiFailure
 
 
 class DeleteRejected(KubernetesEvent, frozen=True):
-    """Of a DeletePod. 404 is told as this, too: the watch may have shown the end already."""
+    """A DeletePod was answered with an error; also with 404: the watch may have shown the end already."""
 
     name: str
     failure: ApiFailure

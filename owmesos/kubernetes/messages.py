@@ -39,7 +39,7 @@ class Taint(ApiObject, frozen=True):
 
 
 class Condition(ApiObject, frozen=True):
-    """Of a node or a pod."""
+    """A condition of a node or a pod."""
 
     type: str
     status: str = "Unknown"  # True, False, Unknown

@@ -161,7 +161,7 @@ class FactoryState:
         return self.ledger.stats(account, None if gone or closed is None else _STATES.get(closed, NodeState.CLOSED))
 
     def nodes(self) -> Iterator[NodeStats]:
-        """Of all nodes."""
+        """The NodeStats of all nodes."""
         return map(self.stats, self.ledger.accounts.values())
 
     def take_stats(self) -> NodeStatsUpdate | None:

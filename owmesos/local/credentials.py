@@ -33,7 +33,7 @@ _ACLS = {"access_sandboxes": _ONLY_OURS}
 
 
 class OwnCredentials(NamedTuple):
-    """Of a cluster that only its owner may use: flags that make master and agents ask for them, and what they are."""
+    """Credentials of a cluster that only its owner may use, and the flags that make master and agents ask for them."""
 
     master_flags: dict[str, str]
     agent_flags: dict[str, str]

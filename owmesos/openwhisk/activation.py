@@ -67,7 +67,7 @@ def whisk_error(error: Any) -> Response:
 
 
 class Annotation(msgspec.Struct, frozen=True):
-    """Of an activation, an action or a parameter."""
+    """A key and its value at an activation, an action or a parameter."""
 
     key: str
     value: Any = None

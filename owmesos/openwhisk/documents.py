@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 
 
 class LimitsDocument(TypedDict):
-    """Of an action. `memory` and `logs` in MB, `timeout` in ms."""
+    """The limits of an action: `memory` and `logs` in MB, `timeout` in ms."""
 
     timeout: int
     memory: int

@@ -253,7 +253,7 @@ def _text(error: BaseException) -> str:
 
 
 def _print_traceback(*, skip: int = 1) -> None:
-    """Of the exception being handled, without the `skip` outermost frames, which are ours."""
+    """Print the exception being handled, without the `skip` outermost frames, which are ours."""
     import traceback
 
     kind, error, trace = sys.exc_info()

@@ -33,7 +33,7 @@ def failed(reason: str) -> Unusable:
 
 
 def decoded(code: str) -> bytes:
-    """Of `code` in base64. Raises Unusable."""
+    """Decode base64. Raises Unusable."""
     import base64
 
     try:

@@ -65,7 +65,7 @@ class Budget:
 
 
 BODIES = web.AppKey("bodies", Budget)
-"""Of the bodies that are held in memory."""
+"""The budget of the bodies that are held in memory."""
 
 
 def decoded(data: bytes | memoryview, kind: type[T], *, lone_surrogates: bool = False) -> T:

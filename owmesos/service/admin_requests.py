@@ -20,7 +20,7 @@ STOPPING = web.AppKey("stopping", asyncio.Event)
 
 
 class EmptyBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Of a POST that needs none: `{}`."""
+    """The body of a POST that needs none: `{}`."""
 
 
 class AdminUnavailable(OwmesosError):

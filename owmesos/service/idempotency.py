@@ -96,7 +96,7 @@ class KeyBook(Generic[K]):
 
 
 def digest(parts: Iterable[bytes]) -> bytes:
-    """Of a request: the same for the same parts."""
+    """A hash of a request: the same for the same parts."""
     hashed = hashlib.sha256()
     for part in parts:
         hashed.update(len(part).to_bytes(8, "big"))

@@ -69,7 +69,7 @@ def _node(agent: ListedAgent, now: float) -> NodeDocument:
 
 
 def _row(info: AgentInfo, state: Literal["gone", "unknown"], total: Sequence[Resource], now: float) -> NodeDocument:
-    """Of one that has nothing free."""
+    """The row of an agent that has nothing free."""
     return {
         "agent_id": info.id.value if info.id is not None else None,
         "hostname": info.hostname,

@@ -41,7 +41,7 @@ class Logs(Protocol):
     """Finds the logs of what runs on a cluster."""
 
     async def log_of(self, name: str, stream: Stream, live: Callable[[], bool] | None = None) -> ContainerLog:
-        """Of a launch, a task or a container. `live`: whether more may come, if that is not for it to say.
+        """The log of a launch, a task or a container. `live`: whether more may come, if that is not for it to say.
 
         Raises NotKnown, LogMissing and LogUnreadable.
         """

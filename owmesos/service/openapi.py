@@ -62,8 +62,10 @@ def listing(summary: str, rows: Callable[[], Any]) -> Callable[[web.Request], Aw
 
 
 def openapi(router: web.UrlDispatcher, other: Collection[str] = ()) -> dict[str, Any]:
-    """Of all routes but those of the `other` paths, and those for every method. Raises AttributeError for a handler
-    that has no ApiOperation."""
+    """Describe all routes but those of the `other` paths and those for every method.
+
+    Raises AttributeError for a handler that has no ApiOperation.
+    """
     routes = [
         route
         for route in router.routes()
@@ -140,5 +142,5 @@ def _atoms(kind: Any) -> Iterable[Any]:
 
 
 def _unknown(kind: type) -> dict[str, Any]:
-    """Of what JSON cannot give: the library's `task_info`."""
+    """The schema of what JSON cannot give: the library's `task_info`."""
     return {"not": {}}

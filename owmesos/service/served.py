@@ -72,4 +72,4 @@ class ServedProcess(Protocol):
         """Raises NotKnown and Ambiguous."""
 
     def story(self, name: str) -> documents.StoryDocument:
-        """Of a launch, or of a container. Raises NotKnown and Ambiguous."""
+        """The story of a launch or a container. Raises NotKnown and Ambiguous."""

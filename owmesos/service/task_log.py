@@ -13,7 +13,7 @@ from owmesos.service.shell import Shell
 async def log_of_task(
     shell: Shell, record: LaunchRecord, name: str, stream: Stream, live: Callable[[], bool] | None = None
 ) -> ContainerLog:
-    """Of the launch's last task, which `name` may be the id of. `live`: whether more may come, if that is not for the
+    """The log of the launch's last task, whose id `name` may be. `live`: whether more may come, if that is not for the
     task to say. Raises LogMissing and LogUnreadable."""
     if record.task_id is None:
         raise LogMissing(f"launch {record.id} has no log: {_why_no_task(record)}")

@@ -117,7 +117,7 @@ class Faults:
     # -- what the world asks
 
     def delays(self, message: WireMessage) -> Sequence[float]:
-        """Of the copies of a message between an agent and the master."""
+        """See `WorldTrouble.delays`."""
         if not isinstance(message, StatusUpdate):
             return (self._chance.uniform(0, self._rates.message_delay),)
         delays = [self._chance.uniform(0, self._rates.update_delay)]
@@ -127,7 +127,7 @@ class Faults:
         return delays
 
     def fate(self, call: Call) -> Fate:
-        """Of a call on its way to the master."""
+        """What becomes of a call on its way to the master."""
         if not isinstance(call, Accept):
             return Fate.TAKEN
         if self._next:

@@ -29,7 +29,7 @@ _WHOLE_NUMBER = re.compile(r"\+?[0-9]+|0[xX][0-9a-fA-F]+")
 
 
 def seconds(text: str) -> float:
-    """Of a duration. Raises InvalidInput."""
+    """Parse a duration. Raises InvalidInput."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", text.strip())
     if match is None or match[2] not in _UNITS:
         raise InvalidInput(f"{text!r} is not a duration: write it as 500ms, 10secs, 2mins")
@@ -37,7 +37,7 @@ def seconds(text: str) -> float:
 
 
 def resources(text: str) -> Pieces:
-    """Of an agent: `cpus:2;mem:1024;ports:[31000-31999];cpus(role):1`. Raises InvalidInput."""
+    """Parse an agent's resources: `cpus:2;mem:1024;ports:[31000-31999];cpus(role):1`. Raises InvalidInput."""
     return sum_of(_resource(part) for part in filter(None, (part.strip() for part in text.split(";"))))
 
 
@@ -64,7 +64,7 @@ def _amount(name: str, text: str) -> Resources:
 
 
 def attributes(text: str) -> list[Attribute]:
-    """Of an agent: `rack:r1;slots:4.5;spans:[1-5,8-9]`. What looks like a number is one.
+    """Parse an agent's attributes: `rack:r1;slots:4.5;spans:[1-5,8-9]`. What looks like a number is one.
 
     Measured on Mesos 1.11.0. Raises InvalidInput for what ends an agent there.
     """

@@ -39,7 +39,7 @@ class SimulatorError(OwmesosError):
 
 
 class Fate(enum.Enum):
-    """Of a call: LOST never arrives, UNANSWERED arrives but its answer is lost."""
+    """What becomes of a call: LOST never arrives, UNANSWERED arrives but its answer is lost."""
 
     TAKEN = "taken"
     LOST = "lost"
@@ -62,7 +62,7 @@ class WorldTrouble(Protocol):
     """What may happen on the wires, see `owmesos.simulator.faults`."""
 
     def delays(self, message: WireMessage) -> Sequence[float]:
-        """Of the copies of a message between an agent and the master, in seconds."""
+        """Seconds after which each copy of a message between an agent and the master arrives."""
 
     def fate(self, call: messages.Call) -> Fate: ...
 

@@ -13,7 +13,7 @@ from owmesos.errors import NOT_READABLE, InvalidInput
 from owmesos.storage.store import Answer, ForgetAnswer, ForgetFramework, ForgetLaunch, SaveFramework, SaveLaunch, Write
 
 FORMAT = 1
-"""Of the lines."""
+"""The format of the lines."""
 
 
 class _Line(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):

@@ -29,7 +29,7 @@ from owmesos.storage.zookeeper_session import PATIENCE, SESSION, Lost, Operation
 
 _log = logging.getLogger("owmesos.storage")
 FORMAT = 1
-"""Of the nodes and what they hold."""
+"""The format of the nodes and of what they hold."""
 OWNER = "owner"
 LOCK = "lock"
 _LOOK = 0.2  # seconds between two looks at a lock that another process holds
@@ -90,7 +90,7 @@ class OwnedNodes:
 
     @property
     def format(self) -> int:
-        """Of what is stored."""
+        """The format of what is stored."""
         return self._owner.format
 
     @property

@@ -88,7 +88,7 @@ def imported(place: Place, data: bytes) -> StoredCounts:
 
 
 def _present(place: Place) -> Seen:
-    """Of a store that is open. Raises StoreFailed."""
+    """Look at a store that is open. Raises StoreFailed."""
     seen = look_at(place)
     if seen is None:
         raise StoreFailed(f"the state in {place} was removed meanwhile")

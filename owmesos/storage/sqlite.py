@@ -26,7 +26,7 @@ COPY = "owmesos.format-{}.sqlite"
 _OURS = ("lock", "accepts-sent", "*.sqlite", "*.sqlite-*", "*.token")
 """What may be in the folder from an earlier start, by patterns: SQLite's log has the mode that it once got."""
 VERSION = 2
-"""Of the tables and of the records in them; a later one is refused, an earlier one is migrated by `_prepare`."""
+"""The version of the tables and their records; a later one is refused, an earlier one is migrated by `_prepare`."""
 
 _MIGRATIONS = (
     (

@@ -88,7 +88,7 @@ class ZooKeeperSession:
 
     @property
     def id(self) -> int | None:
-        """Of the session; None while the connection is lost."""
+        """The session's id; None while the connection is lost."""
         known = self._client.client_id
         return known[0] if known is not None else None
 
@@ -229,7 +229,7 @@ class ZooKeeperSession:
 
 
 class Rejection(NamedTuple):
-    """Of a transaction, because of the operation at `position`, or of all of them together."""
+    """A transaction is rejected because of the operation at `position`, or of all of them together."""
 
     position: int
     error: Exception

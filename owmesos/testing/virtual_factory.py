@@ -37,7 +37,7 @@ class FactoryDecisions(Protocol):
 
 
 class _Watcher:
-    """Of one kind: it lists, watches from there, and resumes."""
+    """Lists one kind, watches from there, and resumes."""
 
     def __init__(self, owner: VirtualFactory, kind: Kind) -> None:
         self._owner = owner

@@ -27,7 +27,7 @@ def _no_settings_of_the_testers_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of commands in this process."""
+    """Commands in this process soon give up."""
     monkeypatch.setattr("owmesos.cli.client.PATIENCE", 0.3)
     monkeypatch.setattr("owmesos.cli.client.STARTING", 0.0)
 

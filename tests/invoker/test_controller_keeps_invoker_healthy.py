@@ -52,7 +52,7 @@ def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
 
 
 def options(world: Scene, folder: Path, delivery: Delivery) -> tuple[str, ...]:
-    """Of `owmesos run`."""
+    """The arguments of `owmesos run`."""
     return (
         *("--master", world.master, "--state", str(folder / "state"), "--name", "trust", "--id", "0"),
         *("--kafka", world.broker.address, "--topic-prefix", world.broker.prefix, "--delivery", delivery.value),

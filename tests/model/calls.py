@@ -23,7 +23,7 @@ _WITHOUT_A_RULE = (Acknowledge, Kill, Reconcile, Revive, Shutdown, Suppress)
 
 
 class CallChecks:
-    """Of all lives of the scheduler."""
+    """The calls of all incarnations of the scheduler."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -45,7 +45,7 @@ _SLACK = 1e-5  # of a second, and of a token
 
 
 class Checks:
-    """Of one life of the scheduler's process."""
+    """What must hold while one process of the scheduler lives."""
 
     def __init__(self, world: World) -> None:
         self._world = world

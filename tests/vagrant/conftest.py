@@ -26,7 +26,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespaces]:
 
 @pytest.fixture
 def control(hosts: Namespaces) -> Control:
-    """Of the usual cluster, which runs, whatever the test before did."""
+    """The hosts of the usual cluster, which runs, whatever the test before did."""
     control = Control(hosts)
     usual = {"master", *(host.name for host in hosts.plan.agents)}
     states = control.status()

@@ -215,7 +215,7 @@ async def _list_pages(
 
 
 def unreadable(message: str) -> ApiRequestFailed:
-    """Of a success that says nothing: it may have been done."""
+    """What to raise for a success whose body cannot be read: the request may have been carried out."""
     return ApiRequestFailed(ApiFailure(0, "NotReadable", message, certain=False))
 
 

@@ -38,7 +38,7 @@ class ApiRequestFailed(OwmesosError):
 def answered(
     status: int, headers: Mapping[str, str], body: bytes, access: ClusterAccess, credential: Credential
 ) -> ApiFailure:
-    """Of an answer that is not a success."""
+    """What an answer that is not a success means."""
     said = status_in(body)
     reason = (said.reason if said else "") or _REASONS.get(status, f"HTTP {status}")
     return ApiFailure(
@@ -51,7 +51,7 @@ def answered(
 
 
 def unanswered(error: BaseException, access: ClusterAccess) -> ApiFailure:
-    """Of an exception of aiohttp, a socket or a time-out."""
+    """What an exception of aiohttp, a socket or a time-out means."""
     server = access.server
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return _nothing_sent("CertificateInvalid", _distrust(error, access))

@@ -111,7 +111,7 @@ class ResourceKind(Generic[T]):
 
     @property
     def path(self) -> str:
-        """Of all namespaces."""
+        """Where the API server lists it for all namespaces."""
         return f"/api/v1/{self.name}"
 
     def page(self, data: bytes, report: Report) -> Page[T]:

@@ -57,7 +57,7 @@ class _Expired(Exception):
 
 
 class Watcher(Generic[T]):
-    """Of one resource. `deliver` gets what was read, in batches, and must not wait."""
+    """Watches one kind of resource. `deliver` gets what was read, in batches, and must not wait."""
 
     def __init__(
         self,

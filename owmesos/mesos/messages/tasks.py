@@ -261,7 +261,7 @@ class TaskStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OperationStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of an operation that was given an id. Acknowledge it if it has a `uuid`."""
+    """The status of an operation that was given an id. Acknowledge it if it has a `uuid`."""
 
     state: str
     operation_id: ID | None = None

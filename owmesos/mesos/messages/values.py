@@ -99,7 +99,7 @@ class Parameter(Value, frozen=True):
 
 
 class URL(Value, frozen=True):
-    """Of an agent or a master."""
+    """Where an agent or a master listens."""
 
     scheme: str
     address: Address
@@ -152,7 +152,7 @@ class Labels(Value, frozen=True):
 
 
 class Capability(Value, frozen=True):
-    """Of a framework, an agent or a master. A master writes `{}` for one that it has no name for."""
+    """What a framework, an agent or a master can do. A master writes `{}` for one that it has no name for."""
 
     type: str | None = None
 

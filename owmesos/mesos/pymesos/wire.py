@@ -42,7 +42,7 @@ class StreamLost(OwmesosError):
 
 
 News = str | Event | OwmesosError
-"""Of one stream: first its id, then its events, at last why it ended, a StreamLost. Without an id a SubscribeFailed."""
+"""What one stream brings: its id, its events, at last a StreamLost with the reason; without an id a SubscribeFailed."""
 
 
 class Wire(MesosSchedulerDriver):  # type: ignore[misc]  # pymesos is not typed

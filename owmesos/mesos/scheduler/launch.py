@@ -21,11 +21,11 @@ from owmesos.resources import MAX_PORT, Ask, check_number
 DEFAULT_DEADLINE = 300.0  # seconds
 MIN_DEADLINE = 0.001
 MAX_SECONDS = 365 * 86400.0
-"""Of a deadline and of a grace period: as long as a master keeps a filter."""
+"""The longest deadline and grace period: as long as a master keeps a filter."""
 MAX_PORTS = 10_000
 """A task gets an environment variable for each, and one with all of them."""
 MAX_ENTRIES = 10_000
-"""Of arguments, variables, labels and the like, each."""
+"""Most arguments, variables, labels and the like, each."""
 MAX_CONSTRAINTS = 100
 MAX_STRING = 128 * 1024 - 1
 """Bytes of the command, of an argument, of a variable with its name: Linux takes no longer ones (execve(2))."""

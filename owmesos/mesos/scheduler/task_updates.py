@@ -394,7 +394,7 @@ class TaskUpdates:
 
 
 def _first_seen(record: LaunchRecord) -> str:
-    """Of a launch whose deadline passed before."""
+    """Says when a launch was first seen running whose deadline has passed."""
     if record.started_at is None:
         return "it was never seen running"
     return f"it was first seen running {record.late or 0.0:.3g} s after its deadline"

@@ -143,7 +143,7 @@ def shown(text: str) -> str:
 
 
 def _hosts_and_path(rest: str, text: str, what: str, example: str) -> tuple[str, str]:
-    """Of ZooKeeper. Raises InvalidInput."""
+    """The hosts and the path of ZooKeeper's address. Raises InvalidInput."""
     hosts, slash, path = rest.partition("/")
     path = path.rstrip("/")
     names = path.split("/")

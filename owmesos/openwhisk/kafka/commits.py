@@ -24,14 +24,14 @@ _METADATA = re.compile(r"owmesos ([0-9a-f]{1,64}) ([0-9]{1,18})", re.ASCII)
 
 
 class Handover(NamedTuple):
-    """Of one partition: the owner of `journal` has got the offsets below `until`."""
+    """The owner of `journal` has got the offsets of one partition below `until`."""
 
     journal: str
     until: int
 
 
 class Commits:
-    """Of one consumer of one topic, in its thread. All its methods but `former_journal` raise KafkaError."""
+    """The commits of one consumer of one topic, in its thread. All methods but `former_journal` raise KafkaError."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Commits:
                 self._offsets[number].committed = offset
 
     def _metadata(self, partition: int, offset: int) -> str:
-        """Of a commit of `offset`, when all that was received is handed over. A third process must not mistake
+        """What a commit of `offset` says, when all that was received is handed over. A third process must not mistake
         uncommitted activations of our predecessor for ours, nor for new ones."""
         if self._journal is None:
             return ""

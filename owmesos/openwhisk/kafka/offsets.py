@@ -79,7 +79,7 @@ class Offsets:
         return self._partitions[partition]
 
     def position(self, partition: int, offset: int) -> Position:
-        """Of a record that is given now. One from before the partition began anew ends nothing of what is there now."""
+        """The position of a record that is given now. One from before the partition began anew ends nothing."""
         return Position(partition, offset, self[partition].generation)
 
     def is_new(self, position: Position) -> bool:

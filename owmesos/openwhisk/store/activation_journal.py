@@ -60,7 +60,7 @@ def _written_at(file: Path) -> float | None:
 
 
 class ActivationJournal:
-    """Of one process, in a file that no other process uses at the same time.
+    """The activations of one process, in a file that no other process uses at the same time.
 
     What is put in is written at the next commit; `taken`, `begin` and `end` return when theirs is durable.
     """

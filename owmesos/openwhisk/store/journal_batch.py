@@ -16,7 +16,7 @@ from owmesos.errors import OwmesosError
 OVER = b""
 """The result of an activation whose Controller has been answered: nothing more is to be said of it."""
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=200_000_000_000)]
-"""Of the epoch, up to the year 8307."""
+"""Since the epoch, up to the year 8307."""
 
 
 class JournalFailed(OwmesosError):

@@ -133,7 +133,7 @@ class PodStreams:
 
 
 def _second_of(time: bytes) -> datetime | None:
-    """Of `2026-01-02T03:04:05.123456789Z`, cut to the second; None if it is not one. A node may write its own zone."""
+    """Parse `2026-01-02T03:04:05.123456789Z`, cut to the second; None if it is not one. A node may use its own zone."""
     match = _TIME.fullmatch(time)
     if match is None:
         return None

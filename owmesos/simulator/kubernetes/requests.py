@@ -32,7 +32,7 @@ class WrongQuantity(OwmesosError):
 
 @lru_cache(maxsize=4096)
 def thousandths(quantity: str) -> int:
-    """Of `1`, `0.5`, `100m`, `1e3`, `1Gi`, …; what is finer is rounded up. Raises WrongQuantity."""
+    """Parse `1`, `0.5`, `100m`, `1e3`, `1Gi`, …; what is finer is rounded up. Raises WrongQuantity."""
     match = _QUANTITY.fullmatch(quantity)
     if match is None:
         raise WrongQuantity(f"{quantity!r} is not a quantity: use a form such as 100m, 0.5, 2Gi or 1e3")

@@ -210,7 +210,7 @@ class Allocator:
 
 
 def refuse_seconds(filters: messages.Filters | None) -> float:
-    """Of a call: absent or negative is 5, at most 365 days (mesos.proto, Filters)."""
+    """Seconds of a call's filter: 5 if absent or negative, at most 365 days (mesos.proto, Filters)."""
     seconds = filters.refuse_seconds if filters is not None else None
     if seconds is None or seconds < 0:
         return 5.0

@@ -19,7 +19,7 @@ from owmesos.simulator.protocol import WireMessage
 
 
 class MasterBooks:
-    """Of one life of a master."""
+    """What a master knows from its start to its end."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ class Membership:
     # -- how they come
 
     def register(self, message: protocol.Register) -> None:
-        """Of a new agent, or of one that comes back with what it has."""
+        """Register a new agent, or one that comes back with what it has."""
         books, description, agent_id = self._books, message.description, message.agent_id
         if agent_id in books.registry.gone or description.machine in books.registry.down:
             self._tell_to_leave(description)

@@ -109,7 +109,7 @@ class Operator:
         }
 
     def handle(self, kind: str, call: dict[str, Any]) -> MasterAnswer:
-        """Of a call's type, and the object with its fields."""
+        """Answer a call of type `kind`; its fields are in an object of that name."""
         field = kind.lower()
         read = self._reads.get(kind)
         if read is not None:

@@ -95,7 +95,7 @@ class Quotas:
 
 
 def add_to(amounts: dict[str, int], resources: Resources, sign: int = 1) -> None:
-    """Of each kind that is named there."""
+    """Add what `resources` have of each kind that `amounts` name."""
     for name in amounts:
         amounts[name] += sign * getattr(resources, f"milli_{name}")
 
