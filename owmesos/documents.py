@@ -29,6 +29,12 @@ class Amounts(TypedDict):
     gpus: float
 
 
+class Sum(Amounts):
+    """Amounts of several nodes."""
+
+    pods: int  # 0 on Mesos
+
+
 class Vector(Amounts):
     """An amount of each resource."""
 
@@ -147,6 +153,7 @@ class ContainerDocument(TypedDict):
     kind: str
     state: ContainerStateWord
     agent_id: str
+    hostname: str
     address: str | None
     memory: int
     active: int
@@ -337,12 +344,12 @@ class RunsDocument(QueueDocument):
 class SumsDocument(TypedDict):
     """The sums of NodeDocument's amounts over all nodes that are not gone."""
 
-    total: Amounts  # of the nodes whose total is known
-    used: Amounts
-    free: Amounts
-    reserved: Amounts
-    buffer: Amounts
-    available: Amounts
+    total: Sum  # of the nodes whose total is known
+    used: Sum
+    free: Sum
+    reserved: Sum
+    buffer: Sum
+    available: Sum
 
 
 class NodeTrouble(TypedDict):

@@ -238,34 +238,39 @@ def _moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _other_id(shown: Callable[[Any], str]) -> Callable[[Document], str]:
-    """A node of Kubernetes has none but its name."""
-    return lambda row: shown(row["agent_id"]) if row["agent_id"] != row["hostname"] else ""
+def is_agent(row: Document) -> bool:
+    """Whether the row is about an agent of Mesos: a node of Kubernetes has no id but its name."""
+    return bool(row["agent_id"] != row["hostname"])
 
 
-def _ports_of_agent(row: Document) -> str:
-    return str(count_of_ports(row["available"]["ports"])) if not _counts_pods(row) else ""
+def _of_agent(text: Callable[[Document], str]) -> Callable[[Document], str]:
+    """Nothing for a node of Kubernetes."""
+    return lambda row: text(row) if is_agent(row) else ""
 
 
-def _pods_of_node(row: Document) -> str:
-    return _of("pods", str)(row) if _counts_pods(row) else ""
+def _of_node(text: Callable[[Document], str]) -> Callable[[Document], str]:
+    """Nothing for an agent of Mesos."""
+    return lambda row: "" if is_agent(row) else text(row)
 
 
-def _counts_pods(row: Document) -> bool:
-    """Whether it is a node of Kubernetes, which takes a bounded number of pods."""
-    return bool(row["total"] and row["total"]["pods"])
+_AGENT = Column(
+    "AGENT",
+    _of_agent(lambda row: short_id(row["agent_id"])),
+    rare=True,
+    whole=_of_agent(lambda row: _plain(row["agent_id"])),
+)
 
 
 NODES = Listing(
     documents.NodeDocument,
     "no node is known",
     *_fields(HOST="hostname"),
-    Column("AGENT", _other_id(short_id), rare=True, whole=_other_id(str)),
+    _AGENT,
     *_fields(ROLE="role", STATE="state"),
     Column("CPUS", _of("cpus", number), number=True),
     Column("MEM", _of("mem", megabytes), number=True),
-    Column("PORTS", _ports_of_agent, number=True, rare=True),
-    Column("PODS", _pods_of_node, number=True, rare=True),
+    Column("PORTS", _of_agent(lambda row: str(count_of_ports(row["available"]["ports"]))), number=True, rare=True),
+    Column("PODS", _of_node(_of("pods", str)), number=True, rare=True),
     *(Column(field.upper(), _pair(field), number=True) for field in ("used", "reserved", "buffer")),
     *_fields(SEEN="age_s"),
     _sentence("WHY", lambda row: str(row["reason"] or ""), rare=True),
@@ -285,7 +290,8 @@ OFFERS = Listing(
 RESERVATIONS = Listing(
     documents.ReservationDocument,
     "nothing is reserved",
-    *_fields(LAUNCH="launch_id", KIND="kind", STATE="state", HOST="hostname", AGENT="agent_id"),
+    *_fields(LAUNCH="launch_id", KIND="kind", STATE="state", HOST="hostname"),
+    _AGENT,
     *map(_resource, ("cpus", "mem", "disk", "ports")),
     *_fields(AGE="age_s"),
     spare=("DISK", "PORTS", "HOST"),
@@ -315,7 +321,9 @@ KILLS = Listing(
 CONTAINERS = Listing(
     documents.ContainerDocument,
     "no container is known",
-    *_fields(CONTAINER="container_id", ACTION="action", KIND="kind", STATE="state", AGENT="agent_id"),
+    *_fields(CONTAINER="container_id", ACTION="action", KIND="kind", STATE="state"),
+    _AGENT,
+    Column("NODE", _of_node(lambda row: _plain(row["hostname"])), rare=True),
     *_fields(ADDRESS="address", MEM="memory", ACTIVE="active", USED="last_used"),
     spare=("MEM", "KIND", "ADDRESS", "USED"),
     latest_first=False,

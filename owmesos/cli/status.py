@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from owmesos.cli.columns import Document, ago, megabytes, number, short_id, short_ids, since
+from owmesos.cli.columns import Document, ago, is_agent, megabytes, number, short_id, short_ids, since
 from owmesos.cli.connection import AdminAccess, admin_client
 from owmesos.cli.full_screen import can_draw, given_back
 from owmesos.cli.options import Option, with_options
@@ -120,7 +120,7 @@ def screen(document: Document) -> RenderableType:
     lines.add_column(overflow="fold")
     for label, text in _lines(document):
         lines.add_row(label, Text.assemble(*text))
-    parts: list[RenderableType] = [Text.assemble(*_heading(document)), lines, Text(), _room(document["nodes"]["sums"])]
+    parts: list[RenderableType] = [Text.assemble(*_heading(document)), lines, Text(), _room(document)]
     if document["nodes"]["trouble"]:
         parts += [Text(), _trouble(document["nodes"])]
     return Group(*parts)
@@ -204,16 +204,19 @@ def _queue(label: str, queue: Document, before: str = "") -> Iterator[tuple[str,
     yield "", [visible(short_ids(oldest["reason"]))]
 
 
-def _room(sums: Document) -> Table:
+def _room(document: Document) -> Table:
     """What all nodes together have, by kind of resource."""
     from rich.table import Table
 
+    sums = document["nodes"]["sums"]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("ROOM", *_ROOM):
         table.add_column(title.upper(), justify="left" if title == "ROOM" else "right", no_wrap=True)
     kinds = [("CPUs", "cpus", number), ("memory, MB", "mem", megabytes), ("disk, MB", "disk", megabytes)]
     if sums["total"]["gpus"]:
         kinds.append(("GPUs", "gpus", number))
+    if document["cluster"]["manager"] == "kubernetes":
+        kinds.append(("pods", "pods", number))
     for label, kind, text in kinds:
         table.add_row(label, *(text(sums[amount][kind]) for amount in _ROOM))
     return table
@@ -224,12 +227,14 @@ def _trouble(nodes: Document) -> Table:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("IN TROUBLE", "AGENT", "STATE"):
+    shown = nodes["trouble"][:_NAMED]
+    with_ids = any(map(is_agent, shown))
+    for title in ("IN TROUBLE", *(("AGENT",) if with_ids else ()), "STATE"):
         table.add_column(title, no_wrap=True)
     table.add_column("WHY", overflow="fold")
-    for node in nodes["trouble"][:_NAMED]:
+    for node in shown:
         state = Text(node["state"], COLOURS.get(node["state"], ""))
-        texts = (node["hostname"], short_id(node["agent_id"]))
+        texts = (node["hostname"], short_id(node["agent_id"])) if with_ids else (node["hostname"],)
         table.add_row(*(Text(visible(text)) for text in texts), state, Text(visible(short_ids(node["reason"]))))
     left = nodes["in_trouble"] - _NAMED
     if left > 0:

@@ -128,7 +128,7 @@ CONTAINERS = TopTable(
     (
         TopColumn("CONTAINER", _cell("container_id"), 24),
         TopColumn("STATE", _cell("state"), 9),
-        TopColumn("AGENT", lambda row: short_id(row["agent_id"]), 20),
+        TopColumn("NODE", lambda row: short_id(row["agent_id"]), 20),
         TopColumn("MEM", _cell("memory"), 6, right=True),
         TopColumn("ACTIVE", _cell("active"), 6, right=True),
         TopColumn("IDLE", lambda row: since(row["last_used"]), 5, right=True),

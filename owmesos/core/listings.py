@@ -102,8 +102,9 @@ def reservations(ledger: Ledger, now: float, limit: int | None = None) -> list[d
     ]
 
 
-def containers(pool: Pool) -> list[documents.ContainerDocument]:
+def containers(pool: Pool, ledger: Ledger) -> list[documents.ContainerDocument]:
     """One row a container, the oldest first."""
+    nodes = ledger.agents
     return [
         {
             "container_id": container.id,
@@ -111,6 +112,7 @@ def containers(pool: Pool) -> list[documents.ContainerDocument]:
             "kind": container.shape.kind,
             "state": word(container.state),
             "agent_id": container.slot.agent_id,
+            "hostname": nodes[container.slot.agent_id].hostname if container.slot.agent_id in nodes else "",
             "address": container.address,
             "memory": container.shape.memory,
             "active": container.active,

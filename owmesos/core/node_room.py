@@ -27,7 +27,7 @@ _NONE = Ask()
 
 
 class NodeRoom(msgspec.Struct, frozen=True, gc=False):
-    """Amounts, with the number of ports. All are zero for a node that is gone, and `total` is zero if unknown."""
+    """Amounts, with the numbers of ports and pods. All are zero for a node that is gone; `total` is zero if unknown."""
 
     state: NodeState
     total: Ask = _NONE
@@ -69,11 +69,12 @@ def node_room(book: NodeBook, agent: LedgerNode) -> NodeRoom:
 
 def summed(amounts: Iterable[Ask]) -> Ask:
     """The sum. Without intermediate objects, which would take ten times as long and cause garbage collections."""
-    cpus = mem = disk = gpus = ports = 0
+    cpus = mem = disk = gpus = ports = pods = 0
     for each in amounts:
         cpus += each.milli_cpus
         mem += each.milli_mem
         disk += each.milli_disk
         gpus += each.milli_gpus
         ports += each.ports
-    return Ask(cpus, mem, disk, gpus, ports)
+        pods += each.pods
+    return Ask(cpus, mem, disk, gpus, ports, pods)

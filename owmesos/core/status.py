@@ -95,11 +95,12 @@ def nodes(book: NodeBook, trouble: Callable[[LedgerNode], str | None]) -> docume
     }
 
 
-def _amounts(parts: Iterable[Ask]) -> documents.Amounts:
+def _amounts(parts: Iterable[Ask]) -> documents.Sum:
     whole = summed(parts)
     return {
         "cpus": whole.milli_cpus / MILLI,
         "mem": whole.milli_mem / MILLI,
         "disk": whole.milli_disk / MILLI,
         "gpus": whole.milli_gpus / MILLI,
+        "pods": whole.pods,
     }

@@ -342,8 +342,8 @@ class Framework(LaunchRequests):
 
     def containers(self) -> list[documents.ContainerDocument]:
         """The pool's containers; empty without a pool."""
-        pooled = self._running().pooled
-        return core_listings.containers(pooled.pool) if pooled is not None else []
+        shell = self._running()
+        return core_listings.containers(shell.pooled.pool, shell.scheduler.state.ledger) if shell.pooled else []
 
     def explain(self, name: str) -> documents.LaunchExplanation | documents.ActivationExplanation:
         """Why a launch waits, or an activation. Raises NotKnown."""

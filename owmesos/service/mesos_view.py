@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal
 
 from prometheus_client import Metric
 
@@ -37,6 +38,10 @@ class MesosView:
     @property
     def loop_lag(self) -> LoopLag:
         return self._shell.loop_lag
+
+    @property
+    def not_counted(self) -> Literal["pods"]:
+        return "pods"
 
     @property
     def pool(self) -> Pool | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from prometheus_client import Metric
 
@@ -25,6 +25,10 @@ class ClusterView(NodeBook, FeedSource, Logs, Protocol):
 
     @property
     def loop_lag(self) -> LoopLag: ...
+
+    @property
+    def not_counted(self) -> Literal["ports", "pods"]:
+        """What nodes of this cluster manager have none of, so that it has no metrics."""
 
     def metrics(self) -> Iterable[Iterable[Metric]]:
         """Those that only this cluster manager has."""

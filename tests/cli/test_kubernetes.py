@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -124,6 +125,9 @@ async def test_a_missing_right_ends_it_with_the_rule(server: FakeApiServer, kube
 
 
 async def test_it_shows_the_cluster_until_a_signal(server: FakeApiServer, kubeconfig: Path) -> None:
+    bare = fake_node("n4")
+    bare["status"]["allocatable"] = {}
+    server.put("nodes", bare)
     async with running(*options(kubeconfig)) as process:
         await process.said("the cluster is known")
         rows = (await process.ask("nodes", "-o", "json")).json
@@ -131,6 +135,7 @@ async def test_it_shows_the_cluster_until_a_signal(server: FakeApiServer, kubeco
             ("n1", "fresh", 110),
             ("n2", "fresh", 110),
             ("n3", "draining", 110),
+            ("n4", "fresh", 0),
         ]
         table = (await process.ask("nodes")).out
         titles = "HOST ROLE STATE CPUS MEM PODS USED RESERVED BUFFER SEEN WHY"
@@ -139,6 +144,8 @@ async def test_it_shows_the_cluster_until_a_signal(server: FakeApiServer, kubeco
         status = await process.ask("status")
         assert (status.code, f"s, {server.url}, namespace default" in status.out) == (0, True)
         assert "Launches" not in status.out
+        assert re.search(r"^pods +330 +0 +0 +0 +330$", status.out, re.MULTILINE)
+        assert re.search(r"^IN TROUBLE +STATE +WHY$", status.out, re.MULTILINE)
         for command in ("reservations", "containers"):
             assert (await process.ask(command, "-o", "json")).json == []
         ended = await process.end(signal.SIGTERM)

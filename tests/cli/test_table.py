@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from owmesos.cli.columns import ACTIVATIONS, LAUNCHES, NODES, STORY
+from owmesos.cli.columns import ACTIVATIONS, CONTAINERS, LAUNCHES, NODES, RESERVATIONS, STORY, Listing
 from owmesos.cli.output import screen_of
 from owmesos.cli.run import ShortIdFormatter
-from owmesos.cli.table import Window, table, width_of, window_of_stdout
+from owmesos.cli.table import TableText, Window, table, width_of, window_of_stdout
 
 AGENT = "1af52354-c9b6-4d79-801b-5ce74ee3de50-S7"
 VECTOR = {"cpus": 1.0, "mem": 300.0, "disk": 0.0, "gpus": 0.0, "ports": [], "pods": 0}
@@ -42,6 +42,49 @@ ACTIVATION = {
     "name": "hello",
     "version": "0.0.1",
 }
+
+
+CONTAINER = {
+    "container_id": "c1",
+    "action": "guest/hello",
+    "kind": "python:3",
+    "state": "warm",
+    "agent_id": AGENT,
+    "hostname": "node7",
+    "address": "10.0.0.1:8080",
+    "memory": 256,
+    "active": 0,
+    "last_used": None,
+}
+RESERVATION = {
+    "launch_id": "c1",
+    "task_id": None,
+    "agent_id": AGENT,
+    "hostname": "node7",
+    "kind": "start",
+    "state": "decided",
+    "resources": VECTOR,
+    "since": None,
+    "age_s": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "listing", "of_mesos", "of_kubernetes"),
+    [(CONTAINER, CONTAINERS, ["AGENT"], ["NODE"]), (RESERVATION, RESERVATIONS, ["HOST", "AGENT"], ["HOST"])],
+)
+def test_where_it_is_on_kubernetes_is_a_node_s_name(
+    row: dict[str, Any], listing: Listing, of_mesos: list[str], of_kubernetes: list[str]
+) -> None:
+    def places(made: TableText) -> list[str]:
+        return [title for title in made.heading.split() if title in ("HOST", "AGENT", "NODE")]
+
+    on_mesos = table([row], listing, Window())
+    assert places(on_mesos) == of_mesos
+    assert "S7" in on_mesos.lines[0]
+    on_kubernetes = table([{**row, "agent_id": "node7"}], listing, Window())
+    assert places(on_kubernetes) == of_kubernetes
+    assert on_kubernetes.lines[0].count("node7") == 1
 
 
 class TestNarrowWindows:

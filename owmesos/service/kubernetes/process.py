@@ -166,7 +166,7 @@ class KubernetesProcess:
         return self._view.reservations()
 
     def containers(self) -> list[documents.ContainerDocument]:
-        return listings.containers(self._running().pool)
+        return listings.containers(self._running().pool, self._running().factory.state.ledger)
 
     def explain(self, name: str) -> documents.LaunchExplanation | documents.ActivationExplanation:
         shell = self._running()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 from prometheus_client import Metric
 
@@ -36,6 +37,10 @@ class KubernetesView:
     @property
     def loop_lag(self) -> LoopLag:
         return self._shell.loop_lag
+
+    @property
+    def not_counted(self) -> Literal["ports"]:
+        return "ports"
 
     @property
     def pool(self) -> Pool:

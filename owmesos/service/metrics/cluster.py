@@ -29,12 +29,15 @@ RESOURCES = (
     ("milli_disk", "disk", "_bytes", MB, MILLI, "Disk"),
     ("milli_gpus", "gpus", "", 1, MILLI, "GPUs"),
     ("ports", "ports", "", 1, 1, "Ports"),
+    ("pods", "pods", "", 1, 1, "Pods"),
 )
-"""Field of `Ask`; name and unit in metrics' names; factor and divisor to that unit; word for help texts."""
+"""Field of `Ask`; name and unit in metrics' names; factor and divisor to that unit; word for help texts.
+
+The one that is `ClusterView.not_counted` is left out."""
 AMOUNTS = {
-    "used": "used by our own tasks",
-    "free": "free as offers showed it, before reservations and buffer",
-    "reserved": "reserved for starts that are not yet in an ACCEPT",
+    "used": "used by our own tasks or pods",
+    "free": "free as the cluster showed it, before reservations and buffer",
+    "reserved": "reserved for starts that the cluster has not taken yet",
     "buffer": "kept free",
     "available": "available for starts: free less reserved and buffer, at least 0",
 }
@@ -72,20 +75,21 @@ class _Named(NamedTuple):
     divisor: int
 
 
-def _named(whose: str, of: str) -> Iterator[_Named]:
+def _named(whose: str, of: str, but: str) -> Iterator[_Named]:
+    """Without the field `but`."""
     for amount, meaning in AMOUNTS.items():
         for field, name, unit, factor, divisor, noun in RESOURCES:
-            if amount != "buffer" or name in ("cpus", "memory"):
+            if field != but and (amount != "buffer" or name in ("cpus", "memory")):
                 full_name = f"owmesos_{whose}_{name}_{amount}{unit}"
                 yield _Named(full_name, f"{noun} of {of}, {meaning}.", amount, field, factor, divisor)
 
 
-def cluster_metrics(nodes: Sequence[FoundNode]) -> Iterator[Metric]:
-    """The states, and the sums."""
+def cluster_metrics(nodes: Sequence[FoundNode], not_counted: str) -> Iterator[Metric]:
+    """The states, and the sums. `not_counted`: see `ClusterView`."""
     states = Counter(node.room.state for node in nodes)
     yield gauge("owmesos_nodes", "Nodes by state.", {(each.value,): states[each] for each in NodeState}, ["state"])
     sums = {amount: summed(getattr(node.room, amount) for node in nodes) for amount in AMOUNTS}
-    for each in _named("cluster", "all nodes"):
+    for each in _named("cluster", "all nodes", not_counted):
         value: int = getattr(sums[each.amount], each.field)
         yield gauge(each.name, each.text, value * each.factor / each.divisor)
 
@@ -100,7 +104,7 @@ def reservation_metrics(ledger: Ledger) -> Iterator[Metric]:
     )
 
 
-def node_text(nodes: Sequence[FoundNode]) -> bytes:
+def node_text(nodes: Sequence[FoundNode], not_counted: str) -> bytes:
     """Each node's own series, in Prometheus's text format.
 
     Of 5,000 nodes these are 110,000 lines. prometheus_client makes an object of each, which takes ten times as long,
@@ -109,7 +113,7 @@ def node_text(nodes: Sequence[FoundNode]) -> bytes:
     there = [node for node in nodes if node.room is not GONE]
     labels = [f'{{agent_id="{_escaped(node.agent_id)}",hostname="{_escaped(node.hostname)}"}}' for node in there]
     lines = []
-    for each in _named("node", "a node"):
+    for each in _named("node", "a node", not_counted):
         lines.append(f"# HELP {each.name} {each.text}\n# TYPE {each.name} gauge\n")
         values = map(attrgetter(f"room.{each.amount}.{each.field}"), there)
         name, factor, divisor = each.name, each.factor, each.divisor

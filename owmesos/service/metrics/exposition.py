@@ -64,8 +64,9 @@ class Exposition:
 
     def _text(self, found: Sequence[Metric], nodes: Sequence[FoundNode]) -> bytes:
         registry = CollectorRegistry()
-        registry.register(_Found([*found, *cluster_metrics(nodes)]))
-        each = node_text(nodes) if len(nodes) <= self._nodes_shown else b""
+        not_counted = self._view.not_counted
+        registry.register(_Found([*found, *cluster_metrics(nodes, not_counted)]))
+        each = node_text(nodes, not_counted) if len(nodes) <= self._nodes_shown else b""
         return generate_latest(registry) + each + generate_latest(self._process)
 
 

@@ -250,6 +250,15 @@ async def test_its_metrics(served: Served) -> None:
     assert 'owmesos_kubernetes_requests_total{answer="ok",verb="create"} 1.0' in text
     assert "owmesos_kubernetes_watch_lost_total 0.0" in text
     assert "owmesos_cluster_memory_used_bytes 2.68435456e+08" in text
+    pods = [line for line in text.splitlines() if "_pods_" in line and not line.startswith("#")]
+    assert [line for line in pods if "node_" not in line] == [
+        "owmesos_cluster_pods_used 1.0",
+        "owmesos_cluster_pods_free 219.0",
+        "owmesos_cluster_pods_reserved 0.0",
+        "owmesos_cluster_pods_available 219.0",
+    ]
+    assert 'owmesos_node_pods_free{agent_id="n1",hostname="n1"} 109.0' in pods
+    assert "_ports_" not in text
     assert "owmesos_launches" not in text
 
 
