@@ -80,11 +80,21 @@ def grace_of(spec: ContainerSpec, settings: KubernetesSettings) -> int:
 
 def pod_body(start: StartContainer, spec: ContainerSpec, settings: KubernetesSettings) -> dict[str, Any]:
     """The template is taken as checked. Raises InvalidInput for what no pod can have."""
-    for what, value in (("a role", spec.role), ("files to fetch (uris)", spec.uris)):
-        if value:
-            raise InvalidInput(f"a container on Kubernetes cannot have {what}: {value!r:.80}")
+    if spec.role:
+        raise InvalidInput(
+            f"a container on Kubernetes cannot have a role, as it is {spec.role!r:.80}: leave it out of the launch"
+            " settings, and choose nodes with --node-selector"
+        )
+    if spec.uris:
+        raise InvalidInput(
+            f"a container on Kubernetes cannot have files to fetch (uris), as {spec.uris!r:.80}: put them into its"
+            " image, or mount a volume with --pod-template"
+        )
     if spec.network not in (None, "bridge"):
-        raise InvalidInput(f"a container on Kubernetes is in the pod network, not in {spec.network!r:.80}")
+        raise InvalidInput(
+            f"a container on Kubernetes is in the pod network, not in {spec.network!r:.80}: set network to bridge in"
+            " the launch settings"
+        )
     labels = {
         **{_label_name(name): label_value(value) for name, value in spec.labels.items()},
         "app": APP,
@@ -185,7 +195,9 @@ def _security(spec: ContainerSpec, parameters: _Parameters) -> dict[str, Any]:
         security["readOnlyRootFilesystem"] = True
     if spec.user is not None:
         if not spec.user.isdecimal():
-            raise InvalidInput(f"the user of a container on Kubernetes must be a number, not {spec.user!r:.80}")
+            raise InvalidInput(
+                f"the user of a container on Kubernetes must be a number, not {spec.user!r:.80}: give its uid"
+            )
         security["runAsUser"] = int(spec.user)
     return security
 

@@ -47,12 +47,13 @@ class KubernetesSettings(BackoffLimits, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raises InvalidInput."""
         check_dns_label("the namespace", self.namespace)
-        for what, value in (("the invoker's label", self.invoker), ("the incarnation", self.incarnation)):
-            check_label_value(what, value)
-        if not self.invoker or not self.incarnation:
-            raise InvalidInput("the invoker's label and the incarnation must not be empty")
+        _check_own_label("the invoker's label", self.invoker, "choose one with --invoker-name")
+        _check_own_label("the incarnation", self.incarnation, "choose one that no earlier process had")
         if self.grace < 1:
-            raise InvalidInput(f"the grace period must be at least 1 second, not {self.grace}")
+            raise InvalidInput(
+                f"the grace period must be at least 1 second, not {self.grace}: with less, a pod's room is given away"
+                " while its processes run"
+            )
 
 
 def check_dns_label(what: str, text: str) -> None:
@@ -64,7 +65,10 @@ def check_dns_label(what: str, text: str) -> None:
         )
 
 
-def check_label_value(what: str, text: str) -> None:
-    """Raises InvalidInput, which names `what`."""
-    if not (len(text) <= MAX_LABEL and _LABEL_VALUE.fullmatch(text)):
-        raise InvalidInput(f"{what} must be at most {MAX_LABEL} letters, digits, -, _ and ., not {text!r:.80}")
+def _check_own_label(what: str, text: str, advice: str) -> None:
+    """Raises InvalidInput, which names `what` and gives the advice."""
+    if not (text and len(text) <= MAX_LABEL and _LABEL_VALUE.fullmatch(text)):
+        raise InvalidInput(
+            f"{what} must be 1 to {MAX_LABEL} letters, digits, -, _ and ., beginning and ending with a letter or digit,"
+            f" not {text!r:.80}: {advice}"
+        )

@@ -87,7 +87,7 @@ def test_an_option_in_the_environment_is_named_as_that(monkeypatch: pytest.Monke
     [
         (["--node-selector", "zone"], "--node-selector 'zone' must be NAME=VALUE"),
         (["--namespace", "No_Name"], "the namespace must be at most 63 of a-z, 0-9 and -"),
-        (["--invoker-name", "a b"], "the invoker's label must be at most 63 letters, digits"),
+        (["--invoker-name", "a b"], "not 'a b': choose one with --invoker-name"),
         (["--context", "other"], "other"),
         (["--pod-template", "/nothing"], "the pod template /nothing cannot be read"),
     ],

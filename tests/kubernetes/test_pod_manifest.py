@@ -156,10 +156,10 @@ class TestParameters:
         ("fields", "said"),
         [
             ({"parameters": (("privileged", "true"),)}, "'privileged' has no equivalent"),
-            ({"network": "host"}, "pod network"),
-            ({"user": "nobody"}, "must be a number"),
-            ({"role": "web"}, "cannot have a role"),
-            ({"uris": ("http://host/file",)}, "files to fetch"),
+            ({"network": "host"}, "pod network, not in 'host': set network to bridge"),
+            ({"user": "nobody"}, "must be a number, not 'nobody': give its uid"),
+            ({"role": "web"}, "cannot have a role, as it is 'web': .* --node-selector"),
+            ({"uris": ("http://host/file",)}, "files to fetch .* as .'http://host/file',.: put them into its image"),
         ],
     )
     def test_what_no_pod_can_have_is_rejected(self, fields: dict[str, Any], said: str) -> None:

@@ -151,6 +151,11 @@ class Kubeconfig:
         """By `context`, else the current one. Raises InvalidInput."""
         name = context or self.current_context
         where = ", ".join(str(file) for file in self.files)
+        if not self.contexts:
+            missing = f"no context {name!r}, and no other," if name else "no context"
+            raise InvalidInput(
+                f"there is {missing} in {where}: give a kubeconfig with one, by --kubeconfig or KUBECONFIG"
+            )
         if not name:
             raise InvalidInput(f"{where} names no current-context: give a context, one of {_names(self.contexts)}")
         if name not in self.contexts:
@@ -158,9 +163,9 @@ class Kubeconfig:
         chosen = _part(self.contexts, name, _Context, "context")
         source = f"context {name} of {self.contexts[name].file}"
         if not chosen.cluster or chosen.cluster not in self.clusters:
-            raise InvalidInput(f"{source}: there is no cluster {chosen.cluster!r}; there is {_names(self.clusters)}")
+            raise InvalidInput(f"{source}: {_not_there('cluster', chosen.cluster, self.clusters)}")
         if chosen.user and chosen.user not in self.users:
-            raise InvalidInput(f"{source}: there is no user {chosen.user!r}; there is {_names(self.users)}")
+            raise InvalidInput(f"{source}: {_not_there('user', chosen.user, self.users)}")
         cluster = _part(self.clusters, chosen.cluster, _Cluster, "cluster")
         authority = _authority(cluster, self.clusters[chosen.cluster], source)
         credentials: ApiCredentials = FixedCredentials(Credential(), "no credentials")
@@ -223,7 +228,14 @@ def _converted(value: Any, kind: type[S], what: str) -> S:
 
 
 def _names(entries: Mapping[str, object]) -> str:
-    return ", ".join(entries) or "none"
+    return ", ".join(entries)
+
+
+def _not_there(what: str, name: str | None, entries: Mapping[str, object]) -> str:
+    """That a context names something that its kubeconfig does not have."""
+    missing = f"there is no {what} {name!r}" if name else f"it names no {what}"
+    instead = f"name one of {_names(entries)}" if entries else f"add it, there is no {what} at all"
+    return f"{missing}: {instead}"
 
 
 def _check_cluster(cluster: _Cluster, source: str) -> None:

@@ -125,8 +125,10 @@ def test_files_are_relative_to_the_folder_of_the_kubeconfig(write: Write, tmp_pa
         ("- 1", r"is not valid: Expected `object`, got `array`"),
         ("clusters: {}", r"is not valid: Expected `array \| null`, got `object` - at `\$\.clusters`"),
         ("\x00", "is not valid YAML"),
-        ("", "names no current-context: give a context, one of none"),
-        ("current-context: x", "there is no context 'x'"),
+        ("", "there is no context in .*config: give a kubeconfig with one, by --kubeconfig or KUBECONFIG"),
+        ("current-context: x", "there is no context 'x', and no other, in .*config: give a kubeconfig with one"),
+        ("contexts: [{name: a}]", "names no current-context: give a context, one of a"),
+        ("{current-context: a, contexts: [{name: a}]}", "it names no cluster: add it, there is no cluster at all"),
     ],
 )
 def test_a_file_that_is_no_kubeconfig_is_rejected(tmp_path: Path, text: str, words: str) -> None:
@@ -174,8 +176,8 @@ def test_no_error_quotes_a_secret(tmp_path: Path) -> None:
             "needs a terminal",
         ),
         ("user", "{token: 'two words'}", "characters that a token cannot have"),
-        ("context", "{cluster: other, user: u}", "there is no cluster 'other'; there is c"),
-        ("context", "{cluster: c, user: other}", "there is no user 'other'; there is u"),
+        ("context", "{cluster: other, user: u}", "there is no cluster 'other': name one of c"),
+        ("context", "{cluster: c, user: other}", "there is no user 'other': name one of u"),
     ],
 )
 def test_what_is_not_supported_is_said(write: Write, part: str, text: str, words: str) -> None:
