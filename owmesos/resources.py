@@ -120,9 +120,6 @@ class Ports(msgspec.Struct, frozen=True, gc=False):
                 left.append((begin, end))
         return Ports(tuple(left)) if left else NO_PORTS
 
-    def intersection(self, other: Ports) -> Ports:
-        return self.minus(self.minus(other))
-
     def take(self, count: int, begin_at: float = 0.0, *, above: int = 0) -> Ports:
         """`count` ports of the set: the lowest ones, or those above a port, or from a place in it (0 to 1) upwards, and
         then from the lowest.

@@ -14,7 +14,16 @@ from benchmarks.overprovisioning.meter import MARGIN, OFFER_WAIT, Meter, Outcome
 from benchmarks.overprovisioning.openwhisk_on_kubernetes import RUN_TIMEOUT, OpenWhiskInvoker
 from benchmarks.overprovisioning.runs import Arrivals, InvokerRuns
 from benchmarks.overprovisioning.surroundings import AGENT_CPUS, AGENT_MB, Change, Foreign, Surroundings
-from benchmarks.overprovisioning.trial import CONTAINER_TAKES, DRAIN, FOREIGN, STOP_TAKES, Setting, WatchedPool
+from benchmarks.overprovisioning.trial import (
+    CONTAINER_TAKES,
+    DRAIN,
+    FOREIGN,
+    STOP_TAKES,
+    Setting,
+    WatchedPool,
+    each_second,
+    happen_around,
+)
 from benchmarks.overprovisioning.workload import Activation, Function
 from owmesos.core.capacity import Capacity
 from owmesos.core.container_factory import ContainerSpec, PoolRecipe
@@ -197,12 +206,9 @@ class KubernetesTrial:
     def run(self, seconds: float) -> Outcome:
         """All of it: arrivals for `seconds`, and then until nothing waits."""
         agenda = self.world.agenda
-        for change in self._around.changes:
-            agenda.at(self.start + change.at, self._change, change)
-        for task in self._around.foreign:
-            agenda.at(self.start + task.at, self._foreign, task)
+        happen_around(self._around, agenda, self.start, self._change, self._foreign)
         Arrivals(agenda, self.start, self._activations, self._arrive)
-        agenda.after(1.0, self._sample, self.start + seconds)
+        each_second(agenda, self.start + seconds, self._sample)
         self.world.run(seconds)
         until = self.world.now + DRAIN
         while any(each.runs.waiting for each in self.invokers) and self.world.step(until):
@@ -222,12 +228,10 @@ class KubernetesTrial:
         share = self._user_memory // INVOKERS
         return next((each for each in inorder if each.runs.load + memory <= share), inorder[0])
 
-    def _sample(self, until: float) -> None:
+    def _sample(self) -> None:
         busy = sum(each.runs.busy for each in self.invokers)
         waiting = sum(len(each.pool.state.buffer) for each in self.invokers)
         self.meter.sample(self.world.now - self.start, busy, waiting)
-        if self.world.now + 1.0 <= until:
-            self.world.agenda.after(1.0, self._sample, until)
 
     # -- what happens around
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,12 @@ from owmesos.mesos.messages import TaskInfo
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.mesos.scheduler.scheduler import Scheduler
 from owmesos.mesos.scheduler.settings import Settings
+from owmesos.simulator.agenda import Agenda
 from owmesos.simulator.agent.plays import Play, from_command
 from owmesos.simulator.master.settings import MasterSettings
 from owmesos.simulator.virtual import VirtualCluster
-from owmesos.testing.virtual_scheduler import Decisions, VirtualScheduler
+from owmesos.testing.virtual_process import Decisions
+from owmesos.testing.virtual_scheduler import VirtualScheduler
 
 CONTAINER_TAKES = 1.0  # seconds from a task's start to a container that answers (OpenWhisk #3621: 0.7 to 1.3)
 STOP_TAKES = 1.0
@@ -156,23 +159,18 @@ class Trial:
     def run(self, seconds: float) -> Outcome:
         """All of it: arrivals for `seconds`, and then until nothing waits."""
         agenda = self.cluster.world.agenda
-        for change in self._around.changes:
-            agenda.at(self.start + change.at, self._change, change)
-        for task in self._around.foreign:
-            agenda.at(self.start + task.at, self._foreign, task)
+        happen_around(self._around, agenda, self.start, self._change, self._foreign)
         Arrivals(agenda, self.start, self._activations, self._runs.arrive)
         if self._judged:
-            agenda.after(1.0, self._sample, self.start + seconds)
+            each_second(agenda, self.start + seconds, self._sample)
         self.cluster.run(seconds)
         self.cluster.run_until(self.cluster.now + DRAIN, lambda: not self._runs.waiting)
         return self._outcome
 
-    def _sample(self, until: float) -> None:
+    def _sample(self) -> None:
         info = self.driven.scheduler.state.info
         self._books.framework_id = info.id.value if info.id is not None else None
         self.meter.sample(self.cluster.now - self.start, self._runs.busy, len(self.pool.state.buffer))
-        if self.cluster.now + 1.0 <= until:
-            self.cluster.world.agenda.after(1.0, self._sample, until)
 
     def _is_there(self, container_id: str) -> bool:
         return self.driven.scheduler.state.launches[container_id].agent_id not in self._dead
@@ -199,6 +197,28 @@ class Trial:
             name=FOREIGN, command=f"sleep {task.seconds:.3f}", cpus=task.mem / AGENT_MB, mem=task.mem, deadline=60.0
         )
         self.neighbour.submit(launch)
+
+
+def happen_around(
+    around: Surroundings,
+    agenda: Agenda,
+    start: float,
+    change: Callable[[Change], None],
+    foreign: Callable[[Foreign], None],
+) -> None:
+    for each in around.changes:
+        agenda.at(start + each.at, change, each)
+    for task in around.foreign:
+        agenda.at(start + task.at, foreign, task)
+
+
+def each_second(agenda: Agenda, until: float, sample: Callable[[], None]) -> None:
+    def look() -> None:
+        sample()
+        if agenda.now + 1.0 <= until:
+            agenda.after(1.0, look)
+
+    agenda.after(1.0, look)
 
 
 def _play(info: TaskInfo) -> Play:

@@ -13,30 +13,7 @@ import msgspec
 from owmesos.resources import MILLI, Ask, Resources, plainly
 
 Exclusion = Literal[
-    "backoff",
-    "draining",
-    "cordoned",
-    "tainted",
-    "not_ready",
-    "memory_pressure",
-    "disk_pressure",
-    "pid_pressure",
-    "no_network",
-    "unselected",
-    "set_aside",
-    "unknown",
-]
-Reason = Literal[
     "unknown",  # it has not been seen since the cluster was last reached: what it has is not known
-    "memory",  # from here to pods: it has too little, even with nothing reserved or kept as buffer
-    "cpus",
-    "disk",
-    "gpus",
-    "ports",
-    "pods",
-    "constraint",
-    "buffer",  # it would fit without the buffer
-    "reservation",  # it would fit without what is reserved for others (and, may be, the buffer)
     "backoff",
     "draining",
     "cordoned",  # from here to unselected: on Kubernetes, see owmesos.kubernetes.closed_nodes
@@ -48,6 +25,20 @@ Reason = Literal[
     "no_network",
     "unselected",
     "set_aside",
+]
+"""Why a node gets nothing, whatever it has."""
+Reason = Literal[
+    "unknown",
+    "memory",  # from here to pods: it has too little, even with nothing reserved or kept as buffer
+    "cpus",
+    "disk",
+    "gpus",
+    "ports",
+    "pods",
+    "constraint",
+    "buffer",  # it would fit without the buffer
+    "reservation",  # it would fit without what is reserved for others (and, may be, the buffer)
+    Exclusion,
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """The order of reasons: a slot counts under the first, a node as its slot that gets furthest."""
@@ -92,7 +83,7 @@ class SlotFacts(NamedTuple):
     reserved: Ask  # by starts
     buffer: Ask
     matches: bool  # the constraints are met
-    excluded: Exclusion | None = None  # why the node gets nothing whatever it has
+    excluded: Exclusion | None = None
 
 
 class Explanation(msgspec.Struct, frozen=True):

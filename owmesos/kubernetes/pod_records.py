@@ -84,7 +84,3 @@ class PodRecord(msgspec.Struct, eq=False):
             and bool(self.pod.spec.node_name)
             and self.pod.status.phase not in ("Succeeded", "Failed")
         )
-
-    @property
-    def known_to_pool(self) -> bool:
-        return self.step is not PodStep.LEAVING

@@ -11,7 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -22,18 +22,11 @@ from owmesos.simulator.kubernetes.admission import ApiAnswer
 from owmesos.simulator.kubernetes.store import Kind, ObjectChange, Watch
 from owmesos.simulator.kubernetes.world import KubernetesWorld
 from owmesos.simulator.world import Fate
+from owmesos.testing.virtual_process import Decisions, VirtualProcess
 
 _PATIENCE = 5.0  # seconds without an API server, until its clients are told
 _PAUSE = 0.1  # seconds before a watch is resumed
 _KINDS: tuple[Kind, ...] = ("Node", "Pod")
-
-
-class FactoryDecisions(Protocol):
-    """A factory, or what stands on it."""
-
-    def handle(self, event: Any, now: float) -> Sequence[object]: ...
-
-    def next_wake(self) -> float | None: ...
 
 
 class _Watcher:
@@ -112,8 +105,8 @@ def event_of(change: ObjectChange) -> events.KubernetesEvent | None:
     return events.PodDeleted(pod) if change.type == "DELETED" else events.PodSeen(pod)
 
 
-class VirtualFactory:
-    """One process. `make` gives its decisions, again for each life of it; nothing is stored.
+class VirtualFactory(VirtualProcess):
+    """One process. `make` gives its decisions, again for each incarnation of it; nothing is stored.
 
     Effects that are not the factory's own go to `on_effect`. `fate_of` decides what becomes of a request (`post`,
     `delete`). `requests` counts them.
@@ -122,33 +115,27 @@ class VirtualFactory:
     def __init__(
         self,
         world: KubernetesWorld,
-        make: Callable[[], FactoryDecisions],
+        make: Callable[[], Decisions],
         *,
         namespace: str = "default",
         on_effect: Callable[[Any], None] | None = None,
         seed: int = 0,
     ) -> None:
+        super().__init__(world.agenda, events.KubernetesTick())
         self.world = world
         self.make = make
         self.namespace = namespace
         self.reachable = True
         self.fate_of: Callable[[str], Fate] = lambda request: Fate.TAKEN
         self.slow_answers = 0.0  # seconds that answers to requests come later than they do usually
-        self.listeners: list[Callable[[Any], None]] = []
-        """Told of each event before it is dealt with."""
-        self.observers: list[Callable[[Any], None]] = []
-        """Told of it afterwards."""
         self.watch_effects: list[Callable[[Any], None]] = []
         """Told of each effect before it is carried out."""
         self.notes: deque[effects.LogNote] = deque(maxlen=200)
         self.requests: dict[str, int] = {}
         self.on_effect = on_effect
         self._chance = random.Random(seed)
-        self._inbox: deque[Any] = deque()
-        self._busy = False
-        self._timer: AgendaEntry | None = None
         self._lost: AgendaEntry | None = None
-        self._life = 0
+        self._incarnation = 0
         self.decisions = make()
         self._watchers = [_Watcher(self, kind) for kind in _KINDS]
         self._begin()
@@ -160,7 +147,7 @@ class VirtualFactory:
 
     def crash(self) -> None:
         """kill -9, and a new process at once. What was asked for and is under way arrives yet."""
-        self._life += 1
+        self._incarnation += 1
         self._inbox.clear()
         cancel(self._lost)
         self.reachable = True
@@ -194,37 +181,7 @@ class VirtualFactory:
         """Seconds that a message takes to the API server, or back."""
         return self._chance.uniform(0.25, 0.75) * self.world.settings.answer_takes
 
-    # -- events and effects
-
-    def handle(self, event: Any) -> None:
-        """One event for the decisions, and all that comes of it at once."""
-        self._inbox.append(event)
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            while self._inbox:
-                event = self._inbox.popleft()
-                for listen in self.listeners:
-                    listen(event)
-                for effect in self.decisions.handle(event, self.world.now):
-                    self._carry_out(effect)
-                for observe in self.observers:
-                    observe(event)
-        finally:
-            self._busy = False
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        wake = self.decisions.next_wake()
-        if self._timer is not None and self._timer.action is not None and self._timer.when == wake:
-            return
-        cancel(self._timer)
-        self._timer = None if wake is None else self.world.agenda.at(wake, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self.handle(events.KubernetesTick())
+    # -- effects
 
     def _carry_out(self, effect: object) -> None:
         for watch in self.watch_effects:
@@ -255,32 +212,32 @@ class VirtualFactory:
         if fate is Fate.LOST:
             self._answer(1.0, answered, events.ApiFailure(0, "NoAnswer", "no answer came", certain=False))
             return
-        self.world.agenda.after(self.takes(), self._arrive, fate, act, answered, self._life)
+        self.world.agenda.after(self.takes(), self._arrive, fate, act, answered, self._incarnation)
 
     def _arrive(
         self,
         fate: Fate,
         act: Callable[[], ApiAnswer],
         answered: Callable[[ApiAnswer | events.ApiFailure], None],
-        life: int,
+        incarnation: int,
     ) -> None:
         answer = act()
         if fate is Fate.UNANSWERED:
             failure = events.ApiFailure(0, "NoAnswer", "no answer came", certain=False)
-            self._answer(1.0, answered, failure, life)
+            self._answer(1.0, answered, failure, incarnation)
         else:
-            self._answer(self.takes() + self.slow_answers, answered, answer, life)
+            self._answer(self.takes() + self.slow_answers, answered, answer, incarnation)
 
     def _answer(
         self,
         seconds: float,
         answered: Callable[[ApiAnswer | events.ApiFailure], None],
         answer: ApiAnswer | events.ApiFailure,
-        life: int | None = None,
+        incarnation: int | None = None,
     ) -> None:
-        """One of a former life is heard by nobody."""
-        life = self._life if life is None else life
-        self.world.agenda.after(seconds, lambda: answered(answer) if life == self._life else None)
+        """One of a former incarnation is heard by nobody."""
+        incarnation = self._incarnation if incarnation is None else incarnation
+        self.world.agenda.after(seconds, lambda: answered(answer) if incarnation == self._incarnation else None)
 
     def _post(self, effect: effects.PostPod) -> ApiAnswer:
         return self.world.api.post_pod(self.namespace, msgspec.to_builtins(effect.body))

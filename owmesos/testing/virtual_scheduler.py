@@ -8,9 +8,8 @@ What stands on the scheduler (a pool of containers) can be driven with it.
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -26,6 +25,7 @@ from owmesos.mesos.wire.driver import Disconnected, SubscribeRefused
 from owmesos.resources import total
 from owmesos.simulator.agenda import AgendaEntry
 from owmesos.simulator.virtual import VirtualCluster, VirtualStream
+from owmesos.testing.virtual_process import Decisions, VirtualProcess
 
 _BACKOFF = 1.0  # seconds
 _SILENCE = 75.0  # seconds
@@ -33,19 +33,10 @@ _ASKED_WITHIN = 0.01  # seconds
 _decode = msgspec.json.Decoder(LaunchRecord).decode
 
 
-class Decisions(Protocol):
-    """A scheduler, alone or with what stands on it."""
-
-    def handle(self, event: Any, now: float) -> Sequence[object]: ...
-
-    def next_wake(self) -> float | None: ...
-
-
-class VirtualScheduler:
+class VirtualScheduler(VirtualProcess):
     """One scheduler. `calls` counts what it sent, by type; `stopped` is why its process would end.
 
-    `decisions` is what is driven: the scheduler, or what `on_top` makes of each. Effects that are not the scheduler's
-    own go to `on_effect`.
+    The scheduler is driven, or what `on_top` makes of each. Effects that are not the scheduler's own go to `on_effect`.
     """
 
     def __init__(
@@ -60,11 +51,11 @@ class VirtualScheduler:
         on_effect: Callable[[Any], None] | None = None,
     ) -> None:
         """Without `durable` nothing is stored: it is faster, and cannot be crashed."""
+        super().__init__(cluster.world.agenda, Tick())
         self.cluster = cluster
         self.settings = settings or Settings()
         self.calls: dict[str, int] = {}
         self.stopped: effects.Stop | None = None
-        self.observers: list[Callable[[Any], None]] = []
         self._info = framework_info(name="virtual", user="nobody", roles=roles)
         self._durable = durable
         self._on_top = on_top
@@ -73,10 +64,7 @@ class VirtualScheduler:
         self._store: dict[str, bytes] = {}
         self._framework_id: str | None = None
         self._stream: VirtualStream | None = None
-        self._inbox: deque[Any] = deque()
-        self._busy = False
         self._asking = False
-        self._timer: AgendaEntry | None = None
         self._watchdog: AgendaEntry | None = None
         self._numbers = 0
         self._begin()
@@ -88,7 +76,7 @@ class VirtualScheduler:
         if self._framework_id is not None:
             info = msgspec.structs.replace(info, id=ID(self._framework_id))
         self.scheduler = Scheduler(self.settings, info)
-        self.decisions: Decisions = self.scheduler if self._on_top is None else self._on_top(self.scheduler)
+        self.decisions = self.scheduler if self._on_top is None else self._on_top(self.scheduler)
         self.scheduler.restore([_decode(data) for data in self._store.values()], self.cluster.now)
         self._subscribe()
 
@@ -167,58 +155,31 @@ class VirtualScheduler:
 
     def handle(self, event: Any) -> None:
         """One event for the scheduler or what stands on it, and all that comes of it at once."""
-        self._inbox.append(event)
-        if not self._busy:
-            self._settle()
+        super().handle(event)
         self.cluster.deliver()
 
-    def _settle(self) -> None:
-        self._busy = True
-        try:
-            while self._inbox:
-                event = self._inbox.popleft()
-                self._carry_out(self.decisions.handle(event, self.cluster.now))
-                for observe in self.observers:
-                    observe(event)
-        finally:
-            self._busy = False
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        wake = self.decisions.next_wake()
-        if self._timer is not None:
-            if self._timer.action is not None and self._timer.when == wake:
-                return
-            self._timer.cancel()
-        self._timer = None if wake is None else self.cluster.world.agenda.at(wake, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self.handle(Tick())
-
-    def _carry_out(self, wanted: Sequence[object]) -> None:
-        for effect in wanted:
-            if isinstance(effect, effects.SendCall):
-                self._send(effect.call)
-            elif isinstance(effect, effects.StoreLaunch):
-                if self._durable:
-                    self._store[effect.record.id] = effect.record.stored_form()
-            elif isinstance(effect, effects.StoreFramework):
-                self._framework_id = effect.framework_id
-            elif isinstance(effect, effects.ForgetRecord):
-                self._store.pop(effect.launch_id, None)
-            elif isinstance(effect, effects.AskAgents):
-                if not self._asking:
-                    self._asking = True
-                    self.cluster.world.agenda.after(_ASKED_WITHIN, self._agents_seen)
-            elif isinstance(effect, effects.Resubscribe):
-                self._hang_up()
-                self._inbox.append(Disconnected(effect.reason))
-                self._again_later()
-            elif isinstance(effect, effects.Stop):
-                self.stopped = effect
-            elif self._on_effect is not None and not isinstance(effect, effects.Effect):
-                self._on_effect(effect)
+    def _carry_out(self, effect: object) -> None:
+        if isinstance(effect, effects.SendCall):
+            self._send(effect.call)
+        elif isinstance(effect, effects.StoreLaunch):
+            if self._durable:
+                self._store[effect.record.id] = effect.record.stored_form()
+        elif isinstance(effect, effects.StoreFramework):
+            self._framework_id = effect.framework_id
+        elif isinstance(effect, effects.ForgetRecord):
+            self._store.pop(effect.launch_id, None)
+        elif isinstance(effect, effects.AskAgents):
+            if not self._asking:
+                self._asking = True
+                self.cluster.world.agenda.after(_ASKED_WITHIN, self._agents_seen)
+        elif isinstance(effect, effects.Resubscribe):
+            self._hang_up()
+            self._inbox.append(Disconnected(effect.reason))
+            self._again_later()
+        elif isinstance(effect, effects.Stop):
+            self.stopped = effect
+        elif self._on_effect is not None and not isinstance(effect, effects.Effect):
+            self._on_effect(effect)
 
     def _agents_seen(self) -> None:
         """What GET_AGENTS would say; one question at a time, as in the real shell."""

@@ -20,8 +20,7 @@ class ControlPlaneSettings:
     phase_after: float = 1.0  # from there to the terminal phase
     stop_seen_after: float = 0.03  # from a container's end to the terminal phase, when the pod is deleted
     deleted_after: tuple[float, float] = (0.65, 1.0)  # from the terminal phase to DELETED
-    force_deleted_after: float = 0.012  # from a DELETE with a grace of 0 to DELETED
-    force_kill_after: float = 2.2  # from there to the end of its process
+    force_kill_after: float = 2.2  # from a DELETE with a grace of 0 to the end of its process
     restart_backoff: tuple[float, float] = (10.0, 300.0)  # of a container that ended, doubled from first to most
     image_backoff: float = 10.0  # from ErrImagePull to ImagePullBackOff
     node_monitor_grace: float = 50.0  # from the last word of a kubelet to NotReady
