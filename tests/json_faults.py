@@ -26,10 +26,10 @@ def faulty(draw: st.DrawFn, document: Any) -> Any:
     """`document` with one value replaced or left out, or with two."""
     result = copy.deepcopy(document)
     for _ in range(draw(st.integers(1, 2))):
-        paths = list(_paths(result))
-        if not paths:
+        places = list(paths(result))
+        if not places:
             break
-        parent, key = draw(st.sampled_from(paths))
+        parent, key = draw(st.sampled_from(places))
         if isinstance(parent, dict) and draw(st.integers(0, 5)) == 0:
             del parent[key]
         else:
@@ -37,13 +37,13 @@ def faulty(draw: st.DrawFn, document: Any) -> Any:
     return result
 
 
-def _paths(value: Any) -> Iterator[tuple[Any, Any]]:
+def paths(value: Any) -> Iterator[tuple[Any, Any]]:
     """Every place in `value`: what holds it, and its key there."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield value, key
-            yield from _paths(inner)
+            yield from paths(inner)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield value, index
-            yield from _paths(inner)
+            yield from paths(inner)

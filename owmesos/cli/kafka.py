@@ -18,7 +18,7 @@ import click
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.options import Option
 from owmesos.cli.settings import read_table
-from owmesos.errors import InvalidInput
+from owmesos.errors import NOT_READABLE, InvalidInput
 from owmesos.system.private_files import read_private
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ class KafkaOptions:
         try:
             launches = msgspec.convert(launch_fields(config) | table, LaunchSettings)
             settings = msgspec.convert(pool, PoolSettings)
-        except msgspec.ValidationError as error:
+        except NOT_READABLE as error:
             raise InvalidInput(f"{where}{error}") from None
         if launches.network == "host":
             _log.warning(_HOST_NETWORK)

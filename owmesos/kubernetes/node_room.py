@@ -99,6 +99,7 @@ class NodeSums:
         for pod in pods:
             node = pod.spec.node_name or self._claimed(pod)
             if node and pod.status.phase not in _ENDED:
+                self.pod_gone(pod.metadata.uid)  # a list of several pages may have it twice
                 self._add(pod.metadata.uid, node, pod_request(pod))
 
     def _claimed(self, pod: Pod) -> str:

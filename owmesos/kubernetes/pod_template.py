@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from owmesos.core.texts import shortened
 from owmesos.errors import InvalidInput
 
@@ -51,6 +53,10 @@ _CONTAINER: Mapping[str, str] = {
 def check_template(template: Mapping[str, Any]) -> None:
     """Raises InvalidInput, which names the field that a template may not have, and why."""
     _mapping("", template)
+    try:
+        msgspec.json.encode(template)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:  # YAML has loops, sets, half characters
+        raise _wrong("the document", f"it cannot be written as JSON: {shortened(str(error))}") from None
     _only(template, _TOP, "")
     for name, wanted in (("apiVersion", "v1"), ("kind", "Pod")):
         if template.get(name, wanted) != wanted:
@@ -102,7 +108,7 @@ def _merged_lists(template: list[Any], ours: list[Any]) -> list[Any]:
     kept: list[Any] = []
     for each in template:
         name = each.get("name") if isinstance(each, Mapping) else None
-        kept.append(merged(each, named.pop(name)) if name in named else each)
+        kept.append(merged(each, named.pop(name)) if isinstance(name, str) and name in named else each)
     return kept + [each for each in ours if not (isinstance(each, Mapping) and "name" in each) or each["name"] in named]
 
 

@@ -180,6 +180,8 @@ def _is_latest(image: str) -> bool:
 
 def parse_constraint(text: str, delimiter: str = " ") -> Constraint:
     """ATTRIBUTE, LIKE or UNLIKE and a regular expression, parted by `delimiter`. Raises InvalidInput."""
+    if not delimiter:
+        raise InvalidInput("the constraint-delimiter is empty: give a character that no constraint contains")
     parts = text.split(delimiter)
     if len(parts) != 3 or parts[1] not in ("LIKE", "UNLIKE"):
         raise InvalidInput(f"bad constraint {text!r}: write ATTRIBUTE{delimiter}LIKE|UNLIKE{delimiter}REGEX")

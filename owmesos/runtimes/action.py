@@ -202,7 +202,7 @@ def _written(result: object) -> bytes:
 def _request(body: bytes) -> dict[str, Any]:
     try:
         request = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unusable(400, f"Error unmarshaling request: {error}") from None
     if not isinstance(request, dict):
         raise Unusable(400, "Error unmarshaling request: it is not an object")

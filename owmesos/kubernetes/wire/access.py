@@ -191,6 +191,8 @@ def read_file(file: Path, what: str) -> bytes:
             return opened.read(1024 * 1024)
     except OSError as error:
         raise InvalidInput(f"the {what} {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL, or half a character, in its name
+        raise InvalidInput(f"the {what} {str(file)!r} cannot be read: {error}") from None
 
 
 def read_token(file: Path) -> str:

@@ -152,7 +152,7 @@ def _retry_after(header: str | None, said: Status | None) -> float | None:
         except ValueError:
             try:
                 seconds = (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds()
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 seconds = None
     if seconds is None and said is not None and said.details is not None and said.details.retry_after_seconds:
         seconds = float(said.details.retry_after_seconds)

@@ -81,7 +81,8 @@ class ExecCredentials:
 
     def current(self) -> Credential | None:
         known, expires = self._known, self._expires
-        if known is None or (expires is not None and self._now() >= expires - timedelta(seconds=_EARLY)):
+        # Not `expires` less some seconds: that may be before the first year.
+        if known is None or (expires is not None and self._now() + timedelta(seconds=_EARLY) >= expires):
             return None
         return known
 

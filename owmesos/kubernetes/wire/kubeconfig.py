@@ -134,7 +134,7 @@ class Kubeconfig:
         """Raises InvalidInput if `text` is not a kubeconfig. `file` is where it is from."""
         try:
             parsed = msgspec.yaml.decode(text)
-        except NOT_READABLE as error:  # its text may quote a secret
+        except (*NOT_READABLE, ValueError) as error:  # its text may quote a secret
             line = re.search(r"line \d+", str(error))
             raise InvalidInput(f"the kubeconfig {file} is not valid YAML{f' ({line[0]})' if line else ''}") from None
         document = _converted(parsed if parsed is not None else {}, _Document, f"the kubeconfig {file}")
@@ -244,8 +244,16 @@ def _check_cluster(cluster: _Cluster, source: str) -> None:
             f"{source}: insecure-skip-tls-verify is not supported, TLS is always verified:"
             " give the cluster's certificate-authority"
         )
-    if cluster.proxy_url and urlsplit(cluster.proxy_url).scheme not in ("http", "https"):
+    if cluster.proxy_url and _scheme(cluster.proxy_url) not in ("http", "https"):
         raise InvalidInput(f"{source}: the proxy-url {cluster.proxy_url!r} is not supported: give one with http://")
+
+
+def _scheme(url: str) -> str:
+    """Empty if it is not a URL."""
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return ""
 
 
 def _authority(cluster: _Cluster, found: _Found, source: str) -> Callable[[], str] | None:

@@ -140,5 +140,5 @@ def _second_of(time: bytes) -> datetime | None:
     zone = b"+00:00" if match["zone"] == b"Z" else match["zone"]
     try:
         return datetime.fromisoformat((match["second"] + zone).decode()).astimezone(timezone.utc)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -141,7 +141,9 @@ class Desk:
             self.now += 1.0
 
     def submit(self, launch_id: str, **asked: Any) -> None:
-        launch = Launch(command="true", **asked)
+        self.submit_launch(launch_id, Launch(command="true", **asked))
+
+    def submit_launch(self, launch_id: str, launch: Launch) -> None:
         self.handle(Submit(launch_id, launch, template(launch)))
 
     def ended(self) -> set[str]:

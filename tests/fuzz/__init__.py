@@ -1,0 +1,1 @@
+"""What owmesos reads from outside, with input that nobody meant: see `scripts/fuzz`."""
