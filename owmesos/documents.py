@@ -420,6 +420,13 @@ class HealthDocument(_Servers):
     framework_id: str | None
 
 
+class StandbyDocument(TypedDict):
+    """What a standby says of itself. `leader`: the URL of the leader's admin API; None while that is not known."""
+
+    standby: bool
+    leader: str | None
+
+
 class _UnknownPath(TypedDict, total=False):
     unknown_path: str
 

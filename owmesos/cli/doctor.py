@@ -11,6 +11,7 @@ import click
 from owmesos.cli.columns import Column, Listing
 from owmesos.cli.connection import credentials_allowed
 from owmesos.cli.findings import Finding, findings
+from owmesos.cli.high_availability import check_ha
 from owmesos.cli.kubernetes import reject_options_of_others
 from owmesos.cli.options import with_options
 from owmesos.cli.output import Output, show
@@ -45,6 +46,7 @@ def doctor(*, options: RunOptions, output: Output = "table") -> None:
     from owmesos.service.local_master import LOCAL
 
     reject_options_of_others(options.cluster)
+    check_ha(options)
     if options.cluster == "mesos" and options.mesos_master != LOCAL:
         parse_master(options.mesos_master, credentials_allowed=credentials_allowed())
     place_of_state(options.state, options.name)

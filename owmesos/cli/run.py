@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ import click
 
 from owmesos.cli import connection
 from owmesos.cli.columns import short_ids
+from owmesos.cli.high_availability import check_ha, run_in_turn
 from owmesos.cli.kafka import KafkaOptions, read_manifest
 from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
 from owmesos.cli.options import Option, with_options
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
+    from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.run")
 
@@ -169,6 +172,12 @@ class RunOptions:
     role: Annotated[tuple[str, ...], Option("Role to subscribe with. May be repeated.", "R")] = ("*",)
     state: StateOption = None
     local_folder: LocalFolder = None
+    ha: Annotated[
+        bool, Option("Wait while another process with the same --state zk://... leads, and take over from it.")
+    ] = False
+    ha_admin: Annotated[
+        str | None, Option("Address at which others reach this process's admin API. [default: --admin]", "URL")
+    ] = None
     admin: AdminOptions
     scheduler: SchedulerOptions
     new_framework: Annotated[bool, Option("Forget the stored framework id and launches.")] = False
@@ -209,6 +218,7 @@ def run(*, options: RunOptions) -> None:
     it is an invoker there, and has no launches.
     """
     reject_options_of_others(options.cluster)
+    check_ha(options)
     (_run_on_kubernetes if options.cluster == "kubernetes" else _run_on_mesos)(options)
 
 
@@ -243,7 +253,8 @@ def _run_on_mesos(options: RunOptions) -> None:
             stack.callback(own_folder(folder).release)
             _log.info("the state is in ZooKeeper; what stays on this machine is in %s", folder)
         extension = _extension(folder, standalone=options.standalone, runtimes=options.runtimes, kafka=options.kafka)
-        framework = Framework(
+        build = partial(
+            Framework,
             master=master,
             name=options.name,
             role=options.role,
@@ -257,7 +268,7 @@ def _run_on_mesos(options: RunOptions) -> None:
             driver=_driver(options.driver, master, access, secret),
             pool=extension.pool if extension is not None else None,
         )
-        _serve(options, framework, server, extension, folder)
+        _serve(options, lambda lease: build(lease=lease), server, extension, folder)
 
 
 def _run_on_kubernetes(options: RunOptions) -> None:
@@ -284,21 +295,29 @@ def _run_on_kubernetes(options: RunOptions) -> None:
         _log.info(
             "%s, namespace %s, invoker %s; by %s", access.server, settings.namespace, settings.invoker, access.source
         )
-        _serve(options, process, server, extension, folder)
+        _serve(options, lambda _: process, server, extension, folder)
 
 
 def _serve(
-    options: RunOptions, process: ServedProcess, server: AdminServer, extension: Extension | None, folder: Path
+    options: RunOptions,
+    build: Callable[[Lease | None], ServedProcess],
+    server: AdminServer,
+    extension: Extension | None,
+    folder: Path,
 ) -> None:
-    """Until its end. Raises CannotRun."""
+    """Until its end; with --ha once this process leads. Raises CannotRun."""
     import asyncio
 
     from owmesos.cli.serving import serve
     from owmesos.service.admin_tokens import tokens
 
+    process = build(None) if not options.ha else None
     found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
     with options.admin.announced(server, found):
-        asyncio.run(serve(process, server, found, extension, _what_ends(options)))
+        if process is None:
+            run_in_turn(options, build, server, found, extension, _what_ends(options))
+        else:
+            asyncio.run(serve(process, server, found, extension, _what_ends(options)))
 
 
 def _driver(

@@ -23,14 +23,19 @@ class CannotRun(OwmesosError):
 
 
 async def serve(
-    process: ServedProcess, server: AdminServer, tokens: Tokens, extension: Extension | None, what_ends: str
+    process: ServedProcess,
+    server: AdminServer,
+    tokens: Tokens,
+    extension: Extension | None,
+    what_ends: str,
+    signalled: asyncio.Event | None = None,
 ) -> None:
     """Return on a signal, or when the cluster manager or a teardown has ended the process. Raises CannotRun.
 
-    `what_ends` with the signal, for the log.
+    `what_ends` with the signal, for the log. `signalled` may be set by one that came before.
     """
     loop = asyncio.get_running_loop()
-    signalled = asyncio.Event()
+    signalled = asyncio.Event() if signalled is None else signalled
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, signalled.set)
     async with process:

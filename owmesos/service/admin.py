@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -29,8 +29,9 @@ from owmesos.service.launch_routes import LaunchesRefused, LaunchRoutes
 from owmesos.service.logs import LogRoutes
 from owmesos.service.metrics.cluster import NODES_SHOWN
 from owmesos.service.metrics.exposition import CONTENT_TYPE, Exposition
-from owmesos.service.openapi import ApiOperation, listing, openapi
+from owmesos.service.openapi import TEXT, ApiOperation, listing, openapi
 from owmesos.service.served import ServedProcess
+from owmesos.service.standby import StandbyRoutes
 from owmesos.system.bounded_http import HTTP_LOG, BoundedListener, listening_socket
 
 MAX_BODY = 1024 * 1024
@@ -88,6 +89,7 @@ class AdminServer:
         self.events: EventStreams | None = None
         """From `start` on."""
         self._runner: web.AppRunner | None = None
+        self._standby: web.AppRunner | None = None
         self._stopping = asyncio.Event()
 
     @property
@@ -117,7 +119,20 @@ class AdminServer:
         LogRoutes(view, view.pool, extension).add_to(application.router)
         if extension is not None:
             extension.add_to(application.router)
-        self._runner = web.AppRunner(
+        self._runner = await self._serve(application)
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            await standby.cleanup()
+
+    async def start_standby(self, leader: Callable[[], str | None], tokens: Tokens) -> None:
+        """Until `start`: send requests on to the leader, the URL of whose admin API `leader` returns."""
+        guard = Guard(self._host, tokens, self._listener)
+        application = web.Application(middlewares=[guard.middleware], client_max_size=MAX_BODY)
+        StandbyRoutes(leader).add_to(application.router)
+        self._standby = await self._serve(application)
+
+    async def _serve(self, application: web.Application) -> web.AppRunner:
+        runner = web.AppRunner(
             application,
             access_log=None,
             logger=HTTP_LOG,
@@ -127,16 +142,18 @@ class AdminServer:
             lingering_time=_LINGER,
             auto_decompress=False,
         )
-        await self._runner.setup()
-        assert self._runner.server is not None
-        self._listener.start(self._runner.server)
+        await runner.setup()
+        assert runner.server is not None
+        self._listener.start(runner.server)
+        return runner
 
     async def stop(self) -> None:
         """Requests that wait for a launch or a result are answered with an error; other requests get their answers."""
         self._stopping.set()
         self.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        for runner in (self._standby, self._runner):
+            if runner is not None:
+                await runner.cleanup()
 
     def close(self) -> None:
         """Stop accepting connections; enough for a server that was never started."""
@@ -162,8 +179,10 @@ class _Routes:
         router.add_get("/api/v1/story/{id}", self.story)
 
     @ApiOperation(
-        "Whether the cluster manager has us; 503 if not",
+        "Whether the cluster manager has us; 503 if not. With `leader` whether this process leads, which a standby does"
+        " not",
         documents.HealthDocument,
+        query={"leader": TEXT},
         others={503: documents.HealthDocument},
         open=True,
     )
@@ -171,7 +190,8 @@ class _Routes:
         """Only the cluster manager changes the status: a restart does not help while Kafka or CouchDB is down."""
         document = self._process.health()
         servers = self._extension.servers if self._extension is not None else {}
-        return answer({**document, **servers}, 200 if document["subscribed"] else 503)
+        healthy = document["subscribed"] or "leader" in request.query
+        return answer({**document, **servers}, 200 if healthy else 503)
 
     @ApiOperation("Whether the process is alive", documents.AliveDocument, open=True)
     async def alive(self, request: web.Request) -> web.Response:

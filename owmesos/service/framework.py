@@ -42,6 +42,7 @@ from owmesos.mesos.wire.agent_files import AgentFiles
 from owmesos.mesos.wire.detector import access_for, detector_for
 from owmesos.mesos.wire.driver import Driver
 from owmesos.mesos.wire.http_driver import HttpDriver
+from owmesos.mesos.wire.leased import leased_detector, leased_driver
 from owmesos.mesos.wire.operator_client import OperatorClient
 from owmesos.resources import Resources
 from owmesos.service.errors import FrameworkStopped, NotKnown
@@ -52,9 +53,10 @@ from owmesos.service.local_master import ANY_PORT, LOCAL, LocalMaster
 from owmesos.service.shell import Shell
 from owmesos.service.status import StatusSource, own_version
 from owmesos.service.stopped import Stopped
-from owmesos.storage import ForgetAnswer, MemoryStore, Store
-from owmesos.storage.places import open_store, place_of
+from owmesos.storage import ForgetAnswer
+from owmesos.storage.places import store_of
 from owmesos.system.clock import Clock
+from owmesos.system.lease import Lease
 
 if TYPE_CHECKING:
     from owmesos.service.mesos_view import MesosView
@@ -83,11 +85,13 @@ class Framework(LaunchRequests):
         least_offer: Resources | None = None,
         driver: Callable[[Subscribe], Driver] | None = None,
         pool: PoolRecipe | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """`master`: `host:port[,…]`, `https://…` or `zk://…/path`; or `local`, a simulated cluster that ends with the
         framework. `state`: a folder, or `zk://…/path`, that keeps the framework id and the launches. `new_framework`
         forgets what is kept there. Agents with less free than `least_offer` are not offered at all. `driver` builds
-        another wire than our own. `pool` puts a container pool on the scheduler.
+        another wire than our own. `pool` puts a container pool on the scheduler. With `lease` nothing is sent to the
+        cluster while that does not hold: another process may lead then.
 
         Raises InvalidInput; StateInUse when another process owns the state.
         """
@@ -118,7 +122,8 @@ class Framework(LaunchRequests):
             webui_url=webui_url,
             least_offer=least_offer,
         )
-        self._store: Store = open_store(place_of(state), forget=new_framework) if state is not None else MemoryStore()
+        self._lease = lease
+        self._store = store_of(state, forget=new_framework, lease=lease)
         self._torn_down = False
         self._streams: list[asyncio.Queue[NodeStatsUpdate]] = []
 
@@ -155,7 +160,7 @@ class Framework(LaunchRequests):
         if saved.framework_id is not None:
             info = msgspec.structs.replace(info, id=ID(saved.framework_id))
         subscription = Subscribe(info)
-        detector = detector_for(self._masters)
+        detector = leased_detector(detector_for(self._masters), self._lease)
         driver = (
             self._build_driver(subscription)
             if self._build_driver is not None
@@ -179,7 +184,7 @@ class Framework(LaunchRequests):
         files = AgentFiles(
             lambda: self.access.session(secure=self.secure, connections=AGENT_CONNECTIONS), secure=self.secure
         )
-        self._shell = Shell(scheduler, driver, operator, self._store, clock, pooled, files)
+        self._shell = Shell(scheduler, leased_driver(driver, self._lease), operator, self._store, clock, pooled, files)
         self._shell.changed.append(self._changed)
         self._shell.stats.append(self._stats)
         self._shell.ended.append(self._ended)

@@ -2,7 +2,8 @@
 
 A framework that loses its id leaves its tasks running for a week with nobody to stop them; one that loses its intents
 launches twice. So a commit is durable when it returns, or it raises. SQLite keeps it on this machine, ZooKeeper on
-several; both fulfil one protocol. Nothing here decides on launches.
+several; both fulfil one protocol. Nothing here decides on launches. In ZooKeeper it is also elected which of several
+processes leads.
 """
 
 from owmesos.storage.memory import MemoryStore

@@ -9,13 +9,15 @@ from typing import NamedTuple, TypeAlias
 from owmesos.errors import InvalidInput
 from owmesos.mesos.wire.address import ZooKeeperPath, parse_zookeeper
 from owmesos.storage import lines
+from owmesos.storage.memory import MemoryStore
 from owmesos.storage.owned_nodes import lock_holder, look_at_owner
 from owmesos.storage.records import StoredCounts
 from owmesos.storage.sqlite import SQLiteStore, look_into
-from owmesos.storage.store import StoreFailed
+from owmesos.storage.store import Store, StoreFailed
 from owmesos.storage.zookeeper import ZooKeeperStore
 from owmesos.storage.zookeeper_contents import counted
-from owmesos.storage.zookeeper_session import ZooKeeperSession
+from owmesos.storage.zookeeper_session import SESSION, ZooKeeperSession
+from owmesos.system.lease import Lease
 
 Place: TypeAlias = Path | ZooKeeperPath
 KeptStore: TypeAlias = SQLiteStore | ZooKeeperStore
@@ -36,11 +38,19 @@ def place_of(text: str | Path, *, credentials_allowed: bool = True) -> Place:
     return Path(text)
 
 
-def open_store(place: Place, *, forget: bool = False, wait: float | None = None) -> KeptStore:
+def open_store(place: Place, *, forget: bool = False, wait: float | None = None, session: float = SESSION) -> KeptStore:
     """See SQLiteStore and ZooKeeperStore. Raises InvalidInput and StoreFailed."""
     if isinstance(place, ZooKeeperPath):
-        return ZooKeeperStore(place, forget=forget, wait=wait)
+        return ZooKeeperStore(place, forget=forget, wait=wait, session=session)
     return SQLiteStore(place, forget=forget)
+
+
+def store_of(state: str | Path | None, *, forget: bool, lease: Lease | None) -> Store:
+    """In memory without `state`. With `lease` its lock is given away as soon as that. Raises InvalidInput and
+    StoreFailed."""
+    if state is None:
+        return MemoryStore()
+    return open_store(place_of(state), forget=forget, session=SESSION if lease is None else lease.session)
 
 
 def look_at(place: Place) -> Seen | None:

@@ -46,7 +46,7 @@ PATIENCE = 60.0
 _ANSWER = 10.0  # seconds; for one request
 _SAY_AFTER = 3.0  # seconds
 _AT_ONCE = 200  # requests on their way together
-_LOST = (
+LOST = (
     ConnectionLoss,
     KazooTimeoutError,
     OperationTimeoutError,
@@ -72,17 +72,7 @@ class ZooKeeperSession:
         self._patience = patience
         self._changed = threading.Condition()
         self._closed = False
-        credentials = address.credentials
-        pair = (credentials.principal, credentials.secret) if credentials is not None else None
-        self.acl = [make_digest_acl(*pair, all=True)] if pair is not None else OPEN_ACL_UNSAFE
-        self._client = KazooClient(
-            hosts=address.hosts,
-            timeout=session,
-            auth_data=[("digest", ":".join(pair))] if pair is not None else None,
-            default_acl=self.acl,
-            connection_retry=KazooRetry(max_tries=-1, delay=0.2, max_delay=5.0),
-            logger=_kazoo_log,
-        )
+        self._client = client_for(address, session)
         self._client.add_listener(self._on_state)
         self._client.start_async()
 
@@ -119,7 +109,7 @@ class ZooKeeperSession:
             operation(request)
         try:
             results = request.commit_async().get(timeout=_ANSWER)
-        except _LOST as error:
+        except LOST as error:
             raise Lost(str(error) or type(error).__name__) from None
         except KazooException as error:
             return Rejection(len(operations), error)
@@ -210,7 +200,7 @@ class ZooKeeperSession:
             self.wait_connected(deadline)
             try:
                 return once()
-            except _LOST:
+            except LOST:
                 if time.monotonic() >= deadline:
                     raise self._silent() from None
             except KazooException as error:
@@ -226,6 +216,20 @@ class ZooKeeperSession:
             self._restored()
         elif state == KazooState.SUSPENDED and not self._closed:
             _log.warning("the connection to ZooKeeper at %s is lost: nothing is sent until it is back", self._address)
+
+
+def client_for(address: ZooKeeperPath, session: float) -> KazooClient:
+    """Not started yet; it reconnects for as long as it is open. What it makes only the address's user may touch."""
+    credentials = address.credentials
+    pair = (credentials.principal, credentials.secret) if credentials is not None else None
+    return KazooClient(
+        hosts=address.hosts,
+        timeout=session,
+        auth_data=[("digest", ":".join(pair))] if pair is not None else None,
+        default_acl=[make_digest_acl(*pair, all=True)] if pair is not None else OPEN_ACL_UNSAFE,
+        connection_retry=KazooRetry(max_tries=-1, delay=0.2, max_delay=5.0),
+        logger=_kazoo_log,
+    )
 
 
 class Rejection(NamedTuple):

@@ -96,12 +96,15 @@ class BoundedListener:
         self._admitted: set[Connection] = set()
         self._by_handler: dict[asyncio.BaseProtocol, Connection] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: web.Server | None = None
 
     def start(self, server: web.Server) -> None:
+        """A second call gives new connections to another server."""
         # Not sock_accept in a task: one that is cancelled with a connection in its hands leaves that open.
+        self._server = server
         self._listening.setblocking(False)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._listening, self._accept, server)
+        self._loop.add_reader(self._listening, self._accept)
 
     def close(self) -> None:
         """Stop accepting connections. The server closes the open ones."""
@@ -120,34 +123,35 @@ class BoundedListener:
             if connection is not None:
                 connection.answered()
 
-    def _accept(self, server: web.Server) -> None:
+    def _accept(self) -> None:
         """One connection; as long as others wait, the event loop calls again in its next turn."""
         try:
             taken, address = self._listening.accept()
         except OSError as error:  # also where the client has gone meanwhile
             if error.errno in _EXHAUSTED and not self._make_room():  # else one is closed in this turn of the loop
-                self._pause(server)
+                self._pause()
             return
         taken.setblocking(False)
-        self._took(server, taken, _peer(address))
+        self._took(taken, _peer(address))
 
-    def _pause(self, server: web.Server) -> None:
+    def _pause(self) -> None:
         def go_on() -> None:
             if self._loop is not None:
-                self._loop.add_reader(self._listening, self._accept, server)
+                self._loop.add_reader(self._listening, self._accept)
 
         assert self._loop is not None
         self._loop.remove_reader(self._listening)
         self._loop.call_later(_PAUSE, go_on)
 
-    def _took(self, server: web.Server, taken: socket.socket, peer: str) -> None:
+    def _took(self, taken: socket.socket, peer: str) -> None:
+        assert self._server is not None
         if self.limits.admitted and len(self._admitted) >= self.limits.admitted:
             with taken, suppress(OSError):
                 taken.send(_BUSY if self._tls is None else b"")
             return
         if len(self._waiting) >= self.limits.waiting:
             self._make_room()
-        connection = Connection(self, server(), taken, peer)
+        connection = Connection(self, self._server(), taken, peer)
         self._waiting[connection] = None
         self._by_handler[connection.handler] = connection
         connection.open(self._tls)

@@ -208,7 +208,7 @@ async def test_without_descriptors_connections_make_room(clients: list[socket.so
 
 async def test_one_that_makes_room_before_it_was_opened_is_closed(patient: Server) -> None:
     ours, theirs = socket.socketpair()
-    patient.listener._took(patient.web, theirs, "peer")
+    patient.listener._took(theirs, "peer")
     assert patient.listener._make_room()
     assert theirs.fileno() < 0
     ours.close()

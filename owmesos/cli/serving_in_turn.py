@@ -1,0 +1,95 @@
+"""The process of `owmesos run --ha` from its start to its end. Loaded by that command alone.
+
+A leader that loses the lead ends at once, as by kill -9, which loses nothing: whatever it would do in order, another
+process may be doing already. Its supervisor starts it again, as a standby.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from owmesos.cli.serving import CannotRun, serve
+from owmesos.storage.candidate import Candidate
+from owmesos.system.tasks import cancel_all
+
+if TYPE_CHECKING:
+    from owmesos.mesos.wire.address import ZooKeeperPath
+    from owmesos.service.admin import AdminServer, Extension
+    from owmesos.service.admin_tokens import Tokens
+    from owmesos.service.served import ServedProcess
+    from owmesos.storage.election import Leader
+    from owmesos.system.lease import Lease
+
+_log = logging.getLogger("owmesos.run")
+
+
+class _Standing:
+    """What the candidate's thread tells the event loop."""
+
+    def __init__(self) -> None:
+        self.leader: Leader | None = None
+        self.changed = asyncio.Event()
+        self.leads = False
+        self.failed: str | None = None
+        self._loop = asyncio.get_running_loop()
+        self._said: object = None
+
+    def lead(self) -> None:
+        self.leads = True
+        _log.info("this process leads now")
+        self._loop.call_soon_threadsafe(self.changed.set)
+
+    def follow(self, leader: Leader | None) -> None:
+        self.leader = leader
+        if leader is not None and leader != self._said:
+            self._said = leader
+            _log.info("standby: %s leads, its admin API is at %s", leader.holder, leader.admin)
+
+    def end(self, reason: str) -> None:
+        if self.leads:
+            _log.error("this process has lost the lead, and ends at once: %s", reason)
+            logging.shutdown()
+            os._exit(1)
+        self.failed = reason
+        self._loop.call_soon_threadsafe(self.changed.set)
+
+
+async def serve_in_turn(
+    place: ZooKeeperPath,
+    admin: str,
+    build: Callable[[Lease], ServedProcess],
+    server: AdminServer,
+    tokens: Tokens,
+    extension: Extension | None,
+    what_ends: str,
+) -> None:
+    """Wait until this process leads, then `serve`. `admin`: the URL of the admin API for others. `build` makes the
+    process, in another thread. Raises CannotRun and what `build` raises."""
+    loop, signalled, standing = asyncio.get_running_loop(), asyncio.Event(), _Standing()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, signalled.set)
+    candidate = Candidate(place, admin, standing)
+    await server.start_standby(lambda: standing.leader.admin if standing.leader is not None else None, tokens)
+    try:
+        candidate.start()
+        _log.info("waiting to lead the framework of %s; the admin API is at %s", place, server.url)
+        ends = [asyncio.ensure_future(signalled.wait()), asyncio.ensure_future(standing.changed.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel_all(ends)
+        if standing.failed is not None:
+            raise CannotRun(standing.failed)
+        if not signalled.is_set():
+            process = await asyncio.to_thread(build, candidate.lease)
+            await serve(process, server, tokens, extension, what_ends, signalled)
+        else:
+            _log.info("stopping: this process does not lead")
+    finally:
+        await server.stop()
+        await asyncio.to_thread(candidate.close)

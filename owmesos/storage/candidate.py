@@ -1,0 +1,263 @@
+"""This process's part in the election in ZooKeeper (`election`): kazoo and a thread of its own.
+
+    PATH/election/TOKEN-NUMBER    one for each process, ephemeral: its name for people, and where its admin API is
+
+It has a session of its own, with a short time-out: who leads has to be known before OpenWhisk's Controllers miss the
+pings of an invoker, ten seconds after the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import secrets
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any, Protocol
+
+import msgspec
+from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError, NodeExistsError, NoNodeError
+from kazoo.protocol.states import KazooState
+
+from owmesos.errors import NOT_READABLE
+from owmesos.mesos.wire.address import ZooKeeperPath
+from owmesos.storage import election
+from owmesos.storage.election import Election, ElectionEffect, ElectionEvent, Leader
+from owmesos.storage.zookeeper_session import LOST, client_for
+from owmesos.system.lease import Lease, clock
+
+_log = logging.getLogger("owmesos.election")
+SESSION = 4.0
+"""Seconds without a sign of the leader after which another process leads; ZooKeeper adds up to one tick (2 s by
+default). A server with that tick allows no less."""
+ELECTION = "election"
+_ANSWER = 5.0  # seconds; for one request
+_PAUSE = 0.2  # seconds; after a request without an answer
+_SAY_AFTER = 3.0  # seconds
+
+
+class _Node(msgspec.Struct, frozen=True):
+    """What a candidate's node holds. Later versions may add fields."""
+
+    holder: str
+    admin: str
+
+
+class CandidateListener(Protocol):
+    """Called in the candidate's thread."""
+
+    def lead(self) -> None:
+        """This process leads while the lease holds."""
+
+    def follow(self, leader: Leader | None) -> None:
+        """Another one leads."""
+
+    def end(self, reason: str) -> None:
+        """This process led and does not any more, or can never lead. The last call."""
+
+
+class Candidate:
+    """Takes part from `start` to `close`."""
+
+    def __init__(self, address: ZooKeeperPath, admin: str, listener: CandidateListener) -> None:
+        """`admin`: where others reach this process's admin API."""
+        self.lease = Lease(SESSION)
+        self._address = address
+        self._listener = listener
+        self._token = secrets.token_hex(8)
+        self._data = msgspec.json.encode(_Node(f"process {os.getpid()} on {socket.gethostname()}", admin))
+        self._election = Election()
+        self._events: queue.SimpleQueue[ElectionEvent | None] = queue.SimpleQueue()
+        self._timeout = SESSION
+        self._path = f"{address.path}/{ELECTION}"
+        self._own = ""
+        self._ended = False
+        self._client = client_for(address, SESSION)
+        self._client.add_listener(self._on_state)
+        _note_timeouts(self._client, self._negotiated)
+        self._thread = threading.Thread(target=self._run, name="owmesos-election", daemon=True)
+
+    def start(self) -> None:
+        """Does not wait for ZooKeeper."""
+        self._client.start_async()
+        self._thread.start()
+
+    @property
+    def others(self) -> int:
+        """How many other processes wait to lead, or lead."""
+        return self._election.others
+
+    def close(self) -> None:
+        """Give the lead, if we have it, to another process. Has no effect if it is already closed."""
+        self._ended = True
+        self.lease.end()
+        self._events.put(None)
+        self._client.remove_listener(self._on_state)
+        self._client.stop()
+        self._client.close()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(_ANSWER)
+
+    # -- the thread
+
+    def _run(self) -> None:
+        said = False
+        while not self._ended:
+            wake = self._election.next_wake()
+            try:
+                event = self._events.get(timeout=max(0.0, wake - clock()) if wake is not None else _SAY_AFTER)
+            except queue.Empty:
+                event = election.TimePassed()
+                if not said and not self._client.connected:
+                    said = True
+                    _log.warning("ZooKeeper at %s does not answer: waiting", self._address.hosts)
+            if event is None:
+                return
+            for effect in self._election.handle(event, clock()):
+                self._carry_out(effect)
+
+    def _carry_out(self, effect: ElectionEffect) -> None:
+        if isinstance(effect, election.Renew):
+            self.lease.renew(effect.until)
+        elif isinstance(effect, election.Lead):
+            self._listener.lead()
+        elif isinstance(effect, election.Follow):
+            self._listener.follow(effect.leader)
+        elif isinstance(effect, election.Depose):
+            self._end(effect.reason)
+        else:
+            self._ask(effect)
+
+    def _ask(self, effect: election.MakeNode | election.Look | election.Prove) -> None:
+        """One that ZooKeeper does not answer is repeated by the next connection, or by the next TimePassed."""
+        try:
+            if isinstance(effect, election.MakeNode):
+                self._events.put(self._register())
+            elif isinstance(effect, election.Look):
+                self._events.put(self._look())
+            else:
+                self._prove()
+        except LOST as error:
+            _log.debug("%s: %s", type(effect).__name__, error)
+            if not isinstance(effect, election.Prove) and self._client.connected and not self._ended:
+                self._events.put(self._connected())
+                time.sleep(_PAUSE)
+        except (NoAuthError, AuthFailedError):
+            self._end(
+                f"the election in {self._address} cannot be used: these credentials are not allowed to: give the user"
+                " and password with which it was made, in OWMESOS_STATE or the configuration file"
+            )
+        except KazooException as error:
+            if not self._ended:
+                self._end(f"the election in {self._address} broke: {str(error) or type(error).__name__}")
+
+    def _end(self, reason: str) -> None:
+        self.lease.end()
+        if not self._ended:
+            self._ended = True
+            self._listener.end(reason)
+
+    # -- ZooKeeper
+
+    def _register(self) -> ElectionEvent:
+        session = self._session()
+        self._make_path()
+        made = self._owned(session)
+        if made is None:
+            prefix = f"{self._path}/{self._token}-"
+            made = str(self._answer(self._client.create_async(prefix, self._data, ephemeral=True, sequence=True)))
+        self._own = made
+        return election.NodeMade(made.rpartition("/")[2], session)
+
+    def _owned(self, session: int) -> str | None:
+        """Our node of this session, which may have been made although the answer was lost."""
+        for name in self._children():
+            if name.startswith(f"{self._token}-"):
+                path = f"{self._path}/{name}"
+                with suppress(NoNodeError):
+                    if self._answer(self._client.get_async(path))[1].ephemeralOwner == session:
+                        return path
+        return None
+
+    def _look(self) -> ElectionEvent:
+        self._answer(self._client.sync_async(self._path))  # a server that lags behind catches up
+        names = self._children(self._on_change)
+        lowest = min(names, key=election.number_of, default=None)
+        leader = self._leader(lowest) if lowest is not None and f"{self._path}/{lowest}" != self._own else None
+        return election.NodesSeen(frozenset(names), leader)
+
+    def _leader(self, name: str) -> Leader | None:
+        try:
+            found = msgspec.json.decode(self._answer(self._client.get_async(f"{self._path}/{name}"))[0], type=_Node)
+        except (NoNodeError, *NOT_READABLE):  # gone meanwhile, or another program's
+            return None
+        return Leader(found.holder[:200], found.admin)
+
+    def _prove(self) -> None:
+        if not self._client.connected:
+            return  # kazoo would keep it for the next session
+        began, timeout = clock(), self._timeout
+        try:
+            stat = self._answer(self._client.set_async(self._own, self._data))
+        except NoNodeError:
+            self._events.put(election.Gone())
+            return
+        if stat.ephemeralOwner == self._session():
+            for effect in self._election.handle(election.Proven(began, timeout), clock()):
+                self._carry_out(effect)
+
+    def _children(self, watch: Any = None) -> list[str]:
+        try:
+            found: list[str] = self._answer(self._client.get_children_async(self._path, watch))
+        except NoNodeError:
+            return []
+        return found
+
+    def _make_path(self) -> None:
+        names = self._path.split("/")[1:]
+        for count in range(1, len(names) + 1):
+            part = "/" + "/".join(names[:count])
+            if self._answer(self._client.exists_async(part)) is None:
+                with suppress(NodeExistsError):
+                    self._answer(self._client.create_async(part))
+
+    def _answer(self, asked: Any) -> Any:
+        return asked.get(timeout=_ANSWER)
+
+    def _session(self) -> int:
+        known = self._client.client_id
+        return known[0] if known is not None else 0
+
+    def _connected(self) -> ElectionEvent:
+        return election.Connected(self._session())
+
+    # -- called in kazoo's threads
+
+    def _on_state(self, state: str) -> None:
+        if state == KazooState.CONNECTED:
+            self._events.put(self._connected())
+        elif state == KazooState.SUSPENDED and not self._ended:
+            _log.warning("the connection to ZooKeeper at %s is lost: who leads is not known", self._address)
+
+    def _on_change(self, event: object) -> None:
+        """Only of nodes; what becomes of the connection is told by `_on_state`."""
+        if self._client.connected:
+            self._events.put(election.Changed())
+
+    def _negotiated(self, seconds: float) -> None:
+        self._timeout = seconds
+
+
+def _note_timeouts(client: Any, note: Any) -> None:
+    """`note` is told each session's timeout, to which a server may have changed ours. kazoo does not publish it."""
+    connect = client._connection._connect
+
+    def connected(*arguments: Any, **more: Any) -> Any:
+        read_timeout, rest = connect(*arguments, **more)
+        note(read_timeout * 1.5 / 1000)
+        return read_timeout, rest
+
+    client._connection._connect = connected
