@@ -12,14 +12,12 @@ import math
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-import msgspec
-
 from owmesos.core.explanation import Explanation
 from owmesos.errors import InvalidInput, InvariantBroken
 from owmesos.mesos import messages as v1
 from owmesos.mesos.scheduler import events
 from owmesos.mesos.scheduler.agents import Agents
-from owmesos.mesos.scheduler.effects import AskAgents, Effect, Note, Resubscribe, StatsChanged, Stop, StoreFramework
+from owmesos.mesos.scheduler.effects import Effect, StatsChanged
 from owmesos.mesos.scheduler.heartbeats import Heartbeats
 from owmesos.mesos.scheduler.kills import Kills
 from owmesos.mesos.scheduler.launches import LaunchRecord, Unreadable
@@ -28,7 +26,8 @@ from owmesos.mesos.scheduler.matching import Matching
 from owmesos.mesos.scheduler.reconciliation import Reconciliation
 from owmesos.mesos.scheduler.revive import SuppressReviveHandler
 from owmesos.mesos.scheduler.settings import Settings
-from owmesos.mesos.scheduler.state import MasterConnection, SchedulerState, SchedulerTimer
+from owmesos.mesos.scheduler.state import SchedulerState, SchedulerTimer
+from owmesos.mesos.scheduler.subscription import Subscription
 from owmesos.mesos.scheduler.task_info import fault_of, whole_ask
 from owmesos.mesos.scheduler.task_updates import TaskUpdates
 from owmesos.mesos.wire.driver import Disconnected, SubscribeRefused, SubscribeUnanswered
@@ -46,20 +45,21 @@ class Scheduler:
         self._task_updates = TaskUpdates(self.state, self._revive, self._reconciliation, self._kills)
         self._matching = Matching(self.state)
         self._next_place = 0
-        self._ever_subscribed = False
-        self._unexpected = ""  # what was last answered to SUBSCRIBE in place of a master's answer
         self._agents = Agents(self.state, self._revive, self._task_updates, self._reconciliation)
+        subscription = self._subscription = Subscription(
+            self.state, self._heartbeats, self._revive, self._reconciliation, self._kills, self._matching
+        )
         self._handlers: dict[type[v1.Event], Callable[[Any, float], None]] = {
-            v1.Subscribed: self._subscribed,
-            Disconnected: self._disconnected,
-            SubscribeRefused: self._subscribe_refused,
-            SubscribeUnanswered: self._subscribe_unanswered,
+            v1.Subscribed: subscription.subscribed,
+            Disconnected: subscription.disconnected,
+            SubscribeRefused: subscription.subscribe_refused,
+            SubscribeUnanswered: subscription.subscribe_unanswered,
             v1.Offers: self._agents.offers,
             v1.Rescind: self._agents.rescind,
             v1.InverseOffers: self._agents.inverse_offers,
             v1.Update: lambda event, now: self._task_updates.update(event.status, now),
             v1.Failure: self._agents.failure,
-            v1.Error: self._error,
+            v1.Error: subscription.error,
             events.Submit: self._submit,
             events.Submits: self._submit_all,
             events.KillLaunches: self._kill,
@@ -80,10 +80,10 @@ class Scheduler:
     def _by_timer(self) -> dict[SchedulerTimer, Callable[..., None]]:
         """What is done when a timer is due, given what it is about, if anything, and the time."""
         task_updates, matching, revive = self._task_updates, self._matching, self._revive
-        reconciliation, kills = self._reconciliation, self._kills
+        reconciliation, kills, subscription = self._reconciliation, self._kills, self._subscription
         return {
-            SchedulerTimer.SETTLED: self._settled,
-            SchedulerTimer.CONNECT_TIMEOUT: self._not_a_master,
+            SchedulerTimer.SETTLED: subscription.settled,
+            SchedulerTimer.CONNECT_TIMEOUT: subscription.not_a_master,
             SchedulerTimer.SILENCE: self._heartbeats.overdue,
             SchedulerTimer.TOTALS: self._agents.ask_totals,
             SchedulerTimer.REVIVE: lambda now: None,  # the end of the step decides
@@ -204,87 +204,6 @@ class Scheduler:
         self._task_updates.blame.wake(key, now)
         self._revive.want()
 
-    def _settled(self, now: float) -> None:
-        self.state.capacity.known = True
-
-    # -- the connection
-
-    def _subscribed(self, event: v1.Subscribed, now: float) -> None:
-        state = self.state
-        self._forget_offers(now)
-        state.connected, self._ever_subscribed = True, True
-        state.connection = MasterConnection(now, None)
-        self._heartbeats.subscribed(event)
-        state.timers.cancel(SchedulerTimer.CONNECT_TIMEOUT)
-        state.capacity.known = False
-        state.timers.set(SchedulerTimer.SETTLED, now + state.settings.settle)
-        if state.info.id != event.framework_id:
-            state.info = msgspec.structs.replace(state.info, id=event.framework_id)
-            state.emit(StoreFramework(event.framework_id.value))
-        self._revive.subscribed(now)
-        self._reconciliation.subscribed(now)
-        self._kills.subscribed(now)
-        state.emit(AskAgents())
-
-    def _disconnected(self, event: Disconnected, now: float) -> None:
-        self._cut_off(event.reason, now)
-        self.state.note("warning", f"disconnected: {event.reason}")
-
-    def _resubscribe(self, reason: str, now: float) -> None:
-        """That voids all offers and whatever the old stream still says, so nothing of it is counted on from now."""
-        self._cut_off(reason, now)
-        self.state.emit(Resubscribe(reason))
-
-    def _cut_off(self, reason: str, now: float) -> None:
-        state = self.state
-        state.connection = MasterConnection(now if state.connected else state.connection.since, reason)
-        state.connected = state.capacity.known = False
-        state.timers.cancel(SchedulerTimer.SETTLED)
-        self._heartbeats.disconnected()
-        self._forget_offers(now)
-
-    def _forget_offers(self, now: float) -> None:
-        state = self.state
-        state.offers.void_all(now)
-        for record in state.queue:
-            if record.state is State.RESERVED:
-                state.refuse_start(record, now, "the connection to the master was lost")
-        self._matching.end_aside(now)
-
-    def _subscribe_refused(self, event: SubscribeRefused, now: float) -> None:
-        text = f"the master refuses to subscribe us ({event.status}): {event.reason}"
-        self.state.connection.reason = text
-        self.state.emit(Note("error", text) if self._ever_subscribed else Stop(text))
-
-    def _subscribe_unanswered(self, event: SubscribeUnanswered, now: float) -> None:
-        """At the start only unexpected answers are counted on to end: a master that is away is waited for."""
-        state = self.state
-        state.connection.reason = event.reason
-        if self._ever_subscribed or not event.unexpected:
-            state.timers.cancel(SchedulerTimer.CONNECT_TIMEOUT)
-            return
-        self._unexpected = event.reason
-        if state.timers.get(SchedulerTimer.CONNECT_TIMEOUT) is None:
-            state.timers.set(SchedulerTimer.CONNECT_TIMEOUT, now + state.settings.connect_timeout)
-
-    def _not_a_master(self, now: float) -> None:
-        waited = self.state.settings.connect_timeout
-        self.state.emit(Stop(f"no Mesos master has answered for {waited:g} s: {self._unexpected}"))
-
-    def _error(self, event: v1.Error, now: float) -> None:
-        state, message = self.state, event.message
-        if "Framework failed over" in message and state.connected:
-            state.emit(Stop("another process has subscribed with our framework id: this one stops"))
-        elif "Framework has been removed" in message:
-            framework_id = state.info.id.value if state.info.id is not None else "?"
-            text = f"the master has removed framework {framework_id} and its tasks: start with --new-framework"
-            state.emit(Stop(text))
-        elif not self._ever_subscribed:
-            state.emit(Stop(f"the master refuses the framework: {message}"))
-        else:
-            state.note("error", f"the master ends the subscription: {message}")
-            self._resubscribe(message, now)
-
     # -- launches
 
     def check(self, event: events.Submit) -> None:
@@ -365,7 +284,7 @@ class Scheduler:
         state, call = self.state, event.call
         if event.status is None or event.status != 400 or _about_the_stream(event.reason):
             if state.connected:
-                self._resubscribe(f"{call.wire_type} failed: {event.reason}", now)
+                self._subscription.resubscribe(f"{call.wire_type} failed: {event.reason}", now)
             if isinstance(call, v1.Accept) and event.certain:
                 for record in self._submitted(_task_ids(call)):
                     self._task_updates.never_sent(record, now, f"its ACCEPT was not taken: {event.reason}")
