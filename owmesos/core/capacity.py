@@ -5,9 +5,11 @@ It only reads the ledger and reserves in it; whoever feeds the ledger (Mesos's o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Container as Having
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import msgspec
 
 from owmesos.core.constraints import Constraint
 from owmesos.core.explanation import Exclusion, Explanation, SlotFacts, explain
@@ -21,6 +23,9 @@ class Capacity:
     """`closed` nodes get no starts. `known` is the owner's to set: NodeStats came, and had the time to come, so that
     from now on silence means that nothing is free; unknown is not full.
 
+    `ration` says which quota of the cluster keeps pods away, while one does; `progress_of`, how far the start of a
+    container has come. Both are the owner's, and for people.
+
     `queues_starts`: the cluster takes a start for which there is no room yet, and carries it out when there is.
     """
 
@@ -28,6 +33,8 @@ class Capacity:
         self.ledger = ledger
         self.queues_starts = queues_starts
         self.known = False
+        self.ration: str | None = None
+        self.progress_of: Callable[[str], str | None] = lambda container_id: None
         self.closed: dict[str, Exclusion] = {}
         self.kept: str | None = None  # the node that is set aside for a launch; the scheduler itself looks by `index`
         self._room = Placement(strategy)
@@ -117,7 +124,10 @@ class Capacity:
         noun: str = "node",
     ) -> Explanation:
         """`role` narrows it to one allocation role; the reservation of launch `but` is left out."""
-        return explain(ask, self._facts(constraints, set_aside, role, but), noun)
+        found = explain(ask, self._facts(constraints, set_aside, role, but), noun)
+        if self.ration is None or "quota" not in found.failed:
+            return found
+        return msgspec.structs.replace(found, summary=f"{found.summary}; {self.ration}")
 
     def _facts(
         self, constraints: tuple[Constraint, ...], set_aside: str | None, role: str | None, but: str | None
@@ -139,6 +149,7 @@ class Capacity:
                         Ask(cpus, mem),
                         matches,
                         "unknown" if excluded is None and account.observed_at is None else excluded,
+                        self.ration is not None,
                     )
 
 

@@ -35,6 +35,7 @@ Reason = Literal[
     "gpus",
     "ports",
     "pods",
+    "quota",  # the same of pods, where not the node but a quota of the cluster says how many
     "constraint",
     "buffer",  # it would fit without the buffer
     "reservation",  # it would fit without what is reserved for others (and, may be, the buffer)
@@ -56,6 +57,7 @@ _PHRASES: dict[Reason, tuple[str, str]] = {
     "gpus": ("lacks gpus", "lack gpus"),
     "ports": ("lacks ports", "lack ports"),
     "pods": ("runs as many pods as it may", "run as many pods as they may"),
+    "quota": ("gets no more pods by the quota", "get no more pods by the quota"),
     "constraint": ("fails a constraint", "fail a constraint"),
     "buffer": ("has room only in its buffer", "have room only in their buffers"),
     "reservation": ("is reserved for others", "are reserved for others"),
@@ -84,6 +86,7 @@ class SlotFacts(NamedTuple):
     buffer: Ask
     matches: bool  # the constraints are met
     excluded: Exclusion | None = None
+    rationed: bool = False  # its pods are counted by a quota
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -152,7 +155,7 @@ def _place(ask: Ask, facts: SlotFacts) -> int:
     if facts.excluded == "unknown":
         reason: str | None = facts.excluded
     elif (lacking := _lacking(ask, free)) is not None:
-        reason = lacking
+        reason = "quota" if lacking == "pods" and facts.rationed else lacking
     elif not facts.matches:
         reason = "constraint"
     elif _lacking(ask, unreserved) is not None:
@@ -189,8 +192,12 @@ def _distance(ask: Ask, facts: SlotFacts) -> float:
 def _miss_in_words(ask: Ask, facts: SlotFacts, noun: str) -> str:
     """`node S3 (node3) is 96 MB short, of which 64 MB is buffer, and fails a constraint`."""
     parts = []
-    if shortages := _shortages(ask, facts):
-        parts.append("is " + " and ".join(_shortage_in_words(each) for each in shortages))
+    shortages = _shortages(ask, facts)
+    by_quota = facts.rationed and any(each.kind == "pods" for each in shortages)
+    if counted := [each for each in shortages if not (by_quota and each.kind == "pods")]:
+        parts.append("is " + " and ".join(_shortage_in_words(each) for each in counted))
+    if by_quota:
+        parts.append(_PHRASES["quota"][0])
     if not facts.matches:
         parts.append(_PHRASES["constraint"][0])
     if facts.excluded is not None:

@@ -16,6 +16,17 @@ class ApiFailure(msgspec.Struct, frozen=True):
     certain: bool
     retry_after: float | None = None  # seconds
 
+    @property
+    def denied(self) -> bool:
+        return is_denial(self.message)
+
+
+def is_denial(message: str) -> bool:
+    """Of an admission webhook or policy, which chooses status and reason: they do not mean what they mean when the API
+    server itself says them. The texts are those of k8s.io/apiserver, admission/plugin/webhook/errors and
+    admission/plugin/policy/validating."""
+    return message.startswith('admission webhook "') or ": ValidatingAdmissionPolicy '" in message
+
 
 class KubernetesEvent(msgspec.Struct, frozen=True):
     """The root of the events."""

@@ -28,6 +28,7 @@ from owmesos.kubernetes.nodes import Nodes
 from owmesos.kubernetes.pod_manifest import pod_body, pod_name
 from owmesos.kubernetes.pod_outcomes import PodOutcomes
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
+from owmesos.kubernetes.pod_status import progress
 from owmesos.kubernetes.pod_template import check_template
 from owmesos.kubernetes.pod_writes import PodWrites
 from owmesos.kubernetes.pods import Pods
@@ -62,6 +63,7 @@ class KubernetesFactory:
         self._pods = Pods(state, self._outcomes, self._writes, self._blame)
         self._nodes = Nodes(state, self._pods)
         self._retired = False
+        state.capacity.progress_of = self._progress_of
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             events.NodesListed: self._nodes.listed,
             events.NodeSeen: lambda event, now: self._nodes.seen(event.node, now),
@@ -145,6 +147,12 @@ class KubernetesFactory:
     def pod_of(self, container_id: str) -> PodRecord | None:
         """What is known of a container; None once its pod is gone."""
         return self.state.records.get(pod_name(container_id))
+
+    def _progress_of(self, container_id: str) -> str | None:
+        record = self.pod_of(container_id)
+        if record is None:
+            return None
+        return progress(record.pod) if record.pod is not None else record.story[-1].text
 
     def validate(self) -> None:
         """Check the books against each other. Raises InvariantBroken."""

@@ -18,12 +18,19 @@ class ApiObject(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="cam
     """
 
 
+class OwnAnnotations(ApiObject, frozen=True):
+    """Those that we write: others may be long, and are many."""
+
+    made_by: str = msgspec.field(default="", name="owmesos/made-by")
+
+
 class ObjectMeta(ApiObject, frozen=True):
     name: str = ""
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
     labels: Mapping[str, str] = {}
+    annotations: OwnAnnotations = OwnAnnotations()
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     deletion_grace_period_seconds: int | None = None
@@ -106,8 +113,16 @@ class Affinity(ApiObject, frozen=True):
     node_affinity: NodeAffinity | None = None
 
 
+class SchedulingGate(ApiObject, frozen=True):
+    """While a pod has one, no scheduler looks at it."""
+
+    name: str = ""
+
+
 class PodSpec(ApiObject, frozen=True):
     node_name: str = ""
+    scheduler_name: str = ""
+    scheduling_gates: tuple[SchedulingGate, ...] = ()
     affinity: Affinity | None = None
     containers: tuple[PodContainer, ...] = ()
     init_containers: tuple[PodContainer, ...] = ()

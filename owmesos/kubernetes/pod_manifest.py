@@ -27,6 +27,9 @@ PORT = 8080
 APP = "owmesos"
 INVOKER = "owmesos/invoker"
 INCARNATION = "owmesos/incarnation"
+MADE_BY = "owmesos/made-by"
+"""An annotation that says the same as both labels: admission that changes labels leaves it, as a rule."""
+_SCHEDULER = "default-scheduler"
 _KIND = "owmesos/kind"
 _PURPOSE = "owmesos/purpose"
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
@@ -48,21 +51,34 @@ def pod_name(container_id: str) -> str:
 
 def is_ours(pod: Pod, settings: KubernetesSettings) -> bool:
     """Whether this invoker posted it, in this incarnation or an earlier one."""
-    metadata = pod.metadata
-    return metadata.namespace == settings.namespace and metadata.labels.get(INVOKER) == settings.invoker
+    return pod.metadata.namespace == settings.namespace and _maker_of(pod)[0] == settings.invoker
 
 
 def is_of_another_invoker(pod: Pod, settings: KubernetesSettings) -> bool:
-    return INVOKER in pod.metadata.labels and not is_ours(pod, settings)
+    return bool(_maker_of(pod)[0]) and not is_ours(pod, settings)
 
 
 def is_of_this_incarnation(pod: Pod, settings: KubernetesSettings) -> bool:
-    return pod.metadata.labels.get(INCARNATION) == settings.incarnation
+    return incarnation_of(pod) == settings.incarnation
+
+
+def incarnation_of(pod: Pod) -> str:
+    """Of the process that posted it; empty for a stranger's."""
+    return _maker_of(pod)[1]
+
+
+def _maker_of(pod: Pod) -> tuple[str, str]:
+    """Invoker and incarnation, both empty for a stranger's pod."""
+    metadata = pod.metadata
+    if metadata.annotations.made_by:
+        invoker, _, incarnation = metadata.annotations.made_by.partition("/")
+        return invoker, incarnation
+    return metadata.labels.get(INVOKER, ""), metadata.labels.get(INCARNATION, "")
 
 
 def altered(name: str, pod: Pod, settings: KubernetesSettings) -> str | None:
-    """What admission set in a pod that was posted as `name` and must be ours: its name, a label, the node; None if
-    nothing. kube-scheduler binds a pod only after the POST was answered."""
+    """What admission set in a pod that was posted as `name` and must be ours: its name, a label, its scheduler; None if
+    nothing. See `placed_by_admission` for its node."""
     if pod.metadata.name != name:
         return f"the name {pod.metadata.name}"
     wanted = {INVOKER: settings.invoker, INCARNATION: settings.incarnation}
@@ -70,6 +86,12 @@ def altered(name: str, pod: Pod, settings: KubernetesSettings) -> str | None:
         found = pod.metadata.labels.get(label)
         if found != value:
             return f"no label {label}" if found is None else f"the label {label}: {found}"
+    scheduler = pod.spec.scheduler_name
+    return f"the schedulerName {scheduler}" if scheduler not in ("", _SCHEDULER) else None
+
+
+def placed_by_admission(pod: Pod) -> str | None:
+    """The same of its node, in the answer to the POST: kube-scheduler binds a pod only after that."""
     return f"the nodeName {pod.spec.node_name}" if pod.spec.node_name else None
 
 
@@ -132,7 +154,12 @@ def pod_body(start: StartContainer, spec: ContainerSpec, settings: KubernetesSet
     ours = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": pod_name(start.container_id), "namespace": settings.namespace, "labels": labels},
+        "metadata": {
+            "name": pod_name(start.container_id),
+            "namespace": settings.namespace,
+            "labels": labels,
+            "annotations": {MADE_BY: f"{settings.invoker}/{settings.incarnation}"},
+        },
         "spec": pod_spec,
     }
     return merged(settings.template, ours)

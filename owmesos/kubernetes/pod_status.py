@@ -96,8 +96,10 @@ def progress(pod: Pod | None) -> str:
     if pod is None:
         return "the API server has not shown its pod"
     if not pod.spec.node_name:
-        found = unschedulable(pod) or "kube-scheduler has not bound it"
-        return f"its pod is Pending: {found}"
+        gates = ", ".join(gate.name for gate in pod.spec.scheduling_gates)
+        if gates:
+            return f"its pod is Pending: it waits until somebody removes its scheduling gates ({gates})"
+        return f"its pod is Pending: {unschedulable(pod) or 'kube-scheduler has not bound it'}"
     status = _ours(pod)
     waiting = status.state.waiting if status is not None else None
     return f"its container waits: {waiting.reason}" if waiting is not None else "its container is not ready"

@@ -66,6 +66,9 @@ def check_template(template: Mapping[str, Any]) -> None:
     for label in _mapping("metadata.labels", metadata.get("labels")):
         if label == "app" or str(label).startswith("owmesos/"):
             raise _wrong(f"metadata.labels.{label}", _NAMED)
+    for annotation in _mapping("metadata.annotations", metadata.get("annotations")):
+        if str(annotation).startswith("owmesos/"):
+            raise _wrong(f"metadata.annotations.{annotation}", _NAMED)
     spec = _mapping("spec", template.get("spec"))
     _none_of(spec, _SPEC, "spec.")
     affinity = _mapping("spec.affinity", spec.get("affinity"))

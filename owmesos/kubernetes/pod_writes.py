@@ -21,6 +21,7 @@ from owmesos.kubernetes.state import FactoryState, KubernetesTimer
 _AGAIN = (0, 408, 409, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed. 409 only as Conflict: another write came in between."""
 
+_EXCEEDED = "exceeded quota"
 _GONE = ("NotFound", "Conflict", "Gone")
 """Why a pod is not deleted: it is not there, or another one has its name."""
 
@@ -78,13 +79,15 @@ class PodWrites:
         if record.step is not PodStep.POSTED:
             return  # it was seen meanwhile
         record.add_to_story(now, f"its pod was not created: {failure.message or failure.reason}")
-        if failure.reason == "AlreadyExists":
+        if failure.denied:
+            self._end(record, self._advice(failure), now, refused=False)
+        elif failure.reason == "AlreadyExists":
             self._taken(record, now)
         elif not failure.certain or (failure.status in _AGAIN and failure.reason != "AlreadyExists"):
             self._later(record, failure, now)
         elif _is_quota(failure):
-            self._quota_is_exhausted(now)
-            self._end(record, failure.message, now, refused=True)
+            self._quota_is_exhausted(failure, now)
+            self._end(record, str(self._state.capacity.ration), now, refused=True)
         else:
             self._end(record, self._advice(failure), now, refused=False)
 
@@ -130,28 +133,30 @@ class PodWrites:
             self._outcomes.failed(record, reason, now)
         self._state.drop(record)
 
-    def _quota_is_exhausted(self, now: float) -> None:
+    def _quota_is_exhausted(self, failure: ApiFailure, now: float) -> None:
         """The namespace takes one more pod only where one of ours ends, for a while."""
         state = self._state
         state.timers.set(KubernetesTimer.QUOTA, now + state.settings.quota_wait)
+        said = failure.message.partition(_EXCEEDED)[2].lstrip(": ")
+        state.capacity.ration = f"the quota of namespace {state.settings.namespace} is exhausted: {said}"
+        if not state.quota_noted:
+            state.quota_noted = True
+            state.note("warning", f"{state.capacity.ration}: no more pods until one ends, or the quota is raised")
         if state.quota is None:
-            state.note(
-                "warning", f"the quota of namespace {state.settings.namespace} is exhausted: no more pods for now"
-            )
             state.quota = Counter()
             state.refresh_all(now)
 
     def quota_over(self, now: float) -> None:
         """The next start shows whether there is room in it again."""
-        self._state.quota = None
+        self._state.quota = self._state.capacity.ration = None
         self._state.refresh_all(now)
 
     def _advice(self, failure: ApiFailure) -> str:
         """The error, and what to do where that is known."""
         namespace = self._state.settings.namespace
         said = failure.message or failure.reason
-        if "admission webhook" in said:
-            return f"the API server rejected its pod: {said}"  # with a status of the webhook's choice
+        if failure.denied:  # with a status of the webhook's or policy's choice
+            return f"{said}: change that, or what it objects to (--pod-template)"
         if failure.status == 404:
             return f"namespace {namespace} does not exist: create it ({said})"
         if failure.status == 403 and "cannot create" in said:
@@ -162,22 +167,24 @@ class PodWrites:
 
     def delete_rejected(self, record: PodRecord, failure: ApiFailure, now: float) -> bool:
         """Whether its pod is gone."""
-        if failure.reason in _GONE or failure.status in (404, 410):
+        if _is_gone(failure):
             return True
         self._delete_later(record.name, record.deletes, failure, now)
         return False
 
     def orphan_delete_rejected(self, name: str, failure: ApiFailure, now: float) -> None:
-        if failure.reason in _GONE or failure.status in (404, 410):
+        if _is_gone(failure):
             self._state.orphans.pop(name, None)
         else:
             self._delete_later(name, 1, failure, now)
 
     def _delete_later(self, name: str, times: int, failure: ApiFailure, now: float) -> None:
         state = self._state
-        if failure.status == 403:
-            state.note("warning", f"pod {name} cannot be deleted: {failure.message}: add delete to the role")
-        pause = state.settings.repeat_most if failure.status == 403 else self._pause(times, failure)
+        lasting = failure.denied or failure.status == 403
+        if lasting:
+            advice = "change that, its room is taken until then" if failure.denied else "add delete to the role"
+            state.note("warning", f"pod {name} cannot be deleted: {failure.message}: {advice}")
+        pause = state.settings.repeat_most if lasting else self._pause(times, failure)
         state.timers.set((KubernetesTimer.DELETE_AGAIN, name), now + pause)
 
     def delete_again(self, name: str) -> None:
@@ -194,5 +201,10 @@ class PodWrites:
         return max(pause, failure.retry_after or 0.0)
 
 
+def _is_gone(failure: ApiFailure) -> bool:
+    """It does not exist. A webhook that denies a deletion may answer with any status."""
+    return not failure.denied and (failure.reason in _GONE or failure.status in (404, 410))
+
+
 def _is_quota(failure: ApiFailure) -> bool:
-    return failure.status == 403 and "exceeded quota" in failure.message
+    return failure.status == 403 and _EXCEEDED in failure.message

@@ -13,7 +13,13 @@ from owmesos.kubernetes.effects import DeletePod
 from owmesos.kubernetes.events import PodsListed
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.node_room import has_ended
-from owmesos.kubernetes.pod_manifest import INCARNATION, altered, is_of_this_incarnation, is_ours
+from owmesos.kubernetes.pod_manifest import (
+    altered,
+    incarnation_of,
+    is_of_this_incarnation,
+    is_ours,
+    placed_by_admission,
+)
 from owmesos.kubernetes.pod_outcomes import PodOutcomes
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
 from owmesos.kubernetes.pod_status import disruption, is_ready, progress, start_error, terminated, unschedulable
@@ -73,17 +79,12 @@ class Pods:
             self._of_our_namespace(pod, now)
 
     def created(self, name: str, pod: Pod, now: float) -> None:
-        """It is ours, whatever admission made of its name and labels: one that the watch would not show as ours is
-        deleted, or its room would be lost for good. So is one with a node of admission's choice."""
-        state = self._state
-        what = altered(name, pod, state.settings)
+        """It is ours, whatever admission made of it."""
+        what = altered(name, pod, self._state.settings) or placed_by_admission(pod)
         if what is None:
             self.seen(pod, now)
-            return
-        self._delete_orphan(pod)
-        record = state.records.get(name)
-        if record is not None and record.step is PodStep.POSTED:
-            self._writes.was_altered(record, what, now)
+        else:
+            self._altered(name, pod, what, now)
 
     def deleted(self, pod: Pod, now: float) -> None:
         state, metadata = self._state, pod.metadata
@@ -100,6 +101,14 @@ class Pods:
 
     # -- ours
 
+    def _altered(self, name: str, pod: Pod, what: str, now: float) -> None:
+        """One that could not be told to be ours would keep its room for good, and one with a node or a scheduler of
+        admission's choice may take what is not free: it is deleted."""
+        self._delete_orphan(pod)
+        record = self._state.records.get(name)
+        if record is not None and record.step is PodStep.POSTED:
+            self._writes.was_altered(record, what, now)
+
     def _of_our_namespace(self, pod: Pod, now: float) -> None:
         state = self._state
         record = state.records.get(pod.metadata.name)
@@ -112,6 +121,8 @@ class Pods:
             record = None
         if record is None or not is_of_this_incarnation(pod, state.settings):
             self._orphan(pod, now)
+        elif record.uid is None and (what := altered(record.name, pod, state.settings)) is not None:
+            self._altered(record.name, pod, what, now)
         else:
             self._judge(record, pod, now)
 
@@ -120,7 +131,7 @@ class Pods:
         if not self._delete_orphan(pod):
             return
         state, name = self._state, pod.metadata.name
-        other = pod.metadata.labels.get(INCARNATION, "")
+        other = incarnation_of(pod)
         if is_of_this_incarnation(pod, state.settings) or not self._is_late(now):
             state.note("info", f"pod {name} belongs to no start of this process: it is deleted")
         elif other not in self._others:
@@ -174,6 +185,8 @@ class Pods:
             if state.quota is not None:
                 state.quota[record.start.slot.agent_id] -= 1
                 state.refresh(record.start.slot.agent_id, now)
+            else:
+                state.quota_noted = False
             if record.step is PodStep.POSTED:
                 record.to(PodStep.PENDING)
         held = state.room.held_by(pod.metadata.uid)

@@ -59,6 +59,7 @@ class FactoryState:
         self.closed: dict[str, Exclusion] = {}  # nodes that get nothing, by what they say themselves
         self.nodes_listed = self.pods_listed = False
         self.quota: Counter[str] | None = None  # pods that may be started, by node, while a quota is exhausted
+        self.quota_noted = False  # in the log, since a pod was last created
         self.for_pool: deque[ClusterEvent] = deque()
         self._effects: list[KubernetesEffect] = []
         self._behind = self.ledger.watch()  # slots whose NodeStats are to be told

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from owmesos.core.pool.containers import ContainerShape
 from owmesos.core.pool.prewarm import PrewarmSetting
 from owmesos.core.pool.settings import PoolSettings
 from owmesos.kubernetes.pod_manifest import INVOKER
 from owmesos.simulator.kubernetes.behaviours import PodBehaviour
+from owmesos.simulator.kubernetes.objects import Document, changed, with_metadata
+from owmesos.simulator.world import Fate
 from tests.kubernetes.virtual_cluster import NAMESPACE, OTHERS, VirtualKubernetes
 from tests.simulator.kubernetes.scene import pinned
 
@@ -132,3 +138,44 @@ class TestOtherInvokers:
         cluster.neighbours_leave()
         cluster.wait(5.0)
         assert cluster.ended[run_id] is None
+
+
+class TestWebhooks:
+    """Admission that changes or denies pods."""
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda pod: with_metadata(pod, labels={}), "no label owmesos/invoker"),
+            (lambda pod: changed(pod, spec={"schedulerName": "other"}), "the schedulerName other"),
+        ],
+    )
+    def test_one_that_is_changed_leaves_no_pod_though_its_post_got_no_answer(
+        self, change: Callable[[Document], Document], said: str
+    ) -> None:
+        cluster = ready(n0=512)
+        webhooks = cluster.world.api.webhooks
+        webhooks.append(lambda pod: change(pod) if pod["metadata"]["namespace"] == NAMESPACE else pod)
+        cluster.fates = [Fate.UNANSWERED]
+        run_id = cluster.run("a", 256, lasts=1.0)
+        cluster.wait(0.4)
+        explanation = cluster.pool.explain(run_id)
+        assert explanation is not None
+        assert said in explanation.summary
+        webhooks.clear()
+        cluster.wait(60.0)
+        assert cluster.ended[run_id] is None
+        assert len(cluster.our_pods()) == 1
+        cluster.check_quiet()
+
+    def test_it_is_found_by_a_later_process_too(self) -> None:
+        cluster = ready(n0=512)
+        cluster.world.api.webhooks.append(lambda pod: with_metadata(pod, labels={}))
+        cluster.fates = [Fate.UNANSWERED]
+        cluster.run("a", 256)
+        cluster.world.run(0.02)
+        cluster.crash()
+        cluster.world.api.webhooks.clear()
+        cluster.wait(30.0)
+        assert cluster.our_pods() == []
+        cluster.check_quiet()

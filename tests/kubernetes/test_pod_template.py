@@ -42,7 +42,8 @@ class TestMerge:
         spec = made["spec"]
         assert made["metadata"]["labels"]["team"] == "blue"
         assert made["metadata"]["labels"]["app"] == "owmesos"
-        assert made["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
+        assert made["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+        assert made["metadata"]["annotations"]["owmesos/made-by"] == "invoker0/1"
         assert spec["serviceAccountName"] == "actions"
         assert [each["key"] for each in spec["tolerations"]][:1] == ["dedicated"]
         assert len(spec["tolerations"]) == 3

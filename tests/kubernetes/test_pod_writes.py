@@ -11,8 +11,8 @@ from owmesos.core.pool.events import ContainerStarted, ContainerStopped, RunDone
 from owmesos.kubernetes import events
 from owmesos.kubernetes.effects import DeletePod, LogNote, PostPod, Relist
 from owmesos.kubernetes.events import ApiFailure, DeleteRejected, PostRejected
-from owmesos.kubernetes.messages import Pod
-from owmesos.kubernetes.pod_manifest import altered
+from owmesos.kubernetes.messages import Pod, SchedulingGate
+from owmesos.kubernetes.pod_manifest import altered, placed_by_admission
 from owmesos.kubernetes.pod_records import PodStep
 from tests.kubernetes.factories import Driven, of, pinned_to
 from tests.kubernetes.objects import LABELS, NAMESPACE, changed, node, pod
@@ -23,8 +23,23 @@ REFUSED = ApiFailure(0, "", "connection refused", True)
 BUSY = ApiFailure(429, "TooManyRequests", "too many requests", True, 7.0)
 QUOTA = ApiFailure(403, "Forbidden", 'pods "a-1" is forbidden: exceeded quota: few, requested: pods=1', True)
 RBAC = ApiFailure(403, "Forbidden", 'pods is forbidden: User "x" cannot create resource "pods"', True)
-WEBHOOK = ApiFailure(403, "Forbidden", 'admission webhook "policy" denied the request: no', True)
-WEBHOOK_404 = ApiFailure(404, "NotFound", 'admission webhook "policy" denied the request: no', True)
+DENIED = tuple(
+    ApiFailure(status, reason, 'admission webhook "policy" denied the request: no', True, 7.0)
+    for status, reason in (
+        (403, "Forbidden"),
+        (404, "NotFound"),
+        (409, "AlreadyExists"),
+        (409, "Conflict"),
+        (429, "TooManyRequests"),
+        (503, "ServiceUnavailable"),
+    )
+)
+POLICY = ApiFailure(
+    401,
+    "Unauthorized",
+    "pods \"a-1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+    True,
+)
 INVALID = ApiFailure(422, "Invalid", "spec.priorityClassName: no such class", True)
 MISSING = ApiFailure(404, "NotFound", 'namespaces "actions" not found', True)
 GONE = ApiFailure(404, "NotFound", 'pods "a-1" not found', True)
@@ -40,8 +55,8 @@ class TestCertain:
         ("failure", "said"),
         [
             (RBAC, "pods cannot be created in namespace actions: add create to the role"),
-            (WEBHOOK, 'the API server rejected its pod: admission webhook "policy" denied'),
-            (WEBHOOK_404, 'the API server rejected its pod: admission webhook "policy" denied'),
+            *((each, 'admission webhook "policy" denied the request: no: change that, or') for each in DENIED),
+            (POLICY, "denied request: no: change that, or what it objects to"),
             (INVALID, "the API server rejected its pod: spec.priorityClassName"),
             (MISSING, "namespace actions does not exist: create it"),
         ],
@@ -59,6 +74,28 @@ class TestCertain:
         assert said in str(failed.start_failed)
         assert not driven.factory.state.records
         assert driven.available("n1") == 1024
+
+    def test_a_start_that_waits_says_for_what(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(), PostPod)
+
+        def why() -> str:
+            explanation = driven.factory.pool.explain("r1")
+            return (
+                explanation.summary.removeprefix(f"container {post.name} is starting for it: ") if explanation else ""
+            )
+
+        assert why() == "it is to start on node n1"
+        made = driven.created(post)
+        driven.seen(made)
+        assert why() == "its pod is Pending: kube-scheduler has not bound it"
+        gates = (SchedulingGate(name="a.example/quota"), SchedulingGate(name="b"))
+        gated = msgspec.structs.replace(changed(made), spec=msgspec.structs.replace(made.spec, scheduling_gates=gates))
+        driven.seen(gated)
+        expected = "its pod is Pending: it waits until somebody removes its scheduling gates (a.example/quota, b)"
+        assert why() == expected
+        driven.seen(changed(made, version=200, on="n1"))
+        assert why() == "its container is not ready"
 
     @pytest.mark.parametrize(("failure", "pause"), [(REFUSED, 0.5), (BUSY, 7.0)])
     def test_the_same_is_asked_again_after_a_pause(self, failure: ApiFailure, pause: float) -> None:
@@ -195,7 +232,8 @@ class TestAltered:
         driven.handle(events.PodCreated(made, post.name))
         driven.seen(changed(made, phase="Failed", reason="NodeAffinity"))
         assert driven.deletes()[0].uid == made.metadata.uid
-        assert altered(post.name, made, driven.settings) == f"the nodeName {elsewhere}"
+        assert altered(post.name, made, driven.settings) is None
+        assert placed_by_admission(made) == f"the nodeName {elsewhere}"
         assert not driven.factory.state.backoff.failures["agent"]
 
     def test_it_may_be_given_other_labels_besides(self) -> None:
@@ -229,6 +267,18 @@ class TestQuota:
         assert len(of(ended, PostPod)) == 1
         assert [each.level for each in of(driven.effects, LogNote) if "quota" in each.text] == ["warning"]
 
+    def test_it_is_told_once_until_pods_are_made_again(self) -> None:
+        driven = Driven.connected()
+        driven.run(256)
+        for _ in range(3):
+            driven.handle(PostRejected(driven.posts()[-1].name, QUOTA))
+            driven.after(6.0)
+        assert sum("quota" in each.text for each in of(driven.effects, LogNote)) == 1
+        driven.handle(events.PodCreated(driven.created(driven.posts()[-1]), driven.posts()[-1].name))
+        driven.run(256)
+        driven.handle(PostRejected(driven.posts()[-1].name, QUOTA))
+        assert sum("quota" in each.text for each in of(driven.effects, LogNote)) == 2
+
     def test_it_is_tried_again_after_a_while(self) -> None:
         driven = Driven.connected()
         (post,) = of(driven.run(256), PostPod)
@@ -240,9 +290,13 @@ class TestQuota:
         driven = Driven.connected()
         (post,) = of(driven.run(256), PostPod)
         driven.handle(PostRejected(post.name, QUOTA))
-        explanation = driven.factory.pool.explain("r1")
-        assert explanation is not None
-        assert "exceeded quota" in explanation.summary
+        driven.run(256)
+        for run_id in ("r1", "r2"):
+            explanation = driven.factory.pool.explain(run_id)
+            assert explanation is not None
+            assert explanation.failed == {"quota": 1}
+            assert explanation.summary.startswith("of 1 node, 1 gets no more pods by the quota; ")
+            assert explanation.summary.count("the quota of namespace actions is exhausted: few, requested: pods=1") == 1
 
     def test_a_container_is_stopped_for_a_run_that_waits_for_it(self) -> None:
         driven = Driven.connected(node(memory="64Gi"))
@@ -264,7 +318,7 @@ class TestDeletions:
         assert [each.cause for each in of(driven.effects, ContainerStopped)] == [StopCause.ENDED]
         assert not driven.factory.state.records
 
-    @pytest.mark.parametrize(("failure", "pause"), [(REFUSED, 0.5), (BUSY, 7.0), (RBAC, 10.0)])
+    @pytest.mark.parametrize(("failure", "pause"), [(REFUSED, 0.5), (BUSY, 7.0), (RBAC, 10.0), (DENIED[1], 10.0)])
     def test_another_error_is_asked_again_after_a_pause(self, failure: ApiFailure, pause: float) -> None:
         driven = Driven.connected()
         running = driven.started()

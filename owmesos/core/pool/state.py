@@ -188,8 +188,11 @@ class PoolState:
         if waiting.covered_by is not None:
             queued = self.queued.get(waiting.covered_by)
             summary = f"container {waiting.covered_by} is starting for it"
+            progress = self.capacity.progress_of(waiting.covered_by)
             if queued is not None:
                 summary = f"{summary} on node {queued.slot.agent_id}, once containers there have stopped"
+            elif progress is not None:
+                summary = f"{summary}: {progress}"
         elif not self.capacity.known:
             summary = f"the cluster is not known yet; {summary}"
         elif aside is not None and aside.run_id == waiting.run.run_id:
@@ -204,6 +207,6 @@ class PoolState:
             summary = f"{summary}; containers on node {waiting.room_on} are stopping for it"
         elif waiting.no_room is not None:
             summary = f"{summary}; {waiting.no_room}"
-        if waiting.reason is not None:
+        if waiting.reason is not None and waiting.reason not in summary:
             summary = f"{summary}; last: {waiting.reason}"
         return msgspec.structs.replace(found, summary=summary)

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from owmesos.errors import OwmesosError
-from owmesos.kubernetes.events import ApiFailure
+from owmesos.kubernetes.events import ApiFailure, is_denial
 from owmesos.kubernetes.wire.access import ClusterAccess, Credential
 from owmesos.kubernetes.wire.certificates import not_after
 from owmesos.kubernetes.wire.decoding import Status, status_in
@@ -22,6 +22,7 @@ _RBAC = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)"| at the cluster scope)'
 )
+_WEBHOOK_FAILED = "Internal error occurred: failed calling webhook"
 _ANONYMOUS = "system:anonymous"
 _LONGEST_PAUSE = 300.0  # seconds; of a Retry-After
 _REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}
@@ -83,12 +84,12 @@ def _nothing_sent(reason: str, message: str) -> ApiFailure:
 def _had_no_effect(status: int, said: Status | None) -> bool:
     """An answer of 5xx may follow the deed: etcd took it and answered late. A webhook is asked before it."""
     if status >= 500 or status == 408:
-        return said is not None and said.message.startswith("Internal error occurred: failed calling webhook")
+        return said is not None and (said.message.startswith(_WEBHOOK_FAILED) or is_denial(said.message))
     return True
 
 
 def _message(status: int, said: Status | None, body: bytes, access: ClusterAccess, credential: Credential) -> str:
-    if status == 401:
+    if status == 401 and (said is None or not is_denial(said.message)):
         return _unauthorized(access, credential, "401 Unauthorized")
     if _is_anonymous(status, said):
         return _unauthorized(access, credential, f"403 Forbidden to {_ANONYMOUS}")

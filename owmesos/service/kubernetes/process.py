@@ -155,7 +155,7 @@ class KubernetesProcess:
         }
 
     def _trouble(self, agent: LedgerNode) -> str | None:
-        return self._view.node_reason(agent) if self._factory.state.known else None
+        return self._view.node_trouble(agent) if self._factory.state.known else None
 
     def nodes(self) -> list[documents.NodeDocument]:
         self._running()

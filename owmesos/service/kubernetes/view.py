@@ -109,6 +109,12 @@ class KubernetesView:
 
     def node_reason(self, agent: LedgerNode) -> str | None:
         """Why it gets few or no starts."""
+        quota = self._state.quota
+        short = quota is not None and quota[agent.agent_id] <= 0
+        return self.node_trouble(agent) or (self._state.capacity.ration if short else None)
+
+    def node_trouble(self, agent: LedgerNode) -> str | None:
+        """The same where the node itself is the cause."""
         if agent.gone_at is not None:
             return f"it has been gone since {listings.instant(agent.gone_at)}"
         if not self._state.known:

@@ -45,6 +45,8 @@ class ApiServer:
         self.store = ObjectStore(agenda, settings)
         self.namespaces = set(namespaces)
         self.quotas: dict[str, Amounts] = {}
+        self.webhooks: list[Callable[[Document], Document | ApiAnswer]] = []
+        """Asked of each pod that is posted: what it becomes, or why it is denied."""
         self._agenda = agenda
         self._settings = settings
         self._uids = 0
@@ -150,6 +152,16 @@ class ApiServer:
             "spec": with_defaults(body["spec"], self._settings.default_toleration),
             "status": {"phase": "Pending"},
         }
+        for admit in self.webhooks:
+            admitted = admit(pod)
+            if isinstance(admitted, ApiAnswer):
+                return admitted
+            pod = admitted
+        if pod["spec"].get("schedulingGates"):
+            blocked = condition(
+                "PodScheduled", False, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates"
+            )
+            pod = {**pod, "status": {**pod["status"], "conditions": [blocked]}}
         if namespace in self.quotas:
             exceeded = quota_exceeded(name, pod_requests(pod), self._used(namespace), self.quotas[namespace])
             if exceeded is not None:

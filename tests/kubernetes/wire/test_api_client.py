@@ -187,6 +187,7 @@ FORBIDDEN = (
 )
 ALL_PODS = 'pods is forbidden: User "me" cannot list resource "pods" in API group "" at the cluster scope'
 QUOTA = 'pods "a" is forbidden: exceeded quota: compute, requested: cpu=1, used: cpu=4, limited: cpu=4'
+DENIED = 'admission webhook "w.example.org" denied the request: no'
 WEBHOOK = 'Internal error occurred: failed calling webhook "w.example.org": connection refused'
 
 
@@ -209,6 +210,8 @@ WEBHOOK = 'Internal error occurred: failed calling webhook "w.example.org": conn
         ),
         (422, failure(422, "Invalid", "spec.x:\n is wrong"), "spec.x: is wrong", True),
         (500, failure(500, "InternalError", WEBHOOK), WEBHOOK, True),
+        (500, failure(500, "InternalError", DENIED), DENIED, True),
+        (401, failure(401, "Unauthorized", DENIED), DENIED, True),
         (500, failure(500, "InternalError", "etcdserver: request timed out"), "etcdserver: request timed out", False),
         (504, failure(504, "Timeout", "the server timed out"), "the server timed out", False),
         (503, "", "answers 503 with nothing: is that a Kubernetes API server?", False),
