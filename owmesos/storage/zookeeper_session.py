@@ -45,6 +45,7 @@ PATIENCE = 60.0
 """Seconds to wait for ZooKeeper before a read or a commit fails."""
 _ANSWER = 10.0  # seconds; for one request
 _SAY_AFTER = 3.0  # seconds
+_RECONNECT_MOST = 1.0  # seconds between two tries; with 5, launches waited 3 to 6 s after a quorum was back
 _AT_ONCE = 200  # requests on their way together
 LOST = (
     ConnectionLoss,
@@ -227,7 +228,7 @@ def client_for(address: ZooKeeperPath, session: float) -> KazooClient:
         timeout=session,
         auth_data=[("digest", ":".join(pair))] if pair is not None else None,
         default_acl=[make_digest_acl(*pair, all=True)] if pair is not None else OPEN_ACL_UNSAFE,
-        connection_retry=KazooRetry(max_tries=-1, delay=0.2, max_delay=5.0),
+        connection_retry=KazooRetry(max_tries=-1, delay=0.2, max_delay=_RECONNECT_MOST),
         logger=_kazoo_log,
     )
 

@@ -112,11 +112,15 @@ def options(cluster: FakeCluster, address: ZooKeeperPath, tmp_path: Path) -> tup
     )
 
 
-@pytest.mark.zookeeper
+@pytest.mark.parametrize("server", [pytest.param("zookeeper", marks=pytest.mark.zookeeper), "fake_zookeeper"])
 async def test_a_kill_9_loses_and_repeats_nothing(
-    fake_cluster: FakeCluster, address: ZooKeeperPath, tmp_path: Path
+    server: str, request: pytest.FixtureRequest, fake_cluster: FakeCluster, tmp_path: Path
 ) -> None:
-    """As with a folder: the fake cluster fails the test when a task id is launched twice."""
+    """As with a folder: the fake cluster fails the test when a task id is launched twice.
+
+    The fake ZooKeeper is for the Pythons on which no test has a real one.
+    """
+    address = ZooKeeperPath(request.getfixturevalue(server).address, f"/frameworks/{next(_numbers)}")
     asked: list[str] = []
     for _ in range(2):
         async with running(*options(fake_cluster, address, tmp_path)) as process:

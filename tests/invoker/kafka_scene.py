@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from tests.waiting import eventually_async
 
 ECHO = "def main(args):\n    return {'got': args}"
 PATIENCE = 60.0  # seconds; the machine may be busy
+EVERY = 0.05  # seconds between two calls of `load`
 
 
 class Scene:
@@ -178,10 +180,10 @@ class Running:
 
 
 @asynccontextmanager
-async def scene(broker: Broker, couch: Couch, master: str, **timeouts: float) -> AsyncIterator[Scene]:
-    """`timeouts` are the Controller's."""
+async def scene(broker: Broker, couch: Couch, master: str, **more: Any) -> AsyncIterator[Scene]:
+    """`more` is for the Controller."""
     await couch.put_action(health_action())
-    async with Controller(broker, **timeouts) as controller:
+    async with Controller(broker, **more) as controller:
         yield Scene(broker, couch, master, controller)
 
 
@@ -192,3 +194,26 @@ def error_of(response: dict[str, Any]) -> str:
 def result(response: dict[str, Any]) -> Any:
     assert response["statusCode"] == 0, json.dumps(response)
     return response["result"]
+
+
+@asynccontextmanager
+async def load(world: Scene, action: Invokable) -> AsyncIterator[Counter[str]]:
+    """A call each `EVERY` seconds: how many were sent, how many after the first that was refused, and how many were."""
+    counts: Counter[str] = Counter()
+
+    async def call() -> None:
+        for number in range(100_000):
+            try:
+                world.invoke(action, {"n": number}, blocking=number % 2 == 0)
+                counts["sent"] += 1
+                counts["after"] += bool(counts["refused"])
+            except NoInvoker:
+                counts["refused"] += 1
+            await asyncio.sleep(EVERY)
+
+    calling = asyncio.create_task(call())
+    try:
+        yield counts
+    finally:
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)

@@ -9,8 +9,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.cli.running import Running, running
 from tests.fixtures.task_ports import TaskPorts
-from tests.invoker.kafka_scene import Scene, scene
-from tests.openwhisk.controller import Invokable, NoInvoker
+from tests.invoker.kafka_scene import load, scene
 from tests.openwhisk.store.couch import Couch
 from tests.openwhisk.supervision import Outcome, State
 from tests.servers.kafka import Kafka
@@ -31,7 +29,6 @@ from tests.waiting import eventually_async
 pytestmark = [pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.cluster]
 PATIENCE = 90.0  # seconds; the machine may be busy
 AWAY = 6.0  # seconds that the broker is away under load
-EVERY = 0.05  # seconds between two calls
 WORKS = "import time\ndef main(args):\n    time.sleep(0.2)\n    return args"
 DOWN, BACK = r"Kafka at \S+ has been down since", r"Kafka at \S+ is back, after (\d+) s"
 
@@ -150,26 +147,3 @@ async def test_a_broker_that_is_away_at_the_start_and_under_load(
     assert world.controller.all_free
     assert len(re.findall(DOWN, process.log)) == len(re.findall(BACK, process.log)) == 2, process.log
     assert loud(process) == 2, process.log
-
-
-@asynccontextmanager
-async def load(world: Scene, action: Invokable) -> AsyncIterator[Counter[str]]:
-    """A call each `EVERY` seconds: how many were sent, how many after the first that was refused, and how many were."""
-    counts: Counter[str] = Counter()
-
-    async def call() -> None:
-        for number in range(100_000):
-            try:
-                world.invoke(action, {"n": number}, blocking=number % 2 == 0)
-                counts["sent"] += 1
-                counts["after"] += bool(counts["refused"])
-            except NoInvoker:
-                counts["refused"] += 1
-            await asyncio.sleep(EVERY)
-
-    calling = asyncio.create_task(call())
-    try:
-        yield counts
-    finally:
-        calling.cancel()
-        await asyncio.gather(calling, return_exceptions=True)

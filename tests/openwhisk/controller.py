@@ -16,7 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -88,10 +88,19 @@ class Invocation:
 
 
 class Controller:
-    """Use it as `async with`. `timeout_factor` and `timeout_more` (seconds) are when a completion is forced."""
+    """Use it as `async with`. `timeout_factor` and `timeout_more` (seconds) are when a completion is forced.
+
+    OpenWhisk's `acks` is 1: what only a broker that dies has is lost before an invoker sees it.
+    """
 
     def __init__(
-        self, broker: Broker, name: str = "0", *, timeout_factor: float = 2.0, timeout_more: float = 60.0
+        self,
+        broker: Broker,
+        name: str = "0",
+        *,
+        timeout_factor: float = 2.0,
+        timeout_more: float = 60.0,
+        acks: Literal[1, "all"] = 1,
     ) -> None:
         self.id = ControllerId(name, "controller")
         self.broker = broker
@@ -106,6 +115,7 @@ class Controller:
         self.tests: dict[str, Outcome | None] = {}
         self.pings: Counter[int] = Counter()
         self._timeout = (timeout_factor, timeout_more)
+        self._acks = acks
         self._user = _identity(SYSTEM)
         self._stopping = threading.Event()
         self._producer: KafkaProducer | None = None
@@ -115,7 +125,7 @@ class Controller:
         self._loop = asyncio.get_running_loop()
         topics = [self.broker.completed_topic(self.id.as_string), self.broker.health_topic()]
         await asyncio.to_thread(self.broker.ensure, topics)
-        self._producer = await asyncio.to_thread(self.broker.producer, client_id="controller", acks=1)
+        self._producer = await asyncio.to_thread(self.broker.producer, client_id="controller", acks=self._acks)
         read: Mapping[str, Callable[[bytes], None]] = {
             topics[0].name: self._acknowledged,
             topics[1].name: self._pinged,

@@ -28,12 +28,14 @@ from owmesos.storage import (
 )
 from owmesos.storage.places import KeptStore
 from owmesos.storage.zookeeper import ZooKeeperStore
+from tests.fakes.zookeeper import FakeZooKeeper
 from tests.servers.zookeeper import ZooKeeper
 from tests.storage.records import a_record, save
 
 _numbers = count()
 LATER = 4_000_000_000.0  # than this test runs
 
+# The fake one is for the Pythons, and the versions of kazoo, on which no test has a real server.
 with_zookeeper = pytest.param("zookeeper", marks=[pytest.mark.zookeeper, pytest.mark.cluster])
 
 
@@ -41,19 +43,19 @@ def opener(kind: str, request: pytest.FixtureRequest, folder: Path) -> Callable[
     """Opens the store of one place, as each start of a process does."""
     if kind == "sqlite":
         return lambda: SQLiteStore(folder)
-    server: ZooKeeper = request.getfixturevalue("zookeeper")
+    server: ZooKeeper | FakeZooKeeper = request.getfixturevalue(kind)
     address = ZooKeeperPath(server.address, f"/stores/{next(_numbers)}")
     return lambda: ZooKeeperStore(address, wait=0.0)
 
 
-@pytest.fixture(params=["sqlite", "memory", with_zookeeper])
+@pytest.fixture(params=["sqlite", "memory", "fake_zookeeper", with_zookeeper])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     keeper: Store = MemoryStore() if request.param == "memory" else opener(request.param, request, tmp_path)()
     yield keeper
     keeper.close()
 
 
-@pytest.fixture(params=["sqlite", with_zookeeper])
+@pytest.fixture(params=["sqlite", "fake_zookeeper", with_zookeeper])
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], KeptStore]:
     return opener(request.param, request, tmp_path)
 
