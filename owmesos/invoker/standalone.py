@@ -131,7 +131,6 @@ class Standalone(InvokerExtension):
         *,
         launches: LaunchSettings | None = None,
         settings: PoolSettings | None = None,
-        rules: ActionRules | None = None,
         add_routes: Callable[[Standalone, web.UrlDispatcher], None] | None = None,
     ) -> None:
         """`folder`: the framework's state; without one, actions and records end with the process. `manifest`: by
@@ -139,7 +138,6 @@ class Standalone(InvokerExtension):
         by the admin API. Raises InvalidInput for settings that no launch can have."""
         self.manifest = manifest if manifest is not None else embedded_manifest()
         super().__init__(self.manifest, launches, settings, folder)
-        self._rules = rules or ActionRules()
         self._add_routes = add_routes
         self._known: dict[str, ActionDocument] = {}  # without their code
         self._changing = asyncio.Lock()
@@ -217,7 +215,7 @@ class Standalone(InvokerExtension):
             if name in self._known and not overwrite:
                 raise ActionExists(f"action {name} already exists: update it")
             before = await store.action_document(f"{NAMESPACE}/{name}") if name in self._known else None
-            document = action_document(NAMESPACE, name, wanted, before, self.manifest, self._rules)
+            document = action_document(NAMESPACE, name, wanted, before, self.manifest, ActionRules())
             await store.put_action(document)
             stored = await self.action(name)
             self._known[name] = _without_code(stored)

@@ -20,7 +20,7 @@ from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.wire.access import ClusterAccess
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
-from owmesos.kubernetes.wire.api_session import TIMEOUT, ApiSession, Parameters
+from owmesos.kubernetes.wire.api_session import TIMEOUT, ApiSession
 from owmesos.kubernetes.wire.decoding import GONE, NotReadable, Report, ResourceKind, T
 from owmesos.system.once_per_reason import OncePerReason
 
@@ -90,9 +90,9 @@ class ApiClient:
     async def close(self) -> None:
         await self._session.close()
 
-    async def list_all(self, kind: ResourceKind[T], selectors: Parameters = ()) -> Listed[T]:
-        """All there are, see `list_resource`. `selectors`: fieldSelector, labelSelector."""
-        return await list_resource(self._session, kind, selectors, self._report)
+    async def list_all(self, kind: ResourceKind[T]) -> Listed[T]:
+        """All objects of `kind`, see `list_resource`."""
+        return await list_resource(self._session, kind, self._report)
 
     async def pod(self, namespace: str, name: str) -> Pod:
         return self._pod(await self._session.read("GET", _path(namespace, name)))
@@ -174,27 +174,23 @@ class ApiClient:
             raise unreadable(f"the pod in the answer cannot be read: {error}") from None
 
 
-async def list_resource(session: ApiSession, kind: ResourceKind[T], selectors: Parameters, report: Report) -> Listed[T]:
-    """All objects of `kind`, page by page, of one state of the cluster. `selectors`: fieldSelector, labelSelector.
+async def list_resource(session: ApiSession, kind: ResourceKind[T], report: Report) -> Listed[T]:
+    """All objects of `kind`, page by page, of one state of the cluster.
 
     The API server forgets that state after some minutes; then the list is begun again, and at last asked for as a
     whole. Raises ApiRequestFailed.
     """
     for _ in range(_STALE_LISTS):
         with suppress(_Stale):
-            return await _list_pages(session, kind, selectors, report, PAGE)
-    return await _list_pages(session, kind, selectors, report, 0)
+            return await _list_pages(session, kind, report, PAGE)
+    return await _list_pages(session, kind, report, 0)
 
 
-async def _list_pages(
-    session: ApiSession, kind: ResourceKind[T], selectors: Parameters, report: Report, limit: int
-) -> Listed[T]:
+async def _list_pages(session: ApiSession, kind: ResourceKind[T], report: Report, limit: int) -> Listed[T]:
     items: list[T] = []
     token = ""
     while True:
-        parameters = list(selectors)
-        if limit:
-            parameters.append(("limit", str(limit)))
+        parameters = [("limit", str(limit))] if limit else []
         if token:
             parameters.append(("continue", token))
         timeout = TIMEOUT if limit else 4 * TIMEOUT

@@ -15,7 +15,7 @@ from typing import Any
 
 from owmesos.kubernetes.events import ApiDisconnected, KubernetesEvent
 from owmesos.kubernetes.wire.access import ClusterAccess
-from owmesos.kubernetes.wire.api_session import ApiSession, Parameters
+from owmesos.kubernetes.wire.api_session import ApiSession
 from owmesos.kubernetes.wire.decoding import NODES, PODS
 from owmesos.kubernetes.wire.event_queue import EventQueue
 from owmesos.kubernetes.wire.watcher import Deliver, Watcher, WatchLost, WatchTimes
@@ -37,15 +37,11 @@ class ClusterWatch:
         access: ClusterAccess,
         deliver: Deliver,
         *,
-        node_selectors: Parameters = (),
-        pod_selectors: Parameters = (),
         times: WatchTimes | None = None,
         batch: int = BATCH,
     ) -> None:
-        """`node_selectors` and `pod_selectors`: fieldSelector and labelSelector; by default all are watched."""
         self._access = access
         self._deliver = deliver
-        self._selectors = {NODES.name: node_selectors, PODS.name: pod_selectors}
         self._times = times or WatchTimes()
         self._batch = batch
         self._queue = EventQueue()
@@ -157,4 +153,4 @@ class ClusterWatch:
         return None
 
     def _watcher(self, session: ApiSession, kind: Any) -> Watcher[Any]:
-        return Watcher(session, kind, self._hear, self._report, selectors=self._selectors[kind.name], times=self._times)
+        return Watcher(session, kind, self._hear, self._report, times=self._times)

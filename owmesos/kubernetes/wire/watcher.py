@@ -20,7 +20,7 @@ from owmesos.errors import OwmesosError
 from owmesos.kubernetes.events import ApiFailure, KubernetesEvent
 from owmesos.kubernetes.wire.api_client import list_resource
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed, unanswered
-from owmesos.kubernetes.wire.api_session import CONNECT_TIMEOUT, ApiSession, Parameters
+from owmesos.kubernetes.wire.api_session import CONNECT_TIMEOUT, ApiSession
 from owmesos.kubernetes.wire.decoding import GONE, Bookmark, NotReadable, Report, ResourceKind, T, WatchError
 from owmesos.system.retry_pause import RetryPause
 
@@ -66,14 +66,12 @@ class Watcher(Generic[T]):
         deliver: Deliver,
         report: Report,
         *,
-        selectors: Parameters = (),
         times: WatchTimes | None = None,
     ) -> None:
         self._session = session
         self._kind: ResourceKind[T] = kind
         self._deliver = deliver
         self._report = report
-        self._selectors = tuple(selectors)
         self._times = times or WatchTimes()
         self._version = ""
         self._opened = 0  # watches that the API server began
@@ -106,7 +104,7 @@ class Watcher(Generic[T]):
 
     async def _list(self) -> None:
         try:
-            listed = await list_resource(self._session, self._kind, self._selectors, self._report)
+            listed = await list_resource(self._session, self._kind, self._report)
         except ApiRequestFailed as error:
             raise WatchLost(str(error), error.failure.retry_after) from None
         self._version = listed.resource_version
@@ -117,7 +115,6 @@ class Watcher(Generic[T]):
         times = self._times
         seconds = max(1, round(times.session * (1.0 - 0.1 * random.random())))
         parameters = [
-            *self._selectors,
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
             ("resourceVersion", self._version),

@@ -79,12 +79,6 @@ async def test_after_two_stale_lists_all_is_asked_for_at_once(server: FakeApiSer
     assert "limit" not in server.queries[-1]
 
 
-async def test_selectors_are_sent(server: FakeApiServer, api: ApiClient) -> None:
-    await api.list_all(PODS, [("labelSelector", "app=owmesos,x!=y"), ("fieldSelector", "spec.nodeName=n 1")])
-    assert server.queries[0]["labelSelector"] == "app=owmesos,x!=y"
-    assert server.queries[0]["fieldSelector"] == "spec.nodeName=n 1"
-
-
 async def test_an_object_that_cannot_be_read_costs_only_itself(
     server: FakeApiServer, api: ApiClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -105,14 +105,10 @@ async def test_first_all_is_listed_then_changes_are_told(server: FakeApiServer, 
     ]
 
 
-async def test_bookmarks_and_selectors_are_asked_for(server: FakeApiServer, hear: Hear) -> None:
-    heard = hear(node_selectors=[("labelSelector", "type=worker")], pod_selectors=[("fieldSelector", "spec.x=y")])
+async def test_bookmarks_are_asked_for(server: FakeApiServer, hear: Hear) -> None:
+    heard = hear()
     await heard.watching(server)
     watches = [query for query in server.queries if query.get("watch") == "true"]
-    assert {(query.get("labelSelector"), query.get("fieldSelector")) for query in watches} == {
-        ("type=worker", None),
-        (None, "spec.x=y"),
-    }
     assert {query["allowWatchBookmarks"] for query in watches} == {"true"}
     assert all(270 <= int(query["timeoutSeconds"]) <= 300 for query in watches)
 
