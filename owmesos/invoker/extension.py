@@ -97,7 +97,10 @@ class InvokerExtension:
     async def _stop_containers(self) -> None:
         """No other process knows what they hold."""
         if self._host is not None and not await self._host.stop_containers():
-            _log.warning("not all containers have ended yet; the next start cleans them up")
+            _log.warning(
+                "not all containers have ended yet: those that were told to are killed after their kill grace, and the"
+                " next start removes what is left"
+            )
 
     async def _close_files(self) -> None:
         if self._journal is not None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from owmesos.kubernetes.messages import Node, Pod
+
+_DENIAL = re.compile(r"^admission webhook \"|olicy '[^']*' with binding '[^']*' denied request")
 
 
 class ApiFailure(msgspec.Struct, frozen=True):
@@ -24,8 +28,8 @@ class ApiFailure(msgspec.Struct, frozen=True):
 def is_denial(message: str) -> bool:
     """Of an admission webhook or policy, which chooses status and reason: they do not mean what they mean when the API
     server itself says them. The texts are those of k8s.io/apiserver, admission/plugin/webhook/errors and
-    admission/plugin/policy/validating."""
-    return message.startswith('admission webhook "') or ": ValidatingAdmissionPolicy '" in message
+    admission/plugin/policy."""
+    return _DENIAL.search(message) is not None
 
 
 class KubernetesEvent(msgspec.Struct, frozen=True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from owmesos.local.proc import with_variable
 from tests.cli.running import Running, owmesos_process, running
 from tests.servers.kubernetes.cluster import KubernetesCluster
 from tests.waiting import eventually_async
@@ -70,6 +72,31 @@ async def test_an_action_runs_and_its_log_and_story_are_there(
     assert all(
         pod["status"]["phase"] in ("Succeeded", "Failed") for pod in pods(kubernetes_cluster, kubernetes_namespace)
     )
+
+
+async def test_one_that_does_not_hear_sigterm_is_killed_after_its_grace(
+    kubernetes_cluster: KubernetesCluster, kubernetes_namespace: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "frozen.py"
+    file.write_text(
+        "import os, signal\n\ndef main(args):\n    print('frozen')\n    os.kill(os.getppid(), signal.SIGSTOP)\n"
+    )
+    async with running(*options) as process:
+        await created(process, "frozen", str(file))
+        assert (await process.ask("invoke", "frozen")).code == 0
+        await eventually_async(lambda: frozen_in(kubernetes_cluster), 60)
+        ended = await process.end(signal.SIGTERM)
+        assert (ended.code, "Traceback" in ended.err, "not all containers" in ended.err) == (0, False, False)
+    assert all(pod["status"]["phase"] in ENDED for pod in pods(kubernetes_cluster, kubernetes_namespace))
+
+
+def frozen_in(cluster: KubernetesCluster) -> list[int]:
+    """The pids of a container's processes that SIGSTOP has stopped, which no kubelet sees."""
+    found = []
+    for pid in with_variable("NODE_ROOT", str(cluster.place.folder)):
+        with suppress(OSError):  # it ended meanwhile
+            found += [pid] if "\nState:\tT" in Path(f"/proc/{pid}/status").read_text() else []
+    return found
 
 
 async def test_one_that_fits_nowhere_says_so(options: tuple[str, ...], code: str) -> None:

@@ -375,7 +375,7 @@ class TestEnd:
             await standalone.close()
             cluster.start("master")
             await eventually_async(lambda: framework.subscribed)
-        assert "not all containers have ended yet; the next start cleans them up" in caplog.text
+        assert "not all containers have ended yet: those that were told to are killed" in caplog.text
 
     async def test_after_a_teardown_nothing_is_left_to_stop(
         self, cluster: SimulatedCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture

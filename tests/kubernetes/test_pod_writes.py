@@ -21,6 +21,7 @@ EXISTS = ApiFailure(409, "AlreadyExists", 'pods "a-1" already exists', True)
 CUT = ApiFailure(0, "", "the connection broke off", False)
 REFUSED = ApiFailure(0, "", "connection refused", True)
 BUSY = ApiFailure(429, "TooManyRequests", "too many requests", True, 7.0)
+MUTATING_POLICY = ApiFailure(429, "Invalid", "policy 'p' with binding 'b' denied request: cannot remove", True)
 QUOTA = ApiFailure(403, "Forbidden", 'pods "a-1" is forbidden: exceeded quota: few, requested: pods=1', True)
 RBAC = ApiFailure(403, "Forbidden", 'pods is forbidden: User "x" cannot create resource "pods"', True)
 DENIED = tuple(
@@ -57,6 +58,7 @@ class TestCertain:
             (RBAC, "pods cannot be created in namespace actions: add create to the role"),
             *((each, 'admission webhook "policy" denied the request: no: change that, or') for each in DENIED),
             (POLICY, "denied request: no: change that, or what it objects to"),
+            (MUTATING_POLICY, "denied request: cannot remove: change that, or what it objects to"),
             (INVALID, "the API server rejected its pod: spec.priorityClassName"),
             (MISSING, "namespace actions does not exist: create it"),
         ],
