@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,13 +28,14 @@ from owmesos.core.pool.events import StartKind
 from owmesos.core.pool.settings import PoolSettings
 from owmesos.core.texts import the_one_that_begins
 from owmesos.documents import ActivationStory, InvokerStatus
-from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.errors import OwmesosError
 from owmesos.invoker.action_rules import ActionRules, WantedAction, action_document
 from owmesos.invoker.extension import STOPPED, InvokerExtension, started
 from owmesos.invoker.in_flight import InFlight
 from owmesos.invoker.invoker import Invoker
 from owmesos.invoker.keyed_invocations import KeyedInvocations, KeyedRequest
 from owmesos.invoker.metrics import record_metrics
+from owmesos.invoker.no_controller import NAMESPACE, NoController, activation_message
 from owmesos.invoker.resume import resume
 from owmesos.invoker.unfinished import is_running, story_of_record, unfinished
 from owmesos.openwhisk.activation import Activation
@@ -44,16 +44,7 @@ from owmesos.openwhisk.documents import UnfinishedActivation
 from owmesos.openwhisk.embedded_manifest import embedded_manifest
 from owmesos.openwhisk.entities import ActionDocument
 from owmesos.openwhisk.manifest import Manifest
-from owmesos.openwhisk.messages import (
-    Acknowledgement,
-    ActivationMessage,
-    ControllerId,
-    EntityName,
-    Identity,
-    Namespace,
-    UserEvent,
-    invoker_id,
-)
+from owmesos.openwhisk.messages import ActivationMessage, invoker_id
 from owmesos.openwhisk.results import decode_result
 from owmesos.openwhisk.store.activation_journal import FILE as JOURNAL
 from owmesos.openwhisk.store.activation_journal import ActivationJournal
@@ -62,15 +53,11 @@ from owmesos.openwhisk.store.sqlite import EmbeddedStore
 from owmesos.service.errors import NotKnown
 from owmesos.system.lone_surrogates import encode
 
-NAMESPACE = "guest"
 _MOST_CANDIDATES = 20  # ids to look up for an ambiguous beginning
 BLOCKING_WAIT = 60.0  # seconds that a blocking invocation waits for its result, as OpenWhisk's Controller does
 LOGS_WAIT = 10.0  # seconds that a request for an activation waits for its log if its result is known
-MAX_PARAMETERS = 2**20  # bytes of an invocation's parameters, as JSON
 MAX_WAITING = 30_000  # most activations that have not ended
 
-_CONTROLLER = ControllerId("0")
-_USER = Identity(NAMESPACE, Namespace(NAMESPACE, NAMESPACE))
 _log = logging.getLogger("owmesos.standalone")
 
 
@@ -158,7 +145,7 @@ class Standalone(InvokerExtension):
             invoker_id(0),
             manifest=self.manifest,
             actions=self._store,
-            acks=_NoController(),
+            acks=NoController(),
             activations=self._store,
             begin=journal.begin,
         )
@@ -301,30 +288,14 @@ class Standalone(InvokerExtension):
         return started(self._invoker).in_flight.find(activation_id)
 
     def _message(self, name: str, parameters: Mapping[str, Any], blocking: bool) -> ActivationMessage:
-        """As the Controller builds it."""
         action = self._known.get(name)
         if action is None:
             raise NotKnown(name, "action")
         self.manifest.runnable(action.exec.kind)
-        own = {each["key"]: each.get("value") for each in action.parameters}
-        content = encode({**own, **parameters})
-        if len(content) > MAX_PARAMETERS:
-            raise InvalidInput(f"the parameters are {len(content)} bytes; at most {MAX_PARAMETERS} are allowed")
+        message = activation_message(action, parameters, started(self._host).now(), blocking=blocking)
         if len(started(self._invoker).in_flight) >= MAX_WAITING:
             raise TooManyActivations(f"{MAX_WAITING} activations have not ended yet: invoke again later")
-        init = tuple(each["key"] for each in action.parameters if each.get("init"))
-        return ActivationMessage(
-            transid=[secrets.token_hex(16), int(started(self._host).now() * 1000)],
-            action=EntityName(NAMESPACE, name, action.version),
-            revision=action.rev,
-            user=_USER,
-            activation_id=secrets.token_hex(16),
-            root_controller_index=_CONTROLLER,
-            blocking=blocking,
-            content=msgspec.Raw(content),
-            init_args=init,
-            locked_args={},
-        )
+        return message
 
     async def find(self, name: str) -> str:
         """The whole id of an activation, by a unique beginning. Raises NotKnown and Ambiguous."""
@@ -407,17 +378,6 @@ class Standalone(InvokerExtension):
             waiting=len(state.buffer),
             running=len(state.running),
         )
-
-
-class _NoController:
-    """The `Acks` of an invoker whose callers wait for its `InFlight`s themselves."""
-
-    def send(self, controller: ControllerId, message: Acknowledgement, sent: Callable[[], None] | None = None) -> None:
-        if sent is not None:
-            sent()
-
-    def send_event(self, event: UserEvent) -> None:
-        """Nobody counts activations."""
 
 
 def _without_code(document: ActionDocument) -> ActionDocument:

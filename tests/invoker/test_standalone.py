@@ -20,8 +20,9 @@ from owmesos.core.pool.settings import PoolSettings
 from owmesos.errors import Ambiguous, InvalidInput
 from owmesos.invoker.action_rules import MAX_CODE, WantedAction, WantedCode, WantedLimits, WantedParameter
 from owmesos.invoker.invoker import CANCELLED
+from owmesos.invoker.no_controller import MAX_PARAMETERS
 from owmesos.invoker.routes import add_routes
-from owmesos.invoker.standalone import MAX_PARAMETERS, ActionExists, CannotCancel, Standalone
+from owmesos.invoker.standalone import ActionExists, CannotCancel, Standalone
 from owmesos.openwhisk.activation import APPLICATION_ERROR, WHISK_ERROR
 from owmesos.openwhisk.embedded_manifest import embedded_manifest
 from owmesos.openwhisk.manifest import StemCell
