@@ -20,7 +20,8 @@ from benchmarks.row import Row
 from owmesos.openwhisk.activation import Reporter, not_run, success
 from owmesos.openwhisk.kafka.acks import AckSender
 from owmesos.openwhisk.kafka.broker import Broker
-from owmesos.openwhisk.kafka.feed import Delivery, Feed, FeedBroke, FeedSettings
+from owmesos.openwhisk.kafka.feed import Feed, FeedBroke
+from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.kafka.offsets import Position, Received, Rejected
 from owmesos.openwhisk.messages import invoker_id
 from tests.openwhisk.samples import ACTIVATION_1_0

@@ -17,7 +17,7 @@ from benchmarks.kafka_invoker import CONTAINERS, broker_of, calls, servers
 from benchmarks.row import Row
 from owmesos.invoker import kafka
 from owmesos.openwhisk.kafka.broker import Broker
-from owmesos.openwhisk.kafka.feed import Delivery
+from owmesos.openwhisk.kafka.feed_settings import Delivery
 from owmesos.openwhisk.store.activation_journal import ActivationJournal
 
 PAIRS, TOTAL = 20, 2_000

@@ -36,7 +36,7 @@ from owmesos.core.pool.settings import PoolSettings
 from owmesos.invoker.kafka import CouchSettings, InvokerSettings, KafkaInvoker
 from owmesos.openwhisk.embedded_manifest import embedded_manifest
 from owmesos.openwhisk.kafka.broker import Broker
-from owmesos.openwhisk.kafka.feed import Delivery, FeedSettings
+from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.messages import ActivationMessage, ControllerId, EntityName, Identity, Namespace, invoker_id
 from owmesos.service.framework import Framework
 from owmesos.simulator.cluster import SimulatedCluster

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from owmesos.openwhisk.arguments import Decrypt
     from owmesos.openwhisk.container_specs import LaunchSettings
     from owmesos.openwhisk.kafka.broker import Broker
-    from owmesos.openwhisk.kafka.feed import FeedSettings
+    from owmesos.openwhisk.kafka.feed_settings import FeedSettings
     from owmesos.openwhisk.limits import PayloadLimits
     from owmesos.openwhisk.manifest import Manifest
     from owmesos.openwhisk.whisk_config import WhiskConfig
@@ -194,7 +194,7 @@ class KafkaOptions:
         )
 
     def _feed(self) -> FeedSettings:
-        from owmesos.openwhisk.kafka.feed import Delivery, FeedSettings
+        from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 
         usual = FeedSettings()
         weight = self.max_activation_mb

@@ -33,15 +33,8 @@ from owmesos.openwhisk.container_specs import LaunchSettings
 from owmesos.openwhisk.kafka.acks import ANSWERING, AckSender
 from owmesos.openwhisk.kafka.answered import answered
 from owmesos.openwhisk.kafka.broker import Broker, KafkaLog
-from owmesos.openwhisk.kafka.feed import (
-    READING,
-    STOP,
-    Delivery,
-    Displaced,
-    Feed,
-    FeedBroke,
-    FeedSettings,
-)
+from owmesos.openwhisk.kafka.feed import READING, STOP, Displaced, Feed, FeedBroke
+from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.kafka.offsets import Received, Rejected
 from owmesos.openwhisk.kafka.pings import LEAVE, Pinger
 from owmesos.openwhisk.limits import ForcedCompletion, PayloadLimits

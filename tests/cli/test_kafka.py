@@ -13,7 +13,7 @@ from owmesos.cli.kafka import KafkaOptions
 from owmesos.cli.options import with_options
 from owmesos.errors import InvalidInput
 from owmesos.invoker.kafka import InvokerSettings
-from owmesos.openwhisk.kafka.feed import Delivery
+from owmesos.openwhisk.kafka.feed_settings import Delivery
 from owmesos.openwhisk.store.couch_entities import Databases
 from owmesos.openwhisk.whisk_config import WhiskConfig
 from tests.cli.running import owmesos

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from owmesos.core.pool.settings import PoolSettings
-from owmesos.openwhisk.kafka.feed import FeedSettings
+from owmesos.openwhisk.kafka.feed_settings import FeedSettings
 from owmesos.openwhisk.limits import ForcedCompletion
 from tests.openwhisk.supervision import BUFFER_SIZE, ERROR_TOLERANCE, PING_TIMEOUT, State
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from owmesos.openwhisk.kafka.broker import Broker
-from owmesos.openwhisk.kafka.feed import Delivery
+from owmesos.openwhisk.kafka.feed_settings import Delivery
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.cli.running import running
 from tests.fixtures.task_ports import TaskPorts

@@ -23,7 +23,7 @@ from owmesos.openwhisk.activation import NAMESPACE_BLACKLISTED
 from owmesos.openwhisk.embedded_manifest import embedded_manifest
 from owmesos.openwhisk.entities import ACTION_NOT_FETCHED, ACTION_REMOVED
 from owmesos.openwhisk.kafka.broker import Broker, KafkaFailed, Topic
-from owmesos.openwhisk.kafka.feed import Delivery, FeedSettings
+from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.limits import PayloadLimits, ResponseLimits
 from owmesos.openwhisk.manifest import Manifest, StemCell
 from owmesos.openwhisk.messages import ControllerId, EntityName

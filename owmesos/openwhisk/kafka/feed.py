@@ -22,17 +22,16 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, UnknownTopicOrPartitionError
 
-from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.errors import OwmesosError
 from owmesos.openwhisk.kafka.broker import Broker, KafkaFailed, KafkaThread, Topic, said
 from owmesos.openwhisk.kafka.commits import Commits
+from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.kafka.offsets import Offsets, Position, Received, Rejected
 from owmesos.openwhisk.messages import MalformedMessage, decode_activation
 from owmesos.openwhisk.reachability import Reachability
@@ -50,24 +49,6 @@ STOP = 15.0  # seconds; that a stop waits for the reader
 READING = "activations"  # the name of this use of Kafka in `Reachability`
 RETRY = (1.0, 10.0)  # seconds; first and longest wait after Kafka failed
 _Batch = list[tuple[Position, Any]]  # kafka-python's records, and where they stand
-
-
-class Delivery(str, Enum):
-    AT_MOST_ONCE = "at-most-once"
-    AT_LEAST_ONCE = "at-least-once"
-
-
-class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One activation is admitted whatever its weight, because it would block the feed otherwise."""
-
-    max_count: int = 1024  # activations in progress
-    max_weight: int = 64 * 1024**2  # bytes: of the messages, and what `Feed.add_bytes` adds
-    delivery: Delivery = Delivery.AT_MOST_ONCE
-    commit_every: float = 1.0  # seconds
-
-    def __post_init__(self) -> None:
-        if self.max_count < 1 or self.max_weight < 1:
-            raise InvalidInput("the feed must be allowed to hold at least one activation and one byte")
 
 
 class FeedBroke(OwmesosError):

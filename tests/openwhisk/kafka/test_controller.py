@@ -11,7 +11,8 @@ import pytest
 from owmesos.openwhisk.activation import Reporter, not_run, success, whisk_error
 from owmesos.openwhisk.kafka.acks import AckSender
 from owmesos.openwhisk.kafka.broker import Broker
-from owmesos.openwhisk.kafka.feed import Delivery, Feed, FeedBroke, FeedSettings
+from owmesos.openwhisk.kafka.feed import Feed, FeedBroke
+from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.kafka.offsets import Received, Rejected
 from owmesos.openwhisk.kafka.pings import Pinger
 from owmesos.openwhisk.messages import EntityName, invoker_id

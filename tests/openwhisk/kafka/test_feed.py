@@ -14,7 +14,8 @@ import pytest
 
 from owmesos.errors import InvalidInput
 from owmesos.openwhisk.kafka.broker import MAX_MESSAGE, Broker
-from owmesos.openwhisk.kafka.feed import READING, Delivery, Feed, FeedBroke, FeedSettings
+from owmesos.openwhisk.kafka.feed import READING, Feed, FeedBroke
+from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.kafka.offsets import Position, Received, Rejected
 from owmesos.openwhisk.reachability import Reachability
 from tests.openwhisk import samples

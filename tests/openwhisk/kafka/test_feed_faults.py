@@ -20,7 +20,8 @@ from kafka.errors import (
 
 from owmesos.openwhisk.kafka import feed as feed_module
 from owmesos.openwhisk.kafka.broker import Broker
-from owmesos.openwhisk.kafka.feed import READING, Delivery, Feed, FeedBroke, FeedSettings
+from owmesos.openwhisk.kafka.feed import READING, Feed, FeedBroke
+from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.kafka.offsets import Position, Received, Rejected
 from owmesos.openwhisk.reachability import Reachability
 from tests.fakes.kafka import FakeBroker
