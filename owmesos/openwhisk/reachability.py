@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import NamedTuple
 
 from owmesos.documents import ServerDocument, ServerState
+from owmesos.system.clock import process_time
 
 _log = logging.getLogger("owmesos.reachability")
 
@@ -33,7 +33,7 @@ class Reachability:
     """The state of one server. From any thread. Calls each of `changed` when it goes down, comes back, or has a
     different trouble."""
 
-    def __init__(self, name: str, address: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, name: str, address: str, now: Callable[[], float] = process_time) -> None:
         self._name = f"{name} at {address}"
         self._address = address
         self._now = now

@@ -4,11 +4,11 @@ due."""
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from owmesos.simulator.world import World
+from owmesos.system.clock import Clock
 
 T = TypeVar("T")
 _AT_ONCE = 2000
@@ -20,6 +20,7 @@ class LiveWorld:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._clock = Clock()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._running = False
@@ -37,7 +38,7 @@ class LiveWorld:
     def enter(self, act: Callable[[], T]) -> T:
         """Calls a function in the world at the present time."""
         agenda = self.world.agenda
-        agenda.now = max(agenda.now, time.time())
+        agenda.now = max(agenda.now, self._clock.now())
         result = act()
         self.world.collect()
         self._set_timer()
@@ -45,7 +46,7 @@ class LiveWorld:
 
     def _wake(self) -> None:
         self._timer = None
-        self.world.advance(time.time(), _AT_ONCE)
+        self.world.advance(self._clock.now(), _AT_ONCE)
         self.world.collect()
         self._set_timer()
 
@@ -56,4 +57,4 @@ class LiveWorld:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = due
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - time.time()), self._wake)
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self._clock.now()), self._wake)

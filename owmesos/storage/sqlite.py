@@ -44,6 +44,15 @@ _MIGRATIONS = (
     ),
 )
 """What leads from each version to the next one, from an empty file on."""
+PATIENCE = 60.0  # seconds; as long as for a ZooKeeper that is away
+_AGAIN = 0.5  # seconds between two attempts
+_FULL = "disk is full"  # in SQLite's text for SQLITE_FULL
+
+
+class _DiskFull(store.StoreFailed):
+    """Nothing of it was written; it may be tried again."""
+
+
 # What each write executes, with its fields as the parameters.
 _STATEMENTS: dict[type[store.Write], tuple[str, ...]] = {
     store.SaveFramework: ("INSERT OR REPLACE INTO framework VALUES (1, ?)",),
@@ -60,12 +69,14 @@ _STATEMENTS: dict[type[store.Write], tuple[str, ...]] = {
 class SQLiteStore:
     """Owns `folder` from its creation until `close`. May be used from another thread than the one that created it."""
 
-    def __init__(self, folder: Path, *, forget: bool = False) -> None:
-        """The folder is created if it does not exist. `forget` removes what is stored.
+    def __init__(self, folder: Path, *, forget: bool = False, patience: float = PATIENCE) -> None:
+        """The folder is created if it does not exist. `forget` removes what is stored. `patience`: seconds that a
+        commit waits for room on a full disk.
 
         Raises InvalidInput if it is not a folder, StateInUse, StateDamaged, StateTooNew or StoreFailed.
         """
         self._file = folder / FILE
+        self._patience = 0.0  # at the start it is told at once
         self._lock = own_folder(folder)
         self._sent = SentMark(folder)
         self._connection: sqlite3.Connection | None = None
@@ -78,6 +89,7 @@ class SQLiteStore:
         except BaseException:
             self.close()
             raise
+        self._patience = patience
 
     def load(self) -> store.Saved:
         with self._explained():
@@ -106,10 +118,24 @@ class SQLiteStore:
         return [*found, *self.answers()], saved.sent_until if math.isfinite(saved.sent_until) else None
 
     def commit(self, writes: Sequence[store.Write]) -> None:
-        with self._explained(), transaction(self._db):
-            for write in writes:
-                for statement in _STATEMENTS[type(write)]:
-                    self._db.execute(statement, write)
+        until = time.monotonic() + self._patience
+        waits = False
+        while True:
+            try:
+                with self._explained(), transaction(self._db):
+                    for write in writes:
+                        for statement in _STATEMENTS[type(write)]:
+                            self._db.execute(statement, write)
+                break
+            except _DiskFull as error:
+                if time.monotonic() >= until:
+                    raise
+                if not waits:
+                    _log.error("%s; trying again for %g s", error, self._patience)
+                waits = True
+                time.sleep(_AGAIN)
+        if waits:
+            _log.info("there is room again: the state in %s is stored", self._file)
 
     def begin_sending(self, sent_until: float) -> None:
         """For a state that comes from another place: ACCEPTs of a later time were not sent."""
@@ -181,6 +207,10 @@ class SQLiteStore:
         except sqlite3.Error as error:
             if type(error) is sqlite3.DatabaseError:
                 raise self._damaged(str(error)) from None
+            if _FULL in str(error):  # sqlite3 has no code of it before Python 3.11
+                raise _DiskFull(
+                    f"the state in {self._file} cannot be written: the disk is full; make room on it"
+                ) from None
             raise store.StoreFailed(f"the state in {self._file} cannot be used: {error}") from None
         except OSError as error:
             raise store.StoreFailed(f"the state in {self._file} cannot be used: {error.strerror}") from None

@@ -14,3 +14,11 @@ class Clock:
 
     def now(self) -> float:
         return time.monotonic() + self._offset
+
+
+_PROCESS = Clock()
+
+
+def process_time() -> float:
+    """By one Clock for the whole process, for what has no clock of its own."""
+    return _PROCESS.now()

@@ -9,8 +9,10 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -29,6 +31,7 @@ from owmesos.storage import (
 )
 from owmesos.storage.sqlite import FILE
 from tests.storage.records import a_record, save
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -306,3 +309,39 @@ def test_a_mark_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreFailed, match="accepts-sent cannot be written"):
         store.sending(LATER)
+
+
+class TestAFullDisk:
+    """SQLite says the same of a file that may have no more pages as of a disk without room."""
+
+    LARGE: ClassVar = [SaveLaunch(f"launch-{number}", bytes(100_000)) for number in range(5)]
+
+    @staticmethod
+    def limit(opened: SQLiteStore, pages: int) -> None:
+        assert opened._connection is not None
+        opened._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def test_a_commit_waits_until_there_is_room(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        opened = SQLiteStore(tmp_path)
+        self.limit(opened, 1)
+        with ThreadPoolExecutor(1) as thread:
+            commit = thread.submit(opened.commit, self.LARGE)
+            eventually(lambda: "the disk is full; make room on it; trying again for 60 s" in caplog.text)
+            assert not commit.done()
+            self.limit(opened, 1_000_000)
+            commit.result()
+        opened.close()
+        again = SQLiteStore(tmp_path)
+        assert [each for each in again.raw()[0] if isinstance(each, SaveLaunch)] == self.LARGE
+        again.close()
+
+    def test_it_is_told_when_there_is_none_in_time_and_nothing_is_half_there(self, tmp_path: Path) -> None:
+        opened = SQLiteStore(tmp_path, patience=0.0)
+        opened.commit(self.LARGE[:1])
+        self.limit(opened, 1)
+        with pytest.raises(StoreFailed, match="the disk is full; make room on it"):
+            opened.commit(self.LARGE)
+        self.limit(opened, 1_000_000)
+        assert [each for each in opened.raw()[0] if isinstance(each, SaveLaunch)] == self.LARGE[:1]
+        opened.commit(self.LARGE)
+        opened.close()

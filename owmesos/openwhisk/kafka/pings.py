@@ -16,6 +16,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from owmesos.openwhisk.kafka.broker import Broker, KafkaThread
 from owmesos.openwhisk.messages import InvokerId, Ping
 from owmesos.openwhisk.reachability import Reachability
+from owmesos.system.clock import process_time
 from owmesos.system.lone_surrogates import encode
 
 INTERVAL = 1.0  # seconds
@@ -46,7 +47,7 @@ class Pinger(KafkaThread):
         self._closed: set[str] = set()  # why it wants no work
         self._silent = False
         self._said: bool | None = None  # the last `isEnabled`
-        self._worked_at = time.time()
+        self._worked_at = process_time()
 
     def stop(self, timeout: float = LEAVE) -> None:
         """Sends a last ping that wants no work. Blocks until it is sent, at most `timeout` seconds."""
@@ -129,5 +130,5 @@ class Pinger(KafkaThread):
             self._report_failure(error)
 
     def _sent(self, _: object) -> None:
-        self._worked_at = time.time()
+        self._worked_at = process_time()
         self._report_working()

@@ -97,8 +97,8 @@ class ActivationWriter:
 
     def _drop(self, document_id: str) -> None:
         self.dropped += 1
-        if self._now() - self._said_at >= SAY_EVERY:
-            self._said_at = self._now()
+        if time.monotonic() - self._said_at >= SAY_EVERY:
+            self._said_at = time.monotonic()
             _log.error("too many records wait for the database: dropped %s, %d so far", document_id, self.dropped)
         self._on_dropped(document_id)
 
