@@ -129,7 +129,7 @@ class Load:
                 await asyncio.sleep(0.5)
 
     def _client(self) -> AdminClient:
-        return AdminClient(**self._access.client_arguments())
+        return self._access.client()
 
     async def look(self, *, patient: bool = False) -> None:
         """At all launches. Those that have ended are listed for a while only, so what was seen is kept."""

@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.http1 import BadAnswer, HttpAnswer, HttpConnection
-from owmesos.errors import OwmesosError
+from owmesos.errors import InvalidInput, OwmesosError
 from owmesos.openwhisk.results import decode_result
+from owmesos.system.hosts import is_loopback
 
 if TYPE_CHECKING:
     import ssl
@@ -30,6 +31,8 @@ _PART = 64 * 1024  # bytes of an answer that comes in parts
 _EVENTS_SILENT = 15.0  # seconds, three times the interval of the API's keep-alive comments
 _IDS_PER_REQUEST = 100  # keeps the request line below the limits of servers
 _ROUND = 3.0  # seconds for all requests that take turns
+_PROBE = 3.0  # seconds; for one of several addresses to say whether it leads
+_HOPS = 4  # redirections of one request
 Document = dict[str, Any]
 
 
@@ -73,20 +76,31 @@ class AdminClient:
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        *,
-        token: Callable[[], str | None] = lambda: None,
+        *given: Endpoint,
+        token: Callable[[Endpoint], str | None] = lambda _: None,
         tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
         waiting: Callable[[str], None] | None = None,
     ) -> None:
-        """`token` is called for each request, since a restarted framework may have another token; `tls` is for https.
+        """Of several addresses the one that leads is asked. `token` is called for each request, since a restarted
+        framework may have another token; `tls` is for https. `insecure`: a standby may send us to a leader without TLS
+        on a network.
 
         `waiting` is called with one line when a request has been repeated for a while.
         """
-        self._endpoint = endpoint
+        self._given = given
+        self._at = given[0] if len(given) == 1 else None
         self._token = token
         self._tls = tls
+        self._insecure = insecure
         self._waiting = waiting
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Who answered last, or is asked next. Raises NotRunning if none of several leads."""
+        if self._at is None:
+            self._at = self._leader()
+        return self._at
 
     def listing(self, path: str, /, **parameters: str) -> list[Document]:
         """`nodes`, `offers`, `reservations`, `launches`, `unreadable` or `containers`."""
@@ -112,7 +126,7 @@ class AdminClient:
         with self._answered(request._replace(parameters={**parameters, "tail": "0", "follow": "0"})) as response:
             if response.status != 200:
                 self._document(response)
-        raise MayPass(f"the connection to {self._endpoint.url} broke in the middle of the answer: repeat the command")
+        raise MayPass(f"the connection to {self.endpoint.url} broke in the middle of the answer: repeat the command")
 
     def events(self) -> Iterator[tuple[str, Document]]:
         """The name and the document of each server-sent event, as they come."""
@@ -130,11 +144,11 @@ class AdminClient:
                     try:
                         document = json.loads(data)
                     except (ValueError, RecursionError):
-                        text = f"{self._endpoint.url} is not an owmesos admin API: an event is not valid JSON"
+                        text = f"{self.endpoint.url} is not an owmesos admin API: an event is not valid JSON"
                         raise RequestFailed(text) from None
                     yield name, document
                     data = b""
-        raise MayPass(f"{self._endpoint.url} has ended its answer")
+        raise self._may_have_moved(MayPass(f"{self.endpoint.url} has ended its answer"))
 
     def launch(self, launch: Mapping[str, Any], count: int) -> list[Document]:
         rows: list[Document] = self.ask_again(AdminRequest("POST", "launches", body={"launch": launch, "count": count}))
@@ -173,11 +187,12 @@ class AdminClient:
         pauses = iter(_PAUSES)
         pause, until, said, first = next(pauses), None, False, ""
         while True:
-            begun, token = time.monotonic(), self._token()
+            begun, at = time.monotonic(), self._at or self._given[0]
+            token = self._token(at)
             try:
                 return self.ask(request)
             except (MayPass, NotAllowed) as error:
-                if isinstance(error, NotAllowed) and self._token() == token:  # else the framework has just made it
+                if isinstance(error, NotAllowed) and self._token(at) == token:  # else the framework has just made it
                     raise
                 now, first = time.monotonic(), first or str(error)
                 if until is None or now - begun > PATIENCE:  # it was taken, and worked on, before it broke
@@ -209,26 +224,42 @@ class AdminClient:
 
     @contextmanager
     def _answered(self, request: AdminRequest, *, forever: bool = False) -> Iterator[HttpAnswer]:
-        """The answer, which can be read within the block. `forever`: it may pause for any time."""
-        token, url = self._token(), self._endpoint.url
+        """The answer of the leader, which can be read within the block. `forever`: it may pause for any time."""
+        for _ in range(_HOPS):
+            with self._answered_at(self.endpoint, request.target, request, forever=forever) as response:
+                if response.status != 307:
+                    yield response
+                    return
+                leader = self._redirected(self.endpoint, response.location)
+            self._at = leader
+        raise self._may_have_moved(MayPass(f"{leader.url} redirects again and again: nobody leads at the moment"))
+
+    @contextmanager
+    def _answered_at(
+        self, endpoint: Endpoint, target: str, request: AdminRequest, *, forever: bool = False
+    ) -> Iterator[HttpAnswer]:
+        token, url = self._token(endpoint), endpoint.url
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
             if request.key is not None:
                 headers["Idempotency-Key"] = f'"{request.key}"'
         data = None if request.body is None else json.dumps(request.body).encode()
-        host, port, scheme = self._endpoint
-        tls = self._tls if scheme == "https" else None
+        host, port, scheme = endpoint
+        tls = self._context() if scheme == "https" else None
+        connect = None if len(self._given) == 1 else min(_PROBE, request.timeout)
         try:
-            with HttpConnection(host, port, timeout=request.timeout, tls=tls) as connection:
-                response = connection.ask(request.method, request.target, headers, data)
+            with HttpConnection(host, port, timeout=request.timeout, connect=connect, tls=tls) as connection:
+                response = connection.ask(request.method, target, headers, data)
                 if forever:
                     connection.wait_forever()
                 yield response
         except (ConnectionRefusedError, socket.gaierror):
-            raise NotRunning(f"no framework answers at {url}: start one with `owmesos run` or give --admin") from None
+            raise self._may_have_moved(
+                NotRunning(f"no framework answers at {url}: start one with `owmesos run` or give --admin")
+            ) from None
         except TimeoutError:
-            raise RequestFailed(f"no answer from {url} in {request.timeout:g} s") from None
+            raise self._may_have_moved(RequestFailed(f"no answer from {url} in {request.timeout:g} s")) from None
         except (OSError, BadAnswer) as error:
             untrusted = getattr(error, "verify_message", None)  # only ssl.SSLCertVerificationError has it
             if untrusted is not None:
@@ -237,7 +268,64 @@ class AdminClient:
                     " certificate"
                 ) from None
             why = str(error) or type(error).__name__
-            raise MayPass(f"the connection to {url} broke ({why}): is that `owmesos run`?") from None
+            raise self._may_have_moved(
+                MayPass(f"the connection to {url} broke ({why}): is that `owmesos run`?")
+            ) from None
+
+    # -- who leads
+
+    def _may_have_moved(self, error: RequestFailed) -> RequestFailed:
+        """Begin with the given addresses the next time."""
+        self._at = self._given[0] if len(self._given) == 1 else None
+        return error
+
+    def _leader(self) -> Endpoint:
+        """Of the given addresses, or the one that a standby among them names. Raises NotRunning."""
+        for each in self._given:
+            named = self._leader_by(each)
+            if named is not None and (named == each or self._leader_by(named) == named):
+                return named
+        listed = ", ".join(each.url for each in self._given)
+        raise NotRunning(f"no framework that leads answers at {listed}: start one with `owmesos run`")
+
+    def _leader_by(self, endpoint: Endpoint) -> Endpoint | None:
+        """Who leads according to the process there; None if it does not answer or does not know."""
+        request = AdminRequest("GET", "", timeout=_PROBE)
+        try:
+            with self._answered_at(endpoint, "/healthz?leader", request) as response:
+                document = decode_result(response.read())
+        except (MayPass, ValueError, RecursionError):
+            return None
+        except RequestFailed as error:
+            if "is not trusted" in str(error):
+                raise
+            return None  # it is frozen
+        if not isinstance(document, dict) or not document.get("standby"):
+            return endpoint
+        leader = document.get("leader")
+        return self._redirected(endpoint, leader) if isinstance(leader, str) else None
+
+    def _redirected(self, base: Endpoint, location: str) -> Endpoint:
+        """Raises RequestFailed where the token would be sent unencrypted."""
+        scheme, _, rest = location.partition("://")
+        try:
+            leader = Endpoint.parse(f"{scheme}://{rest.partition('/')[0]}")
+        except InvalidInput:
+            raise RequestFailed(f"{base.url} redirects to {location[:100]!r}, which is not an admin API") from None
+        downgraded = base.scheme == "https" and leader.scheme != "https"
+        if downgraded or not (leader.scheme == "https" or is_loopback(leader.host) or self._insecure):
+            raise RequestFailed(
+                f"{base.url} is a standby, and the token would go to the leader at {leader.url} unencrypted: give the"
+                " leader a certificate" + ("" if downgraded else ", or give --admin-insecure")
+            )
+        return leader
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            import ssl
+
+            self._tls = ssl.create_default_context()
+        return self._tls
 
     def _document(self, response: HttpAnswer) -> Any:
         status, kind, text = response.status, response.kind, response.read()
@@ -246,7 +334,7 @@ class AdminClient:
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, (list, dict)):
-            raise RequestFailed(f"{self._endpoint.url} is not an owmesos admin API ({status} {kind})")
+            raise RequestFailed(f"{self.endpoint.url} is not an owmesos admin API ({status} {kind})")
         if status >= 400:
             said: Document = document if isinstance(document, dict) else {}
             failed: type[RequestFailed] = {401: NotAllowed, 503: MayPass}.get(status, RequestFailed)

@@ -51,11 +51,11 @@ def _completes(names: Callable[[Callable[[str], Any]], Iterable[str]]) -> Comple
 
 def _asker(ctx: click.Context) -> Callable[[str], Any]:
     """Raises InvalidInput."""
-    from owmesos.cli.client import AdminClient, AdminRequest
+    from owmesos.cli.client import AdminRequest
     from owmesos.cli.connection import AdminAccess
 
     given = {name: ctx.params[name] for name in ("url", "token_file", "ca", "insecure") if ctx.params.get(name)}
-    client = AdminClient(**AdminAccess(**given).client_arguments())
+    client = AdminAccess(**given).client()
     return lambda path: client.ask_once(AdminRequest("GET", path, timeout=_PATIENCE))
 
 

@@ -58,36 +58,47 @@ class Endpoint(NamedTuple):
 class AdminAccess:
     """Where a framework's admin API is, which certificate it has, and with which token it lets us in."""
 
-    url: Annotated[str, Option("Address of the framework's admin API.", "URL", "--admin")] = f"http://{DEFAULT_ADMIN}"
+    url: Annotated[
+        str, Option("Address of the framework's admin API; with run --ha several by comma.", "URL", "--admin")
+    ] = f"http://{DEFAULT_ADMIN}"
     token_file: TokenFile = None
     ca: Annotated[Path | None, Option("Certificate authority to trust for an https --admin.", "F", "--admin-ca")] = None
     insecure: Insecure = False
 
-    def client_arguments(self) -> dict[str, Any]:
-        """For AdminClient. Raises InvalidInput."""
-        endpoint, tls = self.endpoint(), None
-        if endpoint.scheme == "https":
-            tls = self._context()
-        elif not is_loopback(endpoint.host) and not self.insecure:
-            raise InvalidInput(
-                f"the token would go to {endpoint.url} unencrypted: use https://, or give --admin-insecure"
-            )
-        return {"endpoint": endpoint, "token": lambda: self._token(endpoint), "tls": tls}
-
-    def endpoint(self) -> Endpoint:
+    def client(self, **more: Any) -> AdminClient:
         """Raises InvalidInput."""
-        endpoint = Endpoint.parse(self.url)
+        from owmesos.cli.client import AdminClient  # loads http.client and ssl
+
+        return AdminClient(*self.endpoints(), **self.client_settings(), **more)
+
+    def client_settings(self) -> dict[str, Any]:
+        """For AdminClient. Raises InvalidInput."""
+        endpoints, tls = self.endpoints(), None
+        if any(each.scheme == "https" for each in endpoints):
+            tls = self._context()
+        for each in endpoints:
+            if each.scheme != "https" and not is_loopback(each.host) and not self.insecure:
+                raise InvalidInput(
+                    f"the token would go to {each.url} unencrypted: use https://, or give --admin-insecure"
+                )
+        return {"token": self._token, "tls": tls, "insecure": self.insecure}
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Raises InvalidInput."""
+        return tuple(self._endpoint(each) for each in self.url.split(","))
+
+    def _endpoint(self, url: str) -> Endpoint:
+        endpoint = Endpoint.parse(url)
         if self.ca is None:
             return endpoint
         if endpoint.scheme == "http":
-            raise InvalidInput(f"--admin-ca needs an https URL, and --admin is {self.url}")
+            raise InvalidInput(f"--admin-ca needs an https URL, and --admin is {url}")
         return endpoint._replace(scheme="https")
 
-    def reading_token(self) -> str | None:
+    def reading_token(self, endpoint: Endpoint) -> str | None:
         """The token that is given; else one that may only read, if the framework has one. Raises InvalidInput."""
         from owmesos.system.discovery import ADMIN_READ, find
 
-        endpoint = self.endpoint()
         found = find(ADMIN_READ, endpoint.host, endpoint.port) if self.token_file is None else None
         return found or self._token(endpoint)
 
@@ -149,10 +160,8 @@ class MasterAccess:
 
 def admin_client(admin: AdminAccess) -> AdminClient:
     """Raises InvalidInput."""
-    from owmesos.cli.client import AdminClient  # loads http.client and ssl
-
     command = click.get_current_context().command_path
-    return AdminClient(**admin.client_arguments(), waiting=lambda line: click.echo(f"{command}: {line}", err=True))
+    return admin.client(waiting=lambda line: click.echo(f"{command}: {line}", err=True))
 
 
 def credentials_allowed() -> bool:

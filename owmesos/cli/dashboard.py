@@ -24,11 +24,12 @@ def dashboard(
     The token follows the #, a part that browsers do not send. It is valid until the framework's process ends, or
     longer with its --admin-read-token-file.
     """
-    admin_client(admin).document("status")  # says what is wrong, as every command does
-    token = admin.reading_token()
+    client = admin_client(admin)
+    client.document("status")  # says what is wrong, as every command does
+    token = admin.reading_token(client.endpoint)
     if token is None:
         raise RequestFailed("no token was found: give --admin-token-file")
-    link = f"{admin.endpoint().url}/#token={quote(token, safe='')}"
+    link = f"{client.endpoint.url}/#token={quote(token, safe='')}"
     if open:
         _open(link)
     else:

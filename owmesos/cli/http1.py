@@ -28,7 +28,8 @@ class BadAnswer(OwmesosError):
 
 
 class HttpAnswer:
-    """Can be read once, while its connection is open. `kind` is the content type without its parameters."""
+    """Can be read once, while its connection is open. `kind` is the content type without its parameters; `location`
+    is where a redirection leads."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         """Reads the head. Raises BadAnswer and OSError."""
@@ -38,6 +39,7 @@ class HttpAnswer:
             if self.status >= 200:
                 break
         self.kind = headers.get(b"content-type", b"text/plain").partition(b";")[0].strip().lower().decode("latin-1")
+        self.location = headers.get(b"location", b"").decode("latin-1")
         self._chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked"
         length = headers.get(b"content-length")
         if length is not None and not (length.isdigit() and len(length) <= _MAX_DIGITS):
@@ -116,10 +118,14 @@ class HttpAnswer:
 class HttpConnection:
     """A connection for one request. Every method raises OSError, of which ssl's errors are subclasses."""
 
-    def __init__(self, host: str, port: int, *, timeout: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, *, timeout: float, connect: float | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`connect`: seconds for the connection alone."""
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._socket = socket.create_connection((host, port), timeout)
+        self._socket = socket.create_connection((host, port), connect or timeout)
         try:
+            self._socket.settimeout(timeout)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
                 self._socket = tls.wrap_socket(self._socket, server_hostname=host)

@@ -52,7 +52,7 @@ class ActionsClient(AdminClient):
 
     def __init__(self, admin: AdminAccess) -> None:
         """Raises InvalidInput."""
-        super().__init__(**admin.client_arguments())
+        super().__init__(*admin.endpoints(), **admin.client_settings())
 
     def get(self, path: str, **parameters: Any) -> Any:
         return self.ask(AdminRequest("GET", path, parameters))

@@ -140,6 +140,8 @@ async def test_what_a_standby_answers(group: Group) -> None:
         assert (status, location) == (307, leader.url + path)
         assert document == {"standby": True, "leader": leader.url}
         assert answer_of(standby.url, path)[0] == 401
+        token = ("--admin-token-file", str(group.token))
+        assert len((await standby.ask("launches", "-o", "json", *token)).json) == 1
         await leader.end(signal.SIGKILL)
         await standby.said("subscribed at")
         await eventually_async(lambda: answer_of(standby.url, "/healthz?leader")[0] == 200)

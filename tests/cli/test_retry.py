@@ -102,12 +102,12 @@ class TestAnswers:
     def test_a_token_that_was_made_meanwhile_is_used(self) -> None:
         tokens = iter(["old", "old", "new", "new", "new"])
         server = Server([said("401 Unauthorized", b'{"error": "no"}'), said("200 OK", b"[]")])
-        assert AdminClient(server.endpoint, token=lambda: next(tokens)).launch(SMALL, 1) == []
+        assert AdminClient(server.endpoint, token=lambda _: next(tokens)).launch(SMALL, 1) == []
 
     def test_a_token_that_stays_wrong_is_an_error_at_once(self) -> None:
         server = Server([said("401 Unauthorized", b'{"error": "no"}'), said("200 OK", b"[]")])
         with pytest.raises(NotAllowed):
-            AdminClient(server.endpoint, token=lambda: "old").launch(SMALL, 1)
+            AdminClient(server.endpoint, token=lambda _: "old").launch(SMALL, 1)
 
 
 @pytest.mark.parametrize("command", ["kill x", "launch --command x", "invoke x"])
@@ -157,7 +157,7 @@ async def test_kill_9_under_launches_loses_and_repeats_none(
 
     def ask_on() -> None:
         nonlocal asked
-        client = AdminClient(Endpoint("127.0.0.1", port), token=lambda: read_token(tmp_path / ADMIN_FILE))
+        client = AdminClient(Endpoint("127.0.0.1", port), token=lambda _: read_token(tmp_path / ADMIN_FILE))
         while not stop:
             asked += 1
             (row,) = client.launch(SMALL, 1)
