@@ -220,7 +220,8 @@ class ZooKeeperSession:
 
 
 def client_for(address: ZooKeeperPath, session: float) -> KazooClient:
-    """Not started yet; it reconnects for as long as it is open. What it makes only the address's user may touch."""
+    """Not started yet; it reconnects for as long as it is open, and several times within a session's time-out: a
+    server that starts again gives a session no longer. What it makes only the address's user may touch."""
     credentials = address.credentials
     pair = (credentials.principal, credentials.secret) if credentials is not None else None
     return KazooClient(
@@ -228,7 +229,7 @@ def client_for(address: ZooKeeperPath, session: float) -> KazooClient:
         timeout=session,
         auth_data=[("digest", ":".join(pair))] if pair is not None else None,
         default_acl=[make_digest_acl(*pair, all=True)] if pair is not None else OPEN_ACL_UNSAFE,
-        connection_retry=KazooRetry(max_tries=-1, delay=0.2, max_delay=_RECONNECT_MOST),
+        connection_retry=KazooRetry(max_tries=-1, delay=0.2, max_delay=min(_RECONNECT_MOST, session / 8)),
         logger=_kazoo_log,
     )
 
