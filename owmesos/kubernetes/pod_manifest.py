@@ -49,6 +49,14 @@ def pod_name(container_id: str) -> str:
     return container_id
 
 
+def own_labels(settings: KubernetesSettings) -> dict[str, str]:
+    return {"app": APP, INVOKER: settings.invoker, INCARNATION: settings.incarnation}
+
+
+def own_annotations(settings: KubernetesSettings) -> dict[str, str]:
+    return {MADE_BY: f"{settings.invoker}/{settings.incarnation}"}
+
+
 def is_ours(pod: Pod, settings: KubernetesSettings) -> bool:
     """Whether this invoker posted it, in this incarnation or an earlier one."""
     return pod.metadata.namespace == settings.namespace and _maker_of(pod)[0] == settings.invoker
@@ -95,6 +103,11 @@ def placed_by_admission(pod: Pod) -> str | None:
     return f"the nodeName {pod.spec.node_name}" if pod.spec.node_name else None
 
 
+def altered_text(what: str) -> str:
+    """`what` is as in `altered`."""
+    return f"the API server made its pod with {what}: an admission webhook or policy has to leave that as it is"
+
+
 def grace_of(spec: ContainerSpec, settings: KubernetesSettings) -> int:
     """Seconds from TERM to KILL, whole ones, and never 0: then the room is shown as free while the process lives."""
     return max(1, math.ceil(spec.kill_grace)) if spec.kill_grace is not None else settings.grace
@@ -119,9 +132,7 @@ def pod_body(start: StartContainer, spec: ContainerSpec, settings: KubernetesSet
         )
     labels = {
         **{_label_name(name): label_value(value) for name, value in spec.labels.items()},
-        "app": APP,
-        INVOKER: settings.invoker,
-        INCARNATION: settings.incarnation,
+        **own_labels(settings),
         _KIND: label_value(start.shape.kind),
         _PURPOSE: "prewarm" if start.prewarm else "run",
     }
@@ -158,7 +169,7 @@ def pod_body(start: StartContainer, spec: ContainerSpec, settings: KubernetesSet
             "name": pod_name(start.container_id),
             "namespace": settings.namespace,
             "labels": labels,
-            "annotations": {MADE_BY: f"{settings.invoker}/{settings.incarnation}"},
+            "annotations": own_annotations(settings),
         },
         "spec": pod_spec,
     }

@@ -13,7 +13,7 @@ from owmesos.core.pool.events import StartContainer, StartFailed
 from owmesos.errors import InvalidInput
 from owmesos.kubernetes.effects import DeletePod, PostPod, Relist
 from owmesos.kubernetes.events import ApiFailure
-from owmesos.kubernetes.pod_manifest import grace_of, pod_body, pod_name, port_of
+from owmesos.kubernetes.pod_manifest import altered_text, grace_of, pod_body, pod_name, port_of
 from owmesos.kubernetes.pod_outcomes import PodOutcomes
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer
@@ -122,8 +122,7 @@ class PodWrites:
 
     def was_altered(self, record: PodRecord, what: str, now: float) -> None:
         """It was admitted as something that owmesos cannot use."""
-        why = f"the API server made its pod with {what}: an admission webhook or policy has to leave that as it is"
-        self._end(record, why, now, refused=False)
+        self._end(record, altered_text(what), now, refused=False)
 
     def _end(self, record: PodRecord, reason: str, now: float, *, refused: bool) -> None:
         """No pod of it exists."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from owmesos.errors import OwmesosError
+from owmesos.kubernetes.pod_manifest import altered, altered_text, own_annotations, own_labels, placed_by_admission
+from owmesos.kubernetes.settings import KubernetesSettings
 from owmesos.kubernetes.wire.api_client import ApiClient, Right
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
 
@@ -44,16 +46,22 @@ async def dry_run(api: ApiClient, namespace: str) -> list[str]:
 
     Raises ApiRequestFailed.
     """
+    settings = KubernetesSettings(namespace=namespace, invoker=_PROBE, incarnation=_PROBE)
     try:
-        await api.post_pod(namespace, _probe(namespace), dry_run=True)
+        made = await api.post_pod(namespace, _probe(settings), dry_run=True)
     except ApiRequestFailed as error:
         if error.failure.reason in _FINAL or error.failure.status == 0:
             raise
         return [f"a pod like a container's would be rejected in namespace {namespace}: {error}"]
-    return []
+    changed = altered(_PROBE, made, settings) or placed_by_admission(made)
+    found = [f"a pod like a container's would fail: {altered_text(changed)}"] if changed is not None else []
+    if made.spec.scheduling_gates:
+        gates = ", ".join(gate.name for gate in made.spec.scheduling_gates)
+        found.append(f"a pod like a container's gets scheduling gates ({gates}): it starts once somebody removes them")
+    return found
 
 
-def _probe(namespace: str) -> dict[str, Any]:
+def _probe(settings: KubernetesSettings) -> dict[str, Any]:
     resources = {"cpu": "10m", "memory": "32Mi"}
     container = {
         "name": "user-action",
@@ -63,6 +71,11 @@ def _probe(namespace: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": _PROBE, "namespace": namespace},
+        "metadata": {
+            "name": _PROBE,
+            "namespace": settings.namespace,
+            "labels": own_labels(settings),
+            "annotations": own_annotations(settings),
+        },
         "spec": {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]},
     }

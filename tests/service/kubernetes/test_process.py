@@ -181,6 +181,27 @@ async def test_what_cannot_mend_itself_ends_it(status: int, said: dict[str, Any]
     await server.stop()
 
 
+@pytest.mark.parametrize(
+    ("metadata", "spec", "said"),
+    [
+        ({"labels": {}}, {}, "would fail: the API server made its pod with no label owmesos/invoker: an admission"),
+        ({}, {"schedulerName": "volcano"}, "made its pod with the schedulerName volcano"),
+        ({}, {"schedulingGates": [{"name": "a.example/q"}]}, "gets scheduling gates (a.example/q): it starts once"),
+    ],
+)
+async def test_a_webhook_that_changes_a_pod_like_ours_is_a_warning(
+    caplog: pytest.LogCaptureFixture, metadata: dict[str, Any], spec: dict[str, Any], said: str
+) -> None:
+    server = await FakeApiServer(None).start()
+    labels = {"owmesos/invoker": "owmesos-check", "owmesos/incarnation": "owmesos-check"}
+    made = {"metadata": {"name": "owmesos-check", "labels": labels, **metadata}, "spec": spec}
+    server.answers.append(("dryRun=All", answer(201, made)))
+    with caplog.at_level(logging.WARNING, "owmesos.service"):
+        async with KubernetesProcess(access_to(server), RECIPE, KubernetesSettings(namespace="actions")):
+            await eventually_async(lambda: said in caplog.text)
+    await server.stop()
+
+
 async def test_a_webhook_that_rejects_a_pod_like_ours_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     server = await FakeApiServer(None).start()
     text = 'admission webhook "policy" denied the request: no'
