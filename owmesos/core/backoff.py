@@ -150,7 +150,7 @@ class Backoff:
         return self._judge(agent_id, now, why)
 
     def usable(self, agent_id: str, now: float) -> None:
-        """A container there could be used."""
+        """Note that a container there could be used."""
         agent = self._agent(agent_id)
         agent.usable_at, agent.unusable = now, 0
 
@@ -178,7 +178,7 @@ class Backoff:
             self._acquit(key, agent_id)
 
     def forget(self, agent_id: str) -> None:
-        """The node is gone for good."""
+        """Forget a node that is gone for good."""
         self.began_anew(agent_id, NEVER)
         del self._agents[agent_id]
 
@@ -193,7 +193,7 @@ class Backoff:
 
     @property
     def calm(self) -> bool:
-        """Nothing is suspected, of any launch or node."""
+        """Whether nothing is suspected, of any launch or node."""
         return not self._suspects and not self._doubted
 
     def agent_pause(self, agent_id: str) -> Fault | None:
@@ -215,20 +215,20 @@ class Backoff:
         return 1 if self._agents[agent_id].pauses else self.limits.failed_starts
 
     def doubted(self) -> frozenset[str]:
-        """Nodes whose starts are bounded."""
+        """The nodes whose starts are bounded."""
         return frozenset(self._doubted)
 
     def suspected(self, key: Hashable) -> bool:
-        """The launch failed, and did not run since: one attempt at a time."""
+        """Whether the launch failed and has not run since: it gets one attempt at a time."""
         return key in self._suspects and bool(self._launches[key].failing)
 
     def launch_pause(self, key: Hashable, now: float) -> Fault | None:
-        """The launch is at fault and gets no start now."""
+        """The launch's fault, while it gets no start because of it."""
         fault = self.at_fault(key)
         return fault if fault is not None and fault.until > now else None
 
     def at_fault(self, key: Hashable) -> Fault | None:
-        """The launch is at fault, whether or not it may be tried now."""
+        """The launch's fault, also when it may be tried now."""
         return self._fault_of(key) if self._known(key).at_fault else None
 
     def explain(self, key: Hashable) -> str | None:
@@ -244,12 +244,12 @@ class Backoff:
         return f"{_name(key)} failed to start on {where}{error}; it is tried once at a time, elsewhere first"
 
     def exhausted(self, key: Hashable) -> bool:
-        """No attempts are left: what waits for the launch ends with its reason."""
+        """Whether no attempts are left: what waits for the launch ends with its reason."""
         launch = self._known(key)
         return launch.at_fault and launch.strikes >= self.limits.launch_attempts
 
     def avoided(self, key: Hashable, now: float) -> Avoided:
-        """Nodes where the launch failed."""
+        """The nodes where the launch failed."""
         if key not in self._suspects:
             return Avoided()
         pairs = self._launches[key].pairs
@@ -260,7 +260,7 @@ class Backoff:
         return Avoided(never, frozenset(pairs))
 
     def wakes_at(self, key: Hashable, now: float) -> float | None:
-        """When the launch may be tried where it may not now."""
+        """The next time at which the launch may be tried where it may not now."""
         launch = self._known(key)
         times = [pair.until for pair in launch.pairs.values()] + ([launch.until] if launch.at_fault else [])
         return min((each for each in times if each > now), default=None)
@@ -271,11 +271,11 @@ class Backoff:
         return self._agents.setdefault(agent_id, AgentFaults())
 
     def _known(self, key: Hashable) -> LaunchFaults:
-        """To be read."""
+        """What is known of the launch; not to be changed."""
         return self._launches.get(key) or LaunchFaults()
 
     def _launch(self, key: Hashable) -> LaunchFaults:
-        """Put last: the first are forgotten."""
+        """The launch's faults, moved to the end: the first are forgotten."""
         launch = self._launches[key] = self._launches.pop(key) if key in self._launches else LaunchFaults()
         while len(self._launches) > _KNOWN:
             oldest = next(iter(self._launches))
@@ -284,7 +284,7 @@ class Backoff:
         return launch
 
     def _launch_waits(self, times: int) -> float:
-        """Seconds, after so many failures."""
+        """Seconds that a launch waits after `times` failures."""
         return _doubled(self.limits.launch_backoff_first, self.limits.launch_backoff_most, times)
 
     def _pair(self, launch: LaunchFaults, agent_id: str, begun: float, now: float) -> None:
@@ -348,7 +348,7 @@ class Backoff:
         return [self._close(agent_id, now, f"{failed} of {which} {ran} ({_named(map(_name, against))}){last}")]
 
     def _close(self, agent_id: str, now: float, reason: str) -> Fault:
-        """The node gets no starts for a while."""
+        """Give the node no starts for a while."""
         agent = self._agent(agent_id)
         pause = _doubled(self.limits.backoff_first, self.limits.backoff_most, agent.pauses + 1)
         keys = list(agent.failing)

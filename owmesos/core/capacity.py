@@ -47,18 +47,18 @@ class Capacity:
         return self.index().find(ask, constraints, avoid=Either(closed, avoid))
 
     def index(self) -> Placement:
-        """What is available, as of now."""
+        """The index of what is available now."""
         for slot in self._behind:
             self._room.set(slot, self.ledger.available(slot))
         self._behind.clear()
         return self._room
 
     def describe(self, agent: LedgerNode) -> None:
-        """The node's hostname or attributes are new: constraints judge them from now on."""
+        """Take up a node's new hostname or attributes: constraints judge them from now on."""
         self._room.describe(agent.agent_id, agent.hostname, agent.attributes)
 
     def close(self, agent_id: str, reason: Exclusion | None) -> bool:
-        """The node gets no starts from now on, or (None) gets some again. Whether that is a change."""
+        """Close the node to starts, or open it again (None). Returns whether that changed anything."""
         if self.closed.get(agent_id) == reason:
             return False
         if reason is None:
@@ -68,7 +68,7 @@ class Capacity:
         return True
 
     def forget(self, agent_id: str) -> None:
-        """The node is in the ledger no more."""
+        """Forget a node that is no longer in the ledger."""
         if self._unseen is not None:
             self._unseen.update(self._room.slots_of(agent_id))
         self._room.forget(agent_id)
@@ -98,18 +98,18 @@ class Capacity:
         self.ledger.reserve(container_id, slot, ask, now)
 
     def release(self, container_id: str) -> None:
-        """Only what is not cut yet: the rest is the ledger's owner's. Unknown ids are ignored."""
+        """Release a start that is not cut yet: the rest is the ledger's owner's. Unknown ids are ignored."""
         reservation = self.ledger.reservations.by_launch.get(container_id)
         if reservation is not None and reservation.state is ReservationState.RESERVED:
             self.ledger.release(container_id)
 
     def is_reserved(self, container_id: str) -> bool:
-        """Whether the start's room is subtracted: it is not cut yet."""
+        """Whether the start's room is subtracted, because it is not cut yet."""
         reservation = self.ledger.reservations.by_launch.get(container_id)
         return reservation is not None and reservation.state is ReservationState.RESERVED
 
     def owed_ports(self, slot: Slot) -> int:
-        """How many ports more are reserved there than are free, which `available` cannot say."""
+        """By how many ports the reserved ones exceed the free ones there, which `available` cannot say."""
         reserved = self.ledger.reservations.reserved_on(slot)
         return max(0, reserved.ports - len(self.ledger.free(slot).ports)) if reserved is not None else 0
 

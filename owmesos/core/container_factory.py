@@ -127,7 +127,7 @@ class InvokerHost(Protocol):
 
     @property
     def pool(self) -> Pool:
-        """To be read."""
+        """The pool, which may be read."""
 
     @property
     def pool_listeners(self) -> list[Callable[[InvokerEvent], None]]:
@@ -137,13 +137,13 @@ class InvokerHost(Protocol):
         """Seconds since the epoch, which never go back."""
 
     def observe(self, event: events.PoolEvent) -> None:
-        """For the pool. Raises nothing."""
+        """Pass an event to the pool. Raises nothing."""
 
     def stop(self, reason: str, exit_code: int) -> None:
-        """The process is to end."""
+        """End the process, with `reason` in one line."""
 
     def logs_of(self, container_id: str) -> ContainerStreams | None:
-        """None where nobody knows how to get them."""
+        """The container's streams; None if nobody knows how to get them."""
 
     async def stop_containers(self, timeout: float = CONTAINERS_STOP) -> bool:
         """The pool decides nothing more, and all its containers are stopped, whatever is in them.

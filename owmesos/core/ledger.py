@@ -116,14 +116,14 @@ class Ledger:
         return watcher
 
     def mark(self, slot: Slot) -> None:
-        """What is free or reserved on `slot`, or what is known of its node, has changed."""
+        """Mark `slot` as changed: what is free or reserved there, or what is known of its node."""
         for watcher in self._watchers:
             watcher.add(slot)
 
     # -- nodes
 
     def agent(self, agent_id: str) -> LedgerNode:
-        """The node, made known when it is not."""
+        """Return the node, which is made known if it is not."""
         agent = self.agents.get(agent_id)
         if agent is None:
             agent = self.agents[agent_id] = LedgerNode(agent_id, agent_id)
@@ -147,7 +147,7 @@ class Ledger:
     # -- pieces
 
     def offer(self, slot: Slot, held: Resources, now: float) -> None:
-        """Room was given, and all at hand there is `held`: what is remembered of the node goes, in every role."""
+        """Take up room that was given: `held` is all at hand there; what is remembered of the node is forgotten."""
         account = self.account(slot)
         agent = self.agents[slot.agent_id]
         for other in agent.accounts:
@@ -162,19 +162,19 @@ class Ledger:
         self.mark(slot)
 
     def hold(self, slot: Slot, held: Resources | None) -> None:
-        """All that is at hand on `slot` from now on; None for nothing."""
+        """Set all that is at hand on `slot`; None for nothing."""
         self.account(slot).held = held
         self.mark(slot)
 
     def remember(self, slot: Slot, resources: Resources, now: float, source: str) -> None:
-        """What was let go, or left when a start was cut, is a remembered piece."""
+        """Remember a piece that was let go, or that was left when a start was cut."""
         account = self.account(slot)
         if resources:
             account.remembered = (*account.remembered, Remembered(resources, now, source))
         self.mark(slot)
 
     def forget_leftover(self, slot: Slot, source: str) -> None:
-        """What was left from `source` is not to be counted on any more."""
+        """Forget what was left from `source`."""
         account = self.accounts.get(slot)
         if account is not None and any(piece.source == source for piece in account.remembered):
             account.remembered = tuple(piece for piece in account.remembered if piece.source != source)
@@ -193,7 +193,7 @@ class Ledger:
                     self.mark(account.slot)
 
     def lose_agent(self, agent_id: str, now: float) -> None:
-        """The node is gone, unreachable or replaced: all its pieces are dropped."""
+        """Drop all pieces of a node that is gone, unreachable or replaced."""
         agent = self.agents.get(agent_id)
         if agent is None:
             return
@@ -206,7 +206,7 @@ class Ledger:
             del self._addresses[agent.address]
 
     def disconnect(self) -> None:
-        """All pieces are dropped, and the cluster is unknown, which is not full."""
+        """Drop all pieces: the cluster is unknown, which is not full."""
         for account in self.accounts.values():
             account.held = None
             account.remembered = ()
@@ -264,13 +264,13 @@ class Ledger:
         self.mark(slot)
 
     def release(self, launch_id: str) -> None:
-        """The start is off, refused, running or over."""
+        """Release a start that is off, refused, running or over."""
         slot = self.reservations.release(launch_id)
         if slot is not None:
             self.mark(slot)
 
     def cut(self, launch_id: str, resources: Resources, task_id: str) -> None:
-        """The start was cut from what is at hand: it is listed, not subtracted."""
+        """List a start as cut from what is at hand: it is no longer subtracted."""
         self.mark(self.reservations.cut(launch_id, resources, task_id))
 
     # -- within

@@ -97,7 +97,7 @@ class Placement:
         self._views: OrderedDict[tuple[Constraint, ...], _ConstraintView] = OrderedDict()  # the last one was used last
 
     def describe(self, agent_id: str, hostname: str, attributes: Attributes) -> None:
-        """Says, or says anew, what constraints judge. Until then the node gets only asks without any."""
+        """Set what constraints judge of a node. Until then it gets only asks without any."""
         agent = self._agent(agent_id)
         if agent.hostname == hostname and agent.attributes == attributes:
             return
@@ -124,12 +124,12 @@ class Placement:
             self._agents.pop(agent_id, None)
 
     def slots_of(self, agent_id: str) -> list[Slot]:
-        """None for an unknown node."""
+        """The node's slots; empty if it is unknown."""
         agent = self._agents.get(agent_id)
         return [Slot(agent_id, role) for role in agent.roles] if agent is not None else []
 
     def set(self, slot: Slot, room: Resources) -> None:
-        """What `slot` has available now, which may be a debt."""
+        """Set what `slot` has available now, which may be a debt."""
         held = self._entries.get(slot)
         if held is not None:
             slot = held[2]  # one object for all
@@ -221,7 +221,7 @@ class Placement:
         return view
 
     def _new_view(self, constraints: tuple[Constraint, ...]) -> _ConstraintView:
-        """A view in place of the one that was used longest ago."""
+        """Make a view; the one that was used longest ago goes."""
         full = len(self._views) == _VIEWS
         bit = self._views.popitem(last=False)[1].bit if full else 1 << len(self._views)
         view = self._views[constraints] = _ConstraintView(constraints, bit)

@@ -75,17 +75,17 @@ class Reservations:
         return reservation.slot
 
     def restored(self, launch_id: str, slot: Slot, ask: Ask, resources: Resources, task_id: str, now: float) -> None:
-        """A start that was cut in an earlier life of the process and is not confirmed yet."""
+        """Take up a start that an earlier process cut and that is not confirmed yet."""
         self.by_launch[launch_id] = Reservation(launch_id, slot, ask, now, ReservationState.CUT, task_id, resources)
 
     def overdue(self, launch_id: str) -> None:
-        """Nothing confirmed the start in time."""
+        """Mark a start that nothing confirmed in time."""
         reservation = self.by_launch.get(launch_id)
         if reservation is not None and reservation.state is ReservationState.CUT:
             reservation.state = ReservationState.OVERDUE
 
     def stopping(self, launch_id: str, slot: Slot, ask: Ask, resources: Resources, task_id: str, now: float) -> None:
-        """A stop was asked for: the start, if there is one, becomes it."""
+        """List a stop that was asked for; the start, if there is one, becomes it."""
         self.release(launch_id)
         self.by_launch[launch_id] = Reservation(
             launch_id, slot, ask, now, ReservationState.STOPPING, task_id, resources
@@ -103,7 +103,7 @@ class Reservations:
         return [self.by_launch[launch_id] for ids in self._stops.values() for launch_id in sorted(ids)]
 
     def release(self, launch_id: str) -> Slot | None:
-        """Take it out, whatever it is. The slot whose sum changed."""
+        """Remove a start or a stop. Returns the slot whose sum changed."""
         reservation = self.by_launch.pop(launch_id, None)
         if reservation is None:
             return None

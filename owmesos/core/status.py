@@ -29,7 +29,7 @@ class ProcessFacts(NamedTuple):
 
 
 def counts(states: Iterable[Enum]) -> dict[Any, int]:
-    """In the order in which the states are declared."""
+    """How many are in each state, in the order in which the states are declared."""
     found = Counter(states)
     kinds = type(next(iter(found))) if found else ()
     return {state.value: found[state] for state in kinds if state in found}

@@ -16,7 +16,7 @@ MAX_NAME = 4096
 
 
 def check_text(what: str, text: object, most: int) -> int:
-    """Its size in bytes of UTF-8, which is at most `most`. Raises InvalidInput, which names `what`."""
+    """Return the size in bytes of UTF-8, at most `most`. Raises InvalidInput, which names `what`."""
     if not isinstance(text, str):
         raise InvalidInput(f"{what} must be a text, not {shortened(repr(text))}")
     try:

@@ -125,12 +125,12 @@ class Container(msgspec.Struct, eq=False):
 
     @property
     def idle(self) -> bool:
-        """It could be stopped without anybody noticing."""
+        """Whether it could be stopped without anybody noticing."""
         return self.state is ContainerState.PREWARMED or (self.state is ContainerState.WARM and not self.active)
 
     @property
     def spare(self) -> bool:
-        """It can take another run of its action."""
+        """Whether it can take another run of its action."""
         return (
             self.state in (ContainerState.WARM, ContainerState.WARMING)
             and self.active < self.concurrency
@@ -145,7 +145,7 @@ class Container(msgspec.Struct, eq=False):
         self.state = to
 
     def warmed_up(self) -> None:
-        """It is initialized: WARM, or BUSY if it has as many runs as it takes."""
+        """Note that it is initialized: it is WARM, or BUSY if it has as many runs as it takes."""
         self.step(Step.INITIALIZED)
         if self.active >= self.concurrency:
             self.step(Step.FILLED)
@@ -173,7 +173,7 @@ class Containers:
         return iter(list(self.by_id.values()))
 
     def put(self, container: Container) -> None:
-        """Into every index that its state belongs to. The one put last is found first: the others may grow old."""
+        """Put it into every index of its state. The one put last is found first: the others may grow old."""
         if container.state is ContainerState.GONE:
             return
         if container.id not in self.by_id:
@@ -197,7 +197,7 @@ class Containers:
             self.idle_on.setdefault(container.slot, {})[container.id] = container
 
     def unindex(self, container: Container) -> None:
-        """Out of every index but `by_id`, to be changed."""
+        """Take it out of every index but `by_id`, so that it may be changed."""
         self.starting.pop(container.id, None)
         self.stopping.pop(container.id, None)
         _drop(self.idle_on, container.slot, container.id)
@@ -209,7 +209,7 @@ class Containers:
         self.changed.add(container.slot)
 
     def drop(self, container: Container) -> None:
-        """It is gone."""
+        """Forget a container that is gone."""
         self.unindex(container)
         if self.by_id.pop(container.id, None) is not None:
             self.memory -= container.shape.memory
@@ -234,12 +234,12 @@ class Containers:
         return None
 
     def prewarmed_count(self, shape: ContainerShape) -> int:
-        """Prewarmed ones, and those that are started to be."""
+        """How many are prewarmed, or are started to be."""
         starting = sum(1 for container in self.starting.values() if container.prewarm and container.shape == shape)
         return len(self._prewarmed.get(shape, ())) + starting
 
     def expired(self, now: float) -> list[Container]:
-        """The prewarmed ones whose time is over, in order of expiry."""
+        """The prewarmed containers whose time is over, in order of expiry."""
         found = [key for same in self._prewarmed.values() for key in same.irange(maximum=(now, _LAST))]
         return [self.by_id[container_id] for _, container_id in sorted(found)]
 

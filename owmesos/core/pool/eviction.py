@@ -68,7 +68,7 @@ class Eviction:
         return withdrawn
 
     def _heir(self, owner: Waiting, target: Slot) -> Waiting | None:
-        """The older run whose need the round serves now, unless `owner` starts in the room that was made."""
+        """Return the older run whose need the round serves now, unless `owner` starts in the room that was made."""
         state = self._state
         if owner.covered_by is not None and state.containers.by_id[owner.covered_by].slot == target:
             return None
@@ -76,7 +76,7 @@ class Eviction:
         return oldest if oldest is not None and oldest.place < owner.place and not oldest.run.health else None
 
     def run(self, head: Waiting, now: float) -> bool:
-        """There is no room for `head`. True if runs that wait should be looked at again: the target was given up, or
+        """Make room for `head`. Returns True if runs that wait should be looked at again: the target was given up, or
         the head's start is queued.
 
         The head is the one that the target is set aside for, if there is one.
@@ -94,7 +94,7 @@ class Eviction:
         return head.covered_by is not None or (before is not None and state.aside is not before)
 
     def run_behind(self, head: Waiting, shapes: set[ContainerShape], now: float) -> None:
-        """Room for runs behind the head, for which there is none either."""
+        """Make room for runs behind the head, for which there is none either."""
         if self._state.capacity.known:
             self._behind.run(head, shapes, now)
 
@@ -110,7 +110,7 @@ class Eviction:
         self._choose(head, now)
 
     def _choose(self, head: Waiting, now: float) -> None:
-        """A round that can begin now; else wait on the target until one can."""
+        """Choose a round that can begin now; else wait on the target until one can."""
         state = self._state
         assert head.blocked_since is not None
         drain_at = head.blocked_since + state.settings.drain_after
@@ -136,7 +136,7 @@ class Eviction:
             state.timers.set_earliest(PoolTimer.GRACE, ripe_at)
 
     def _round(self, head: Waiting, now: float, waived: bool) -> Round | None:
-        """On the target if that can be; elsewhere if something changed there. Nodes where a round failed come last."""
+        """A round on the target if possible; elsewhere if something changed there. Nodes where one failed come last."""
         planner, shape, aside = self._planner, head.shape, self._state.aside
         changed = planner.follow()
         if aside is None:
@@ -149,7 +149,7 @@ class Eviction:
         return found
 
     def _target(self, head: Waiting, now: float) -> Slot | None:
-        """Where a round could begin later."""
+        """The slot where a round could begin later."""
         if self._state.aside is not None:
             return self._state.aside.slot
         return self._planner.later(head.shape, now, avoid=head.tried) or self._planner.later(head.shape, now)
@@ -166,7 +166,7 @@ class ParallelEvictions:
         self._look_at: dict[ContainerShape, float] = {}
 
     def take_over(self, head: Waiting) -> StopRound | None:
-        """The run is the head now, and so is its round, if one is under way."""
+        """Take a run's round over, if one is under way: the run is the head now."""
         found = self._rounds.pop(head.run.run_id, None)
         if found is not None:
             self._end(found)
@@ -217,7 +217,7 @@ class ParallelEvictions:
         return True
 
     def _end(self, each: StopRound) -> None:
-        """Other rounds may count again on what this one was about."""
+        """End a round: others may count again on its room."""
         each.waiting.room_on = None
         left = self._planner.claims.pop(each.slot).minus(self._ask(each))
         if left != NOBODYS:

@@ -36,7 +36,7 @@ class Round(NamedTuple):
     stopping: list[Container]
 
     def rank(self) -> tuple[int, int, float, Slot]:
-        """The lowest is the best: fewest victims, prewarmed before warm, oldest first."""
+        """How good it is, the lowest best: fewest victims, prewarmed before warm, oldest first."""
         warm = [victim.last_used for victim in self.victims if victim.state is not ContainerState.PREWARMED]
         return len(self.victims), len(warm), max(warm, default=0.0), self.slot
 
@@ -58,7 +58,7 @@ class EvictionPlanner:
         self.claims: dict[Slot, Ask] = {}
 
     def follow(self) -> set[Slot]:
-        """Bring the indices up to date. The slots that changed since the last time."""
+        """Bring the indices up to date. Returns the slots that changed since the last time."""
         changed = set(self._state.capacity.changed()) | self._containers.changed
         self._containers.changed.clear()
         for slot in changed:
@@ -153,7 +153,7 @@ class EvictionPlanner:
     # -- from its beginning to its end
 
     def begin(self, found: Round, waiting: Waiting, now: float) -> set[str]:
-        """Stop the victims to make room for the run. The ids of all that its round waits for."""
+        """Stop the victims to make room for the run. Returns the ids of all that its round waits for."""
         state = self._state
         waiting.rounds += 1
         for container in found.victims:
@@ -163,8 +163,8 @@ class EvictionPlanner:
         return {container.id for container in (*found.victims, *found.stopping)}
 
     def has_failed(self, each: StopRound, now: float) -> bool:
-        """The round is over, and its run has no room: it may not go there any more, a stop takes too long (which does
-        not count as a round), or the room went elsewhere."""
+        """Whether the round is over and its run has no room: it may not go there any more, a stop takes too long
+        (which does not count as a round), or the room went elsewhere."""
         waiting, agent_id = each.waiting, each.slot.agent_id
         if self._state.capacity.allows(agent_id, self._state.settings.constraints_of(waiting.shape)):
             if agent_id in self.hanging(now):
@@ -175,7 +175,7 @@ class EvictionPlanner:
         return True
 
     def _is_over(self, each: StopRound, now: float) -> bool:
-        """All victims are gone, and NodeStats had its time. Else a timer says when to look again."""
+        """Whether all victims are gone, and NodeStats had its time. Else a timer says when to look again."""
         state, stopping = self._state, self._containers.stopping
         since = min((stopping[victim].stopping_since for victim in each.victims if victim in stopping), default=None)
         if since is not None:
@@ -194,7 +194,7 @@ class EvictionPlanner:
         return _Unfit(state.capacity, state.settings.constraints_of(shape), self.hanging(now) | avoid)
 
     def _oldest_first(self, slot: Slot, used_by: float) -> list[Container]:
-        """The idle ones there that were last used at `used_by` or before: prewarmed before warm, the oldest first."""
+        """The idle containers there that were last used by `used_by`: prewarmed before warm, the oldest first."""
         idle = [each for each in self._containers.idle_on.get(slot, {}).values() if each.last_used <= used_by]
         prewarmed = [each for each in idle if each.key is None]
         return prewarmed + [each for each in idle if each.key is not None] if prewarmed else idle
@@ -259,7 +259,7 @@ def _without_needless(chosen: list[Container], room: Ask, ask: Ask) -> list[Cont
 
 
 def _holds(room: Ask, ask: Ask) -> bool:
-    """As `Ask.fits`, for an amount of room."""
+    """Whether `ask` fits, as `Ask.fits`, for an amount of room."""
     return (
         (ask.milli_mem <= room.milli_mem or not ask.milli_mem)
         and (ask.milli_cpus <= room.milli_cpus or not ask.milli_cpus)

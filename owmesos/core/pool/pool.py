@@ -66,7 +66,7 @@ class Pool:
         }
 
     def handle(self, event: object, now: float) -> list[events.PoolEffect]:
-        """The event is written into the state; what is to be done comes back, in order. `now` in seconds.
+        """Write the event into the state and return what is to be done, in order. `now` in seconds.
 
         Raises InvariantBroken for an event or a timer without a rule.
         """
@@ -104,7 +104,7 @@ class Pool:
         self._passing = not self._seat(state.arrived(event, now), now)
 
     def _seat(self, waiting: Waiting, now: float) -> bool:
-        """A run goes to a container that is ready, or waits in its place. Whether it went warm."""
+        """Give the run to a container that is ready, or let it wait in its place. Returns whether it went warm."""
         state = self.state
         if now >= waiting.start_before:
             self._fail(waiting, _TOO_LATE, no_room=True)
@@ -122,7 +122,7 @@ class Pool:
         return False
 
     def _ends_at_once(self, waiting: Waiting, now: float) -> bool:
-        """A user's image was tried enough and rests: the run would only learn the same a minute later."""
+        """End a run whose image was tried often enough: it would only learn the same a minute later."""
         backoff, shape = self.state.backoff, waiting.shape
         fault = backoff.launch_pause(shape.start_key, now) if backoff.exhausted(shape.start_key) else None
         if shape.image is None or fault is None:
@@ -131,7 +131,7 @@ class Pool:
         return True
 
     def _ready_for(self, waiting: Waiting) -> tuple[Container | None, StartKind]:
-        """Warm, else prewarmed. A container on a node that is draining for the head takes no new runs."""
+        """The warm container for the run, else a prewarmed one. Nodes that drain for the head take no new runs."""
         state = self.state
         avoid = state.draining_agent()
         container = state.containers.warm(waiting.key, avoid)
@@ -172,7 +172,7 @@ class Pool:
             self._feed_container(container, now)
 
     def _off(self, container_id: str, run_id: str) -> tuple[Waiting | None, Container | None]:
-        """The run is no longer on the container: both, as far as they are known. A late report changes nothing."""
+        """Take the run off the container. Returns both, as far as they are known; a late report changes nothing."""
         known = self.state.running.get(run_id)
         if known is None or known[0] != container_id:
             return None, None
@@ -192,7 +192,7 @@ class Pool:
             self._feed_container(container, now)
 
     def _ease(self, container: Container, now: float, reason: str, *, reuse: bool) -> None:
-        """It has one run less. Without `reuse` it stops once it has none."""
+        """Take one run off the container's count. Without `reuse` it stops once it has none."""
         state = self.state
         state.containers.unindex(container)
         if container.state is ContainerState.WARMING and reuse:
@@ -208,7 +208,7 @@ class Pool:
             state.stop(container, reason, now)
 
     def _feed_container(self, container: Container, now: float, *, fresh: bool = False) -> None:
-        """A container can take runs: the oldest that fit, as many as it takes. `fresh`: it has just started."""
+        """Give a container the oldest runs that fit, as many as it takes. `fresh`: it has just started."""
         state = self.state
         while True:
             if container.state is ContainerState.PREWARMED:
@@ -226,7 +226,7 @@ class Pool:
             self._dispatch(waiting, container, kind, now)
 
     def _reschedule(self, event: events.Reschedule, now: float) -> None:
-        """The run was not taken: it stands where it stood. Its container is dropped, and told to stop."""
+        """Put a run that was not taken back in its place. Its container is dropped, and told to stop."""
         waiting, container = self._off(event.container_id, event.run_id)
         if container is not None:
             self._ease(container, now, "it could not be reached", reuse=False)
@@ -293,7 +293,7 @@ class Pool:
         self._feed_container(container, now, fresh=True)
 
     def _stopped(self, event: events.ContainerStopped, now: float) -> None:
-        """Gone, whether we stopped it or not. Runs on it are the container's own business to end or to reschedule."""
+        """Forget a container, whether we stopped it or not. Its own client ends or reschedules the runs on it."""
         container = self.containers.by_id.get(event.container_id)
         if container is None:
             return
@@ -304,7 +304,7 @@ class Pool:
         self._prewarming.removed(container)
 
     def _start_refused(self, event: events.StartRefused, now: float) -> None:
-        """No failure of anybody: the run keeps its old place, and nothing is acknowledged."""
+        """Put the run back in its old place: nobody failed, and nothing is acknowledged."""
         container = self.containers.starting.get(event.container_id)
         if container is not None:
             self.state.gone(container)
@@ -335,7 +335,7 @@ class Pool:
         self._prewarming.not_started(container)
 
     def _end_all(self, key: str, reason: str) -> None:
-        """Attempts enough were made: every run that waits for such a container ends."""
+        """End every run that waits for such a container, once there were enough attempts."""
         fault = self.state.backoff.at_fault(key)
         assert fault is not None
         for waiting in self.state.buffer:
@@ -382,7 +382,7 @@ class Pool:
             state.press(bool(blocked.shapes), state.settings.pressure_after, now)
 
     def _feed_all(self, now: float) -> None:
-        """If a node is no longer draining, its containers take runs again."""
+        """Give runs to the containers of a node that no longer drains."""
         state = self.state
         if not state.freed:
             return

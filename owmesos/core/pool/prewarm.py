@@ -59,7 +59,7 @@ class Prewarm:
         self._begun = False
 
     def room_was_seen(self, now: float) -> None:
-        """NodeStats came: from now on prewarmed containers may start."""
+        """Note that NodeStats came: from now on prewarmed containers may start."""
         if not self._begun and self._settings:
             self._begun = True
             self._state.timers.set(PoolTimer.PREWARM, now + self.check_interval)
@@ -72,23 +72,23 @@ class Prewarm:
         return now + setting.reactive.ttl
 
     def cold_started(self, shape: ContainerShape) -> None:
-        """A run found no prewarmed container of its shape."""
+        """Count a run that found no prewarmed container of its shape."""
         if shape in self._desired:
             self._cold[shape] = self._cold.get(shape, 0) + 1
 
     def not_started(self, container: Container) -> None:
-        """One failed or was refused: another one at once would fare alike."""
+        """Pause after one that failed or was refused: another one at once would fare alike."""
         if container.prewarm:
             self._resting.add(container.shape)
 
     def removed(self, container: Container) -> None:
-        """One is gone: the count falls back to its floor."""
+        """Let the count fall back to its floor, since one is gone."""
         setting = self._settings.get(container.shape)
         if setting is not None and container.prewarm and setting.reactive is not None:
             self._desired[container.shape] = max(setting.reactive.min_count, self._cold_demand(setting))
 
     def check(self, now: float) -> None:
-        """Periodically: expire, then count anew from the cold starts of the last interval."""
+        """Expire, then count anew from the cold starts of the last interval. To be called periodically."""
         for container in self._state.containers.expired(now)[: self.expiration_limit]:
             self._state.stop(container, "its time as a prewarmed container is over", now)
         for setting in self._settings.values():
@@ -121,7 +121,7 @@ class Prewarm:
         return True
 
     def _leaves_room(self, slot: Slot, ask: Ask, now: float) -> bool:
-        """Soon after an eviction: room for what was evicted for stays, with `ask` taken from `slot`."""
+        """Whether room stays for what was evicted for a moment ago, with `ask` taken from `slot`."""
         state = self._state
         pause = state.settings.prewarm_pause
         for shape in [shape for shape, when in state.evicted.items() if when + pause <= now]:

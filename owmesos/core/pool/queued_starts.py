@@ -52,7 +52,7 @@ class QueuedStarts:
         )
 
     def settle(self, now: float) -> bool:
-        """Forget those that were placed or are over, withdraw those that are in vain. Whether any was withdrawn."""
+        """Forget those that were placed or are over, withdraw those in vain. Returns whether any was withdrawn."""
         state, withdrawn = self._state, False
         for container_id, each in list(state.queued.items()):
             container = state.containers.starting.get(container_id)

@@ -51,7 +51,7 @@ class Waiting(msgspec.Struct, eq=False):
         return self.run.action.shape
 
     def failed_starts(self, reason: str) -> str:
-        """Why it ends, after attempts enough."""
+        """The error of a run that ends after enough attempts."""
         return f"its container did not start {self.attempts} times, last error: {reason}"
 
     def container_failed(self, now: float) -> None:
@@ -105,13 +105,13 @@ class RunBuffer:
             _take(self._uncovered, waiting.shape, waiting.place)
 
     def cover(self, waiting: Waiting, container_id: str) -> None:
-        """A container starts that it may get."""
+        """Note that a container starts that the run may get."""
         if waiting.covered_by is None:
             _take(self._uncovered, waiting.shape, waiting.place)
         waiting.covered_by = container_id
 
     def uncover(self, waiting: Waiting) -> None:
-        """Nothing starts for it any more."""
+        """Note that nothing starts for the run any more."""
         if waiting.covered_by is not None:
             waiting.covered_by = None
             _put(self._uncovered, waiting.shape, waiting.place)
@@ -129,7 +129,7 @@ class RunBuffer:
         return self._first(self._uncovered.get(shape))
 
     def uncovered_of_key(self, key: ActionKey) -> Iterator[Waiting]:
-        """Those of the action that nothing covers, oldest first."""
+        """The runs of the action that nothing covers, oldest first."""
         of_key = (self._all[place] for place in self._by_key.get(key, ()))
         return (waiting for waiting in of_key if waiting.covered_by is None)
 

@@ -60,7 +60,7 @@ class Starts:
         return Blocked(self._head(blocked), set(blocked))
 
     def launchable(self, waiting: Waiting, now: float) -> Slot | None:
-        """Where the run's container can start now. A health test gets room that is set aside only if all else fails."""
+        """The slot where the run's container can start now. A health test gets room set aside only as a last choice."""
         state = self._state
         avoid, last_choice = self.avoided(state.aside_of_others(waiting)), waiting.last_choice
         slot = self.find(waiting.shape, avoid, now, last_choice)
@@ -103,7 +103,7 @@ class Starts:
         return head if head is not None and not self._throttled(head) else None
 
     def _throttled(self, waiting: Waiting) -> bool:
-        """There is room, but enough starts are under way on the nodes that have it."""
+        """Whether there is room, but enough starts are under way on the nodes that have it."""
         return bool(self.avoided()) and self._state.find_for(waiting) is not None
 
     # -- throttle
@@ -131,7 +131,7 @@ class Starts:
     # -- where something failed before
 
     def rests(self, shape: ContainerShape, now: float) -> bool:
-        """None like it starts now: they failed, and are tried one at a time, or not at all for a while."""
+        """Whether none like it starts now: they failed, and are tried one at a time, or not at all for a while."""
         backoff, key = self._state.backoff, shape.start_key
         if not backoff.suspected(key):
             return False
@@ -187,7 +187,7 @@ class Starts:
         return container
 
     def uncover(self, container_id: str) -> list[Waiting]:
-        """It starts no more: the runs that it still covers are uncovered, unless a free start takes them."""
+        """End a start: the runs that it still covers are uncovered, unless a free start takes them."""
         self._counting.pop(container_id, None)
         covered = self._covers.pop(container_id, [])
         for waiting in covered:
@@ -198,7 +198,7 @@ class Starts:
         return covered
 
     def refused(self, container: Container, reason: str) -> list[Waiting]:
-        """It will not come; the runs that it covered wait on. They are returned."""
+        """Give up a start that will not come. Returns the runs that it covered, which wait on."""
         covered = self.uncover(container.id)
         for waiting in covered:
             waiting.reason = reason
@@ -211,7 +211,7 @@ class Starts:
         return self._covers.get(container_id, [])
 
     def share(self, waiting: Waiting) -> None:
-        """A run has begun to wait: a start that is under way may cover it."""
+        """Let a start that is under way cover a run that has begun to wait, if it can."""
         free = None
         for container_id, covered in self._covers.items():
             if not covered:
@@ -245,7 +245,7 @@ class Starts:
         self._fill(container_id, waiting)
 
     def _fill(self, container_id: str, like: Waiting) -> None:
-        """Its container will take several runs of the action at once: it covers as many."""
+        """Cover as many runs of the action as the container will take at once."""
         covered = self._covers[container_id]
         room = like.run.action.concurrency - len(covered)
         if room > 0:

@@ -89,7 +89,7 @@ class PoolState:
         self._effects.append(effect)
 
     def emit_changed(self, effect: PoolEffect) -> None:
-        """Emit it if it says something else than the last of its kind. The first is emitted when it says yes."""
+        """Emit `effect` if it differs from the last of its kind; the first one only if it says yes."""
         last = self._last_emitted.get(type(effect))
         if effect == last or (last is None and not any(msgspec.structs.astuple(effect))):
             return
@@ -171,7 +171,7 @@ class PoolState:
         self.emit_changed(SetAside(aside.slot.agent_id if aside is not None else None))
 
     def press(self, blocked: bool, after: float, now: float) -> None:
-        """Back-pressure: the oldest run is older than `after` seconds, and there is no room."""
+        """Press the feed back while the oldest run is older than `after` seconds and there is no room."""
         oldest = self.buffer.oldest() if blocked else None
         late = oldest is not None and now >= oldest.received_at + after
         self.emit_changed(Backpressure(late))

@@ -118,7 +118,7 @@ class Scheduler:
         *,
         sent_until: float = math.inf,
     ) -> None:
-        """What an earlier life of the process had stored, before the first event. Ended launches too.
+        """Take up what an earlier process had stored, ended launches too, before the first event.
 
         Those that no task could be made of are set aside with the `unreadable` ones, in `state.unreadable`. ACCEPTs
         that were decided after `sent_until` certainly were not sent: without a task, their launches wait again.
@@ -150,7 +150,7 @@ class Scheduler:
                 state.timers.set((SchedulerTimer.DEADLINE, record.id), max(record.deadline_at, told_by))
 
     def handle(self, event: v1.Event, now: float) -> list[Effect]:
-        """The event is written into the state; what is to be done comes back, in order. `now` in seconds.
+        """Write the event into the state and return what is to be done, in order. `now` in seconds.
 
         Raises InvariantBroken for an event or a timer without a rule.
         """
