@@ -11,6 +11,7 @@ from owmesos.cli.state_places import in_zookeeper, place_of_state
 from owmesos.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from owmesos.cli.renewal import Renewal
     from owmesos.cli.run import RunOptions
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
@@ -69,6 +70,7 @@ def run_in_turn(
     tokens: Tokens,
     extension: Extension | None,
     what_ends: str,
+    renewal: Renewal,
 ) -> None:
     """`build` makes the process once it leads. Raises CannotRun."""
     import asyncio
@@ -79,4 +81,4 @@ def run_in_turn(
     place = place_of_state(options.state, options.name)
     assert isinstance(place, ZooKeeperPath)
     admin = admin_for_others(options, server)
-    asyncio.run(serve_in_turn(place, admin, build, server, tokens, extension, what_ends))
+    asyncio.run(serve_in_turn(place, admin, build, server, tokens, extension, what_ends, renewal))

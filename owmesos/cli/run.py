@@ -94,7 +94,7 @@ class AdminOptions:
             if file is not None:
                 read_token(file)  # before anything else is done
 
-        endpoint, tls = connection.Endpoint.parse(self.admin), self._tls()
+        endpoint, tls = connection.Endpoint.parse(self.admin), self.tls()
         if (endpoint.scheme == "https") != (tls is not None) and endpoint.scheme is not None:
             need = "needs" if tls is None else "is not https and does not use"
             raise InvalidInput(f"--admin {self.admin} {need} --admin-tls-cert and --admin-tls-key")
@@ -122,7 +122,7 @@ class AdminOptions:
                 "or --admin-insecure on a private network"
             )
 
-    def _tls(self) -> ssl.SSLContext | None:
+    def tls(self) -> ssl.SSLContext | None:
         cert, key = self.admin_tls_cert, self.admin_tls_key
         if cert is None and key is None:
             return None
@@ -308,16 +308,19 @@ def _serve(
     """Until its end; with --ha once this process leads. Raises CannotRun."""
     import asyncio
 
+    from owmesos.cli.renewal import Renewal
     from owmesos.cli.serving import serve
     from owmesos.service.admin_tokens import tokens
 
     process = build(None) if not options.ha else None
     found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
-    with options.admin.announced(server, found):
+    with ExitStack() as announcements:
+        announcements.enter_context(options.admin.announced(server, found))
+        renewal = Renewal(options.admin, server, found, announcements)
         if process is None:
-            run_in_turn(options, build, server, found, extension, _what_ends(options))
+            run_in_turn(options, build, server, found, extension, _what_ends(options), renewal)
         else:
-            asyncio.run(serve(process, server, found, extension, _what_ends(options)))
+            asyncio.run(serve(process, server, found, extension, _what_ends(options), renewal))
 
 
 def _driver(

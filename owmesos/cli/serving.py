@@ -11,6 +11,7 @@ from owmesos.errors import OwmesosError
 from owmesos.system.tasks import cancel_all
 
 if TYPE_CHECKING:
+    from owmesos.cli.renewal import Renewal
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
@@ -28,16 +29,15 @@ async def serve(
     tokens: Tokens,
     extension: Extension | None,
     what_ends: str,
+    renewal: Renewal,
     signalled: asyncio.Event | None = None,
 ) -> None:
     """Return on a signal, or when the cluster manager or a teardown has ended the process. Raises CannotRun.
 
     `what_ends` with the signal, for the log. `signalled` may be set by one that came before.
     """
-    loop = asyncio.get_running_loop()
     signalled = asyncio.Event() if signalled is None else signalled
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, signalled.set)
+    handle_signals(signalled, renewal, process)
     async with process:
         ends = [asyncio.ensure_future(process.finished()), asyncio.ensure_future(signalled.wait())]
         starting = asyncio.ensure_future(_start(process, server, tokens, extension))
@@ -58,6 +58,19 @@ async def serve(
         if stopped.exit_code:
             raise CannotRun(stopped.reason)
         _log.info("%s", stopped.reason)
+
+
+def handle_signals(end: asyncio.Event, renewal: Renewal, process: ServedProcess | None) -> None:
+    """Set `end` where the process is to end, and read files again on SIGHUP."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end.set)
+
+    def hung_up() -> None:
+        if renewal.hung_up(process):
+            end.set()
+
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
 
 
 async def _start(process: ServedProcess, server: AdminServer, tokens: Tokens, extension: Extension | None) -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from owmesos.cli.serving import CannotRun, serve
+from owmesos.cli.serving import CannotRun, handle_signals, serve
 from owmesos.storage.candidate import Candidate
 from owmesos.system.tasks import cancel_all
 
 if TYPE_CHECKING:
+    from owmesos.cli.renewal import Renewal
     from owmesos.mesos.wire.address import ZooKeeperPath
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
@@ -67,12 +67,12 @@ async def serve_in_turn(
     tokens: Tokens,
     extension: Extension | None,
     what_ends: str,
+    renewal: Renewal,
 ) -> None:
     """Wait until this process leads, then `serve`. `admin`: the URL of the admin API for others. `build` makes the
     process, in another thread. Raises CannotRun and what `build` raises."""
-    loop, signalled, standing = asyncio.get_running_loop(), asyncio.Event(), _Standing()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, signalled.set)
+    signalled, standing = asyncio.Event(), _Standing()
+    handle_signals(signalled, renewal, None)
     candidate = Candidate(place, admin, standing)
     await server.start_standby(lambda: standing.leader.admin if standing.leader is not None else None, tokens)
     try:
@@ -87,7 +87,7 @@ async def serve_in_turn(
             raise CannotRun(standing.failed)
         if not signalled.is_set():
             process = await asyncio.to_thread(build, candidate.lease)
-            await serve(process, server, tokens, extension, what_ends, signalled)
+            await serve(process, server, tokens, extension, what_ends, renewal, signalled)
         else:
             _log.info("stopping: this process does not lead")
     finally:

@@ -26,6 +26,8 @@ from owmesos.kubernetes.pod_status import disruption, is_ready, progress, start_
 from owmesos.kubernetes.pod_writes import PodWrites
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
 
+_DIGITS = 20  # of a resourceVersion that is a number: it is one of 64 bits
+
 
 class Pods:
     """Writes events about pods into the state."""
@@ -325,4 +327,4 @@ class Pods:
 
 def _number(version: str) -> int:
     """Versions of one resource are compared as numbers (Kubernetes 1.35 and later promise it, etcd always did so)."""
-    return int(version) if version.isdecimal() else 0
+    return int(version) if version.isdecimal() and len(version) <= _DIGITS else 0

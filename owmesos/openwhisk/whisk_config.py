@@ -82,7 +82,8 @@ class WhiskConfig:
         whole = self.read(path, _list)
         if whole is not None:
             return whole
-        numbered = {int(name[len(path) + 1 :]): name for name in self._below(path) if name[len(path) + 1 :].isdecimal()}
+        numbers = {name: name[len(path) + 1 :] for name in self._below(path)}
+        numbered = {int(end): name for name, end in numbers.items() if end.isdecimal() and len(end) <= _DIGITS}
         found = [self.text(numbered[number]) for number in sorted(numbered)]
         return tuple(text for text in found if text is not None) or None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -88,6 +88,8 @@ class AdminServer:
         self.port: int = self._socket.getsockname()[1]
         self.events: EventStreams | None = None
         """From `start` on."""
+        self._guards: list[Guard] = []
+        self._renewed: Tokens | None = None
         self._runner: web.AppRunner | None = None
         self._standby: web.AppRunner | None = None
         self._stopping = asyncio.Event()
@@ -103,8 +105,7 @@ class AdminServer:
         return str(self._socket.getsockname()[0])
 
     async def start(self, process: ServedProcess, tokens: Tokens, extension: Extension | None = None) -> None:
-        guard = Guard(self._host, tokens, self._listener)
-        application = web.Application(middlewares=[guard.middleware], client_max_size=MAX_BODY)
+        application = web.Application(middlewares=[self._guarded(tokens)], client_max_size=MAX_BODY)
         application[STOPPING] = self._stopping
         application[BODIES] = Budget(BODIES_IN_MEMORY, "requests")
         more = extension.metrics if extension is not None else tuple[Metric]
@@ -126,10 +127,24 @@ class AdminServer:
 
     async def start_standby(self, leader: Callable[[], str | None], tokens: Tokens) -> None:
         """Until `start`: send requests on to the leader, the URL of whose admin API `leader` returns."""
-        guard = Guard(self._host, tokens, self._listener)
-        application = web.Application(middlewares=[guard.middleware], client_max_size=MAX_BODY)
+        application = web.Application(middlewares=[self._guarded(tokens)], client_max_size=MAX_BODY)
         StandbyRoutes(leader).add_to(application.router)
         self._standby = await self._serve(application)
+
+    def renew_tokens(self, tokens: Tokens) -> None:
+        """From now on only these are valid."""
+        self._renewed = tokens
+        for guard in self._guards:
+            guard.tokens = tokens
+
+    def renew_certificate(self, tls: ssl.SSLContext | None) -> None:
+        """For new connections."""
+        self._listener.renew_certificate(tls)
+
+    def _guarded(self, tokens: Tokens) -> Callable[..., Awaitable[web.StreamResponse]]:
+        guard = Guard(self._host, self._renewed or tokens, self._listener)
+        self._guards.append(guard)
+        return guard.middleware
 
     async def _serve(self, application: web.Application) -> web.AppRunner:
         runner = web.AppRunner(

@@ -69,7 +69,7 @@ class Guard:
         """`bound`: the name or address that the API listens on, with `listener`."""
         self._listener = listener
         self._answers = Budget(ANSWERS_IN_MEMORY, "answers")
-        self._tokens = tokens
+        self.tokens = tokens
         self._names = {bound.lower(), "localhost"}
         self._everywhere = bound in _WILDCARDS
         if self._everywhere:
@@ -142,7 +142,7 @@ class Guard:
         if request.path in OPEN or request.path in page.PATHS:
             return None
         given = request.headers.get("Authorization")
-        role = self._tokens.role(given) if given is not None else None
+        role = self.tokens.role(given) if given is not None else None
         if role is None:
             no_token = given is None
             headers = {"WWW-Authenticate": _REALM if no_token else f'{_REALM}, error="invalid_token"'}

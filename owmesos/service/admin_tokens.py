@@ -50,6 +50,11 @@ class Tokens(NamedTuple):
             return TokenRole.ADMIN
         return TokenRole.READ if is_read else None
 
+    def check(self, admin_file: Path | None, read_file: Path | None) -> None:
+        """`admin_file` and `read_file` are where they are from. Raises InvalidInput."""
+        if self.admin == self.read:
+            raise InvalidInput(f"{admin_file} and {read_file} hold the same token: the one for reading must be another")
+
 
 def read_token(file: Path) -> str:
     """Raises InvalidInput."""
@@ -68,8 +73,7 @@ def tokens(folder: Path, admin_file: Path | None = None, read_file: Path | None 
         read_token(admin_file) if admin_file is not None else _made(folder / ADMIN_FILE),
         read_token(read_file) if read_file is not None else _made(folder / READ_FILE),
     )
-    if found.admin == found.read:
-        raise InvalidInput(f"{admin_file} and {read_file} hold the same token: the one for reading must be another")
+    found.check(admin_file, read_file)
     return found
 
 

@@ -269,6 +269,9 @@ class Framework(LaunchRequests):
     def subscribed(self) -> bool:
         return self._shell is not None and self._shell.scheduler.state.connected
 
+    def renew_access(self) -> bool:
+        return self._access.renew()
+
     @property
     def access(self) -> Access:
         """How this framework authenticates to the masters and agents."""

@@ -53,6 +53,10 @@ class ServedProcess(Protocol):
     def stopped(self) -> Stopped | None:
         """What `finished` returns, once it does."""
 
+    def renew_access(self) -> bool:
+        """Read the certificates for the cluster manager again, for new connections, unless that is done at each one
+        anyway. Whether there are any. Raises InvalidInput; then the former ones stay."""
+
     @property
     def host(self) -> InvokerHost: ...
 

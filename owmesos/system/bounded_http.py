@@ -106,6 +106,10 @@ class BoundedListener:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._listening, self._accept)
 
+    def renew_certificate(self, tls: ssl.SSLContext | None) -> None:
+        """For new connections."""
+        self._tls = tls
+
     def close(self) -> None:
         """Stop accepting connections. The server closes the open ones."""
         loop, self._loop = self._loop, None

@@ -65,6 +65,19 @@ class Access:
         """Raises InvalidInput, see `Tls.context`."""
         return self.tls.context()
 
+    def renew(self) -> bool:
+        """Read the files again, for new connections. False if there are none. A former authority is trusted besides the
+        new one until the process ends. Raises InvalidInput; then the former ones stay."""
+        if self.tls == Tls():
+            return False
+        self.tls.context()  # they can be used
+        context = self.ssl_context
+        if self.tls.ca is not None:
+            context.load_verify_locations(self.tls.ca)
+        if self.tls.cert is not None:
+            context.load_cert_chain(self.tls.cert, self.tls.key, password="")
+        return True
+
     @property
     def headers(self) -> dict[str, str]:
         """For every request. Mesos answers 415 to a content type with a charset; a compressed answer would cost the

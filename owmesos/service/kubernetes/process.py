@@ -105,6 +105,10 @@ class KubernetesProcess:
     def stopped(self) -> Stopped | None:
         return self._stopped
 
+    def renew_access(self) -> bool:
+        """Files are read at each connection's beginning, or when a credential is rejected."""
+        return False
+
     @property
     def host(self) -> InvokerHost:
         """Raises InvalidInput before the start."""

@@ -1,0 +1,88 @@
+"""What `owmesos run` reads again on SIGHUP: certificates, keys and tokens, from the files that it was started with.
+
+Each is checked first: one that cannot be used is reported, and the former one stays. Open connections go on as they
+are. A terminal that closes sends SIGHUP too; then the process is to stop, as by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from owmesos.errors import OwmesosError
+
+if TYPE_CHECKING:
+    from owmesos.cli.run import AdminOptions
+    from owmesos.service.admin import AdminServer
+    from owmesos.service.admin_tokens import Tokens
+    from owmesos.service.served import ServedProcess
+
+_log = logging.getLogger("owmesos.run")
+
+
+class Renewal:
+    """Of one process. Tokens that the process has made itself stay as they are."""
+
+    def __init__(self, options: AdminOptions, server: AdminServer, tokens: Tokens, announcements: ExitStack) -> None:
+        """`announcements` holds those of the tokens to the user's other commands."""
+        self._options = options
+        self._server = server
+        self._tokens = tokens
+        self._announcements = announcements
+        self._had_terminal = _has_terminal()
+
+    def hung_up(self, process: ServedProcess | None) -> bool:
+        """On SIGHUP. Whether it is to stop, as its terminal was closed. Without a `process` only the admin API's files
+        are read."""
+        if self._had_terminal and not _has_terminal():
+            return True
+        if self._options.admin_tls_cert is not None:
+            self._read("the admin API's certificate", self._admin_certificate)
+        if self._options.admin_token_file is not None or self._options.admin_read_token_file is not None:
+            self._read("the admin API's tokens", self._admin_tokens)
+        if process is not None:
+            self._read("the certificates for the master", process.renew_access)
+        return False
+
+    @staticmethod
+    def _read(what: str, read: Callable[[], bool]) -> None:
+        try:
+            there_were = read()
+        except OwmesosError as error:
+            _log.error("SIGHUP: not renewed: %s: %s", what, error)
+        else:
+            if there_were:
+                _log.info("SIGHUP: renewed: %s", what)
+
+    def _admin_certificate(self) -> bool:
+        """Raises InvalidInput."""
+        self._server.renew_certificate(self._options.tls())
+        return True
+
+    def _admin_tokens(self) -> bool:
+        """Raises InvalidInput."""
+        from owmesos.service.admin_tokens import Tokens, read_token
+
+        admin, read = self._options.admin_token_file, self._options.admin_read_token_file
+        found = Tokens(
+            read_token(admin) if admin is not None else self._tokens.admin,
+            read_token(read) if read is not None else self._tokens.read,
+        )
+        found.check(admin, read)
+        if found != self._tokens:
+            self._announcements.enter_context(self._options.announced(self._server, found))
+        self._tokens = found
+        self._server.renew_tokens(found)
+        return True
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that controls this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

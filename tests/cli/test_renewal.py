@@ -1,0 +1,148 @@
+"""SIGHUP: certificates and tokens are read again while the process runs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import socket
+import ssl
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from owmesos.errors import InvalidInput
+from owmesos.mesos.wire.access import Access, Tls
+from owmesos.system.private_files import write_private
+from tests.cli.running import COMMAND, ROOT, Running, environment, running
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.pki import Pki
+from tests.waiting import eventually
+
+
+def certificate(url: str) -> bytes:
+    """That which the admin API shows now."""
+    host, port = url.removeprefix("https://").split(":")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain) as secure:
+        shown = secure.getpeercert(binary_form=True)
+    assert shown is not None
+    return shown
+
+
+def issue(pki: Pki, folder: Path) -> tuple[Path, Path]:
+    """A new certificate of a server into the same files."""
+    cert, key = folder / "server.pem", folder / "server-key.pem"
+    made = pki.authority.issue_cert("127.0.0.1", "localhost")
+    made.cert_chain_pems[0].write_to_path(cert)
+    made.private_key_pem.write_to_path(key)
+    return cert, key
+
+
+async def hang_up(process: Running, expected: str) -> None:
+    before = process.log.count("SIGHUP")
+    process.process.send_signal(signal.SIGHUP)
+    await process.said(rf"(?s)(SIGHUP.*){{{before}}}SIGHUP: {expected}")
+
+
+class TestTheProcess:
+    async def test_the_admin_apis_certificate_and_tokens(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
+        pki, token = Pki(tmp_path), tmp_path / "token"
+        write_private(token, "the-first-token-of-the-user\n")
+        cert, key = issue(pki, tmp_path)
+        options = ("--admin-tls-cert", str(cert), "--admin-tls-key", str(key), "--admin-token-file", str(token))
+        arguments = ("--master", fake_cluster.master.address, "--state", str(tmp_path / "state"), *options)
+        async with running(*arguments) as process:
+            ask = ("reservations", "-o", "json", "--admin-ca", str(pki.ca))
+            first = certificate(process.url)
+            assert (await process.ask(*ask)).json == []
+
+            issue(pki, tmp_path)
+            old = tmp_path / "old"
+            write_private(old, "the-first-token-of-the-user\n")
+            write_private(token, "the-second-token-of-the-user\n")
+            await hang_up(process, r"renewed: the admin API's certificate(?s:.*)renewed: the admin API's tokens")
+            second = certificate(process.url)
+            assert second != first
+            assert (await process.ask(*ask)).json == []  # it finds the new token by itself
+            assert "the token is not valid" in (await process.ask(*ask, "--admin-token-file", str(old))).line
+
+            cert.write_text("no certificate")
+            write_private(token, "short\n")
+            await hang_up(process, r"not renewed: the admin API's certificate: the certificate .* cannot be used")
+            await process.said(r"not renewed: the admin API's tokens: the token file .* must hold one token")
+            assert certificate(process.url) == second
+            assert (await process.ask(*ask)).json == []
+            assert (await process.end()).code == 0
+
+    async def test_one_without_any_goes_on(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
+        arguments = ("--master", fake_cluster.master.address, "--state", str(tmp_path / "state"))
+        async with running(*arguments) as process:
+            process.process.send_signal(signal.SIGHUP)
+            assert (await process.ask("reservations", "-o", "json")).json == []
+            assert (await process.end()).code == 0
+
+    def test_a_terminal_that_closes_ends_it(self, tmp_path: Path) -> None:
+        """As without any handler of ours."""
+        arguments = [*COMMAND, "run", "--master", "local", "--admin", "127.0.0.1:0", "--state", str(tmp_path / "state")]
+        child, terminal = pty.fork()
+        if child == 0:
+            os.chdir(ROOT)
+            os.execve(sys.executable, arguments, environment())
+        said = b""
+        while b"the admin API is at" not in said:
+            said += os.read(terminal, 4096)
+        os.close(terminal)
+        ended: tuple[int, int] = eventually(lambda: (found := os.waitpid(child, os.WNOHANG))[0] and found)
+        assert ended[0] == child
+
+
+class TestTheMastersCertificates:
+    def test_a_new_client_certificate_is_shown(self, tmp_path: Path) -> None:
+        pki = Pki(tmp_path)
+        access = Access(tls=Tls(pki.ca, pki.cert, pki.key))
+        server = pki.server("localhost", asks_client=True)
+        first = shown_to(server, access.ssl_context)
+        assert access.renew()
+        assert shown_to(server, access.ssl_context) == first
+        pki.issue_client()
+        assert access.renew()
+        assert shown_to(server, access.ssl_context) != first
+
+    def test_a_new_authority_is_trusted(self, tmp_path: Path) -> None:
+        (tmp_path / "other").mkdir()
+        ours, other = Pki(tmp_path), Pki(tmp_path / "other")
+        access = Access(tls=Tls(ours.ca))
+        with pytest.raises(ssl.SSLError):
+            shown_to(other.server("localhost"), access.ssl_context)
+        ours.ca.write_bytes(other.ca.read_bytes())
+        access.renew()
+        shown_to(other.server("localhost"), access.ssl_context)
+
+    def test_one_that_cannot_be_used_changes_nothing(self, tmp_path: Path) -> None:
+        pki = Pki(tmp_path)
+        access = Access(tls=Tls(pki.ca, pki.cert, pki.key))
+        server = pki.server("localhost", asks_client=True)
+        first = shown_to(server, access.ssl_context)
+        pki.key.write_text("no key")
+        with pytest.raises(InvalidInput, match="the TLS certificate cannot be used"):
+            access.renew()
+        assert shown_to(server, access.ssl_context) == first
+
+    def test_without_any_there_is_nothing_to_renew(self) -> None:
+        assert not Access().renew()
+
+
+def shown_to(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes | None:
+    """The client's certificate, as the server sees it. Raises SSLError if either does not trust the other."""
+    towards_server, towards_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(towards_client, towards_server, server_hostname="localhost")
+    theirs = server.wrap_bio(towards_server, towards_client, server_side=True)
+    for _ in range(4):
+        for end in (ours, theirs):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    return theirs.getpeercert(binary_form=True)
