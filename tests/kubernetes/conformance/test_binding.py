@@ -30,6 +30,21 @@ class TestKubeSchedulerChooses:
         assert condition(waits, "PodScheduled").status == "False"
         assert "Insufficient cpu" in condition(waits, "PodScheduled").message
 
+    async def test_one_with_a_gate_is_not_looked_at_and_says_so(self, cluster: Cluster) -> None:
+        gated, other = pod("gated"), pod("other")
+        gated["spec"]["schedulingGates"] = [{"name": "example.org/wait"}]
+        other["spec"]["schedulerName"] = "nobody"
+        async with cluster.watch() as watch:
+            posted = await cluster.post(gated)
+            assert [gate.name for gate in posted.spec.scheduling_gates] == ["example.org/wait"]
+            assert condition(posted, "PodScheduled").status == "False"
+            assert condition(posted, "PodScheduled").reason == "SchedulingGated"
+            posted = await cluster.post(other)
+            assert (posted.spec.scheduler_name, posted.status.conditions) == ("nobody", ())
+            await cluster.post(pod("any"))
+            await watch.until(ready("any"))
+            assert not any(has_node(each) for each in await all_pods(cluster) if each.metadata.name != "any")
+
 
 class TestPinned:
     """By required node affinity to the node's name; kube-scheduler binds."""
