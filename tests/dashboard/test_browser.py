@@ -16,6 +16,8 @@ from tests.dashboard.scene import Activations, scene
 from tests.fakes.cluster import FakeAgent, FakeCluster
 from tests.fakes.master import FakeMaster
 from tests.fixtures.admin import TOKENS
+from tests.service.kubernetes.scene import fake_node
+from tests.service.kubernetes.scene import scene as kubernetes_scene
 from tests.waiting import eventually_async
 
 if TYPE_CHECKING:
@@ -270,6 +272,22 @@ async def test_a_lost_master_is_said(browser: Browser, server: AdminServer, fake
         await fake_cluster.master.stop()
         await seen(page, "#notice", "Not connected to a master at 127.0.0.1")
         await seen(page, "#live", "no master")
+
+
+async def test_a_node_of_kubernetes_has_pods_and_no_agent(browser: Browser) -> None:
+    async with kubernetes_scene(fake_node("n1")) as found:
+        server = AdminServer("127.0.0.1", 0)
+        await server.start(found.process, TOKENS)
+        try:
+            async with opened(browser, server) as page:
+                await seen(page, "#f-nodes", "1")
+                await page.focus("#nodes")
+                await page.keyboard.press("Enter")
+                await seen(page, "#details-title", "n1")
+                await seen(page, "#details", "Pods110 of 110 available")
+                assert "Agent" not in (await page.locator("#details").text_content() or "")
+        finally:
+            await server.stop()
 
 
 # -- many nodes

@@ -95,8 +95,10 @@ export class Details {
   ofNode(node) {
     const tables = this.store.tables;
     const roles = [...tables.nodes.values()].filter((other) => other.agent_id === node.agent_id).length > 1;
+    // A node of Kubernetes has no id but its name, and takes a bounded number of pods.
+    const pods = node.total === null ? "not known yet" : `${count(node.available.pods)} of ${count(node.total.pods)} available`;
     const facts = [
-      ["Agent", node.agent_id],
+      node.agent_id === node.hostname ? ["Pods", pods] : ["Agent", node.agent_id],
       ["State", node.state],
       ["Role", node.role],
       ["Attributes", Object.entries(node.attributes).map(([name, texts]) => `${name}=${texts.join(", ")}`).join("  ") || "none"],
