@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +16,7 @@ from owmesos.cli.output import Output
 from owmesos.cli.state_places import StateOption, place_of_state, state_findings
 from owmesos.errors import InvalidInput
 from owmesos.storage.store import StoreFailed
-from owmesos.system.private_files import make_private_folder, write_private
+from owmesos.system.private_files import make_folder, write_private
 
 Name = Annotated[str, Option("Name of the framework, for the default --state.")]
 
@@ -42,11 +44,7 @@ def export_state(
     if file is None:
         click.echo(lines.decode(), nl=False)
         return
-    try:
-        make_private_folder(file.parent, (file.name,))
-        write_private(file, lines.decode())
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be written: {error.strerror}") from None
+    _write(file, lines.decode())
 
 
 @state.command(name="import")
@@ -89,3 +87,14 @@ def check_state(*, state: StateOption = None, name: Name = "owmesos", output: Ou
     except StoreFailed as error:
         found = (Finding("state", "fail", str(error)),)
     show_findings(found, output)
+
+
+def _write(file: Path, text: str) -> None:
+    """In a folder with any other uses, such as /tmp or /etc, which keeps its mode. Raises InvalidInput."""
+    try:
+        if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
+            raise InvalidInput(f"{file} is not a regular file: give another, or none to write to stdout")
+        make_folder(file.parent)
+        write_private(file, text)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be written: {error.strerror}") from None

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import BasicAuth, web
 
 from owmesos.errors import NOT_READABLE
-from owmesos.system.bounded_http import BoundedListener, HttpLimits
+from owmesos.system.bounded_http import HTTP_LOG, BoundedListener, HttpLimits
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _LIMITS = HttpLimits(waiting=512, admitted=20_000, head=30.0, idle=3600.0)
@@ -42,7 +42,9 @@ class Listener:
         family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address[:2], family=family, backlog=1024)
         self.port = listening.getsockname()[1]
-        self._web = web.Server(self._handle, handler_cancellation=True, access_log=None, tcp_keepalive=False)
+        self._web = web.Server(
+            self._handle, handler_cancellation=True, access_log=None, logger=HTTP_LOG, tcp_keepalive=False
+        )
         self._listening = BoundedListener(listening, limits=_LIMITS)
         self._listening.start(self._web)
 

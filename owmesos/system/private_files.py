@@ -26,7 +26,7 @@ def make_private_folder(folder: Path, ours: Collection[str] = ()) -> None:
     (a home folder, a mount), but not everybody may write there. Raises InvalidInput and OSError, for a file
     FileExistsError or NotADirectoryError.
     """
-    _make(folder)
+    make_folder(folder)
     known = folder.stat()
     mode = stat.S_IMODE(known.st_mode)
     if known.st_uid not in (os.geteuid(), 0):
@@ -103,8 +103,9 @@ def read_private(file: Path, what: str = "secret file") -> str:
     return text
 
 
-def _make(folder: Path) -> None:
-    """With its parents, which `Path.mkdir` would make by the umask alone."""
+def make_folder(folder: Path) -> None:
+    """What is missing of `folder` and its parents, which `Path.mkdir` would make by the umask alone; one that is there
+    keeps its mode. Raises OSError, for a file FileExistsError or NotADirectoryError."""
     if not folder.parent.exists():
-        _make(folder.parent)
+        make_folder(folder.parent)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)

@@ -59,6 +59,33 @@ def test_export_and_import(folder: Path, tmp_path: Path) -> None:
     assert "already: export it, then remove it or name another place" in again.line
 
 
+def test_an_export_leaves_the_folder_as_it_is(folder: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for mode in (0o755, 0o1777, 0o755):  # empty, as /tmp, and with the file that is exported again
+        shared.chmod(mode)
+        assert with_state("export", folder, str(shared / "export")) == Ran(0, "", "")
+        assert stat.S_IMODE(shared.stat().st_mode) == mode
+        assert stat.S_IMODE((shared / "export").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "nothing"])
+def test_an_export_replaces_regular_files_only(folder: Path, tmp_path: Path, kind: str) -> None:
+    """As root it would replace /dev/stdout, by which others write."""
+    file = tmp_path / "file"
+    if kind == "link":
+        file.symlink_to("/proc/self/fd/1")
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    given = "" if kind == "nothing" else str(file)
+    ran = with_state("export", folder, given)
+    assert ran.code == 2
+    assert ran.line.endswith(f"{given or '.'} is not a regular file: give another, or none to write to stdout")
+    assert kind == "nothing" or not file.is_file() or file.is_symlink()
+
+
 def test_check(folder: Path) -> None:
     ran = with_state("check", folder)
     assert ran.code == 0

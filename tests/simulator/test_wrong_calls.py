@@ -118,3 +118,13 @@ class TestHttp:
         with sent(cluster.master, b"\x00\x01nonsense\r\n\r\n") as connection:
             assert connection.recv(100).startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
         scheduler.call({"type": "REVIVE"})
+
+
+def test_what_is_not_http_is_answered_and_not_logged(
+    cluster: SimulatedCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every user of the machine can send it, as often as he likes."""
+    for wrong in (b"Content-Length: 99999999999999999999", b"X: \x00"):
+        with sent(cluster.master, b"POST / HTTP/1.1\r\nHost: x\r\n" + wrong + b"\r\n\r\n") as connection:
+            assert connection.recv(4096).startswith(b"HTTP/1.0 400 ")
+    assert not [record for record in caplog.records if record.levelname != "DEBUG"]
