@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from owmesos.cli.connection import Endpoint
 from owmesos.cli.serving import CannotRun, handle_signals, serve
+from owmesos.errors import InvalidInput
 from owmesos.storage.candidate import Candidate
+from owmesos.system.hosts import is_loopback
 from owmesos.system.tasks import cancel_all
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ class _Standing:
     """What the candidate's thread tells the event loop."""
 
     def __init__(self) -> None:
-        self.leader: Leader | None = None
+        self.leader: str | None = None  # the URL of its admin API
         self.changed = asyncio.Event()
         self.leads = False
         self.failed: str | None = None
@@ -45,10 +49,13 @@ class _Standing:
         self._loop.call_soon_threadsafe(self.changed.set)
 
     def follow(self, leader: Leader | None) -> None:
-        self.leader = leader
+        self.leader = _admin_of(leader) if leader is not None else None
         if leader is not None and leader != self._said:
             self._said = leader
-            _log.info("standby: %s leads, its admin API is at %s", leader.holder, leader.admin)
+            if self.leader is not None:
+                _log.info("standby: %s leads, its admin API is at %s", leader.holder, self.leader)
+            else:
+                _log.warning("standby: %s leads, and cannot be reached at %r: give it --ha-admin", *leader)
 
     def end(self, reason: str) -> None:
         if self.leads:
@@ -57,6 +64,17 @@ class _Standing:
             os._exit(1)
         self.failed = reason
         self._loop.call_soon_threadsafe(self.changed.set)
+
+
+def _admin_of(leader: Leader) -> str | None:
+    """None for what is no URL of an admin API, and for another machine's loopback: here anybody may listen there, and
+    would be sent a token."""
+    try:
+        endpoint = Endpoint.parse(leader.admin)
+    except InvalidInput:
+        return None
+    elsewhere = not leader.holder.endswith(f" on {socket.gethostname()}")
+    return None if elsewhere and is_loopback(endpoint.host) else endpoint.url
 
 
 async def serve_in_turn(
@@ -74,7 +92,7 @@ async def serve_in_turn(
     signalled, standing = asyncio.Event(), _Standing()
     handle_signals(signalled, renewal, None)
     candidate = Candidate(place, admin, standing)
-    await server.start_standby(lambda: standing.leader.admin if standing.leader is not None else None, tokens)
+    await server.start_standby(lambda: standing.leader, tokens)
     try:
         candidate.start()
         _log.info("waiting to lead the framework of %s; the admin API is at %s", place, server.url)

@@ -14,7 +14,7 @@ _METRICS = """\
 # TYPE owmesos_leader gauge
 owmesos_leader 0
 """
-_UNKNOWN = "this process is a standby, and the leader is not known: ask again in a moment"
+_UNKNOWN = "this process is a standby, and the leader is not known: ask again in a moment; its log says more"
 
 
 class StandbyRoutes:

@@ -26,7 +26,8 @@ from owmesos.errors import NOT_READABLE
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage import election
 from owmesos.storage.election import Election, ElectionEffect, ElectionEvent, Leader
-from owmesos.storage.zookeeper_session import LOST, client_for
+from owmesos.storage.store import StoreFailed
+from owmesos.storage.zookeeper_session import LOST, NOT_PRIVATE, client_for, open_to_all, shown
 from owmesos.system.lease import Lease, clock
 
 _log = logging.getLogger("owmesos.election")
@@ -150,6 +151,8 @@ class Candidate:
                 f"the election in {self._address} cannot be used: these credentials are not allowed to: give the user"
                 " and password with which it was made, in OWMESOS_STATE or the configuration file"
             )
+        except StoreFailed as error:
+            self._end(str(error))
         except KazooException as error:
             if not self._ended:
                 self._end(f"the election in {self._address} broke: {str(error) or type(error).__name__}")
@@ -194,7 +197,7 @@ class Candidate:
             found = msgspec.json.decode(self._answer(self._client.get_async(f"{self._path}/{name}"))[0], type=_Node)
         except (NoNodeError, *NOT_READABLE):  # gone meanwhile, or another program's
             return None
-        return Leader(found.holder[:200], found.admin)
+        return Leader(shown(found.holder), found.admin)
 
     def _prove(self) -> None:
         if not self._client.connected:
@@ -217,12 +220,17 @@ class Candidate:
         return found
 
     def _make_path(self) -> None:
+        """Raises StoreFailed."""
         names = self._path.split("/")[1:]
         for count in range(1, len(names) + 1):
             part = "/" + "/".join(names[:count])
             if self._answer(self._client.exists_async(part)) is None:
                 with suppress(NodeExistsError):
                     self._answer(self._client.create_async(part))
+        if self._address.credentials is not None:
+            acls, _ = self._answer(self._client.get_acls_async(self._address.path))
+            if open_to_all(acls):
+                raise StoreFailed(f"the election in {self._address} cannot be used: {NOT_PRIVATE}")
 
     def _answer(self, asked: Any) -> Any:
         return asked.get(timeout=_ANSWER)

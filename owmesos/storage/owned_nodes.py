@@ -25,7 +25,7 @@ from kazoo.exceptions import NoAuthError
 from owmesos.errors import NOT_READABLE
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage.store import StateDamaged, StateInUse, StateTooNew, StoreFailed
-from owmesos.storage.zookeeper_session import PATIENCE, SESSION, Lost, Operation, Rejection, ZooKeeperSession
+from owmesos.storage.zookeeper_session import PATIENCE, SESSION, Lost, Operation, Rejection, ZooKeeperSession, shown
 
 _log = logging.getLogger("owmesos.storage")
 FORMAT = 1
@@ -228,6 +228,7 @@ class OwnedNodes:
         until, said = time.monotonic() + wait, False
         found, self._version = self._look()
         self._session.make(self._address.path)
+        self._session.check_private(self._address.path)  # whoever may write there first could have made the rest too
         while True:
             lock = self._session.read(self.path(LOCK))
             if lock is None:
@@ -299,7 +300,7 @@ def lock_holder(address: ZooKeeperPath, session: ZooKeeperSession) -> str | None
 
 
 def _text(holder: bytes) -> str:
-    return holder.decode(errors="replace")[:200]
+    return shown(holder.decode(errors="replace"))
 
 
 def _now() -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from kazoo.client import KazooClient
@@ -29,7 +29,7 @@ from kazoo.exceptions import (
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState
 from kazoo.retry import KazooRetry
-from kazoo.security import OPEN_ACL_UNSAFE, make_digest_acl
+from kazoo.security import ACL, OPEN_ACL_UNSAFE, Permissions, make_digest_acl
 
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage.store import StoreFailed
@@ -47,6 +47,10 @@ _ANSWER = 10.0  # seconds; for one request
 _SAY_AFTER = 3.0  # seconds
 _RECONNECT_MOST = 1.0  # seconds between two tries; with 5, launches waited 3 to 6 s after a quorum was back
 _AT_ONCE = 200  # requests on their way together
+NOT_PRIVATE = (
+    "everybody may change its node, which was made without these credentials: name a path that does not exist yet"
+    " (`owmesos state export` without credentials, then `import`, takes a state there)"
+)
 LOST = (
     ConnectionLoss,
     KazooTimeoutError,
@@ -99,6 +103,13 @@ class ZooKeeperSession:
     def make(self, path: str) -> None:
         """The node and its parents, where they are missing. Raises StoreFailed."""
         self._patiently(lambda: self._make(path))
+
+    def check_private(self, path: str) -> None:
+        """With credentials. Raises StoreFailed if everybody may change the node."""
+        if self._address.credentials is not None:
+            acls, _ = self._patiently(lambda: self._client.get_acls_async(path).get(timeout=_ANSWER))
+            if open_to_all(acls):
+                raise StoreFailed(f"the state in {self._address} cannot be used: {NOT_PRIVATE}")
 
     def transaction(self, operations: Sequence[Operation]) -> Rejection | None:
         """Why ZooKeeper did none of them; None if it did all.
@@ -232,6 +243,16 @@ def client_for(address: ZooKeeperPath, session: float) -> KazooClient:
         connection_retry=KazooRetry(max_tries=-1, delay=0.2, max_delay=min(_RECONNECT_MOST, session / 8)),
         logger=_kazoo_log,
     )
+
+
+def open_to_all(acls: Iterable[ACL]) -> bool:
+    """Whether more than a node's own users may change it, or what is below it."""
+    return any(each.id.scheme in ("world", "ip") and each.perms & ~Permissions.READ for each in acls)
+
+
+def shown(holder: str) -> str:
+    """The name of a process that a node holds, on one line of a log."""
+    return "".join(each if each.isprintable() else "?" for each in holder[:200])
 
 
 class Rejection(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kazoo.client import KazooClient
 
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.system.private_files import write_private
@@ -45,9 +47,10 @@ class Group:
         write_private(self.token, TOKENS.admin)
 
     @asynccontextmanager
-    async def process(self) -> AsyncIterator[Running]:
+    async def process(self, *state: str) -> AsyncIterator[Running]:
         options = (
-            *("--ha", "--master", self._cluster.master.address, "--state", str(self._address)),
+            *("--ha", "--master", self._cluster.master.address),
+            *(state or ("--state", str(self._address))),
             *("--local-folder", str(self._folder / f"local{next(self._numbers)}")),
             *("--admin-token-file", str(self.token), "--connect-timeout", "60"),
         )
@@ -203,3 +206,50 @@ def test_a_local_cluster_and_kubernetes_cannot_be_had() -> None:
     assert ran.code == 2
     assert "--ha is for --cluster mesos" in ran.line
     assert "needs --ha" in owmesos("run", "--ha-admin", "h:1", "--master", "h:1").line
+
+
+@pytest.mark.zookeeper
+@pytest.mark.parametrize(
+    "leader",
+    [
+        {"holder": "process 1 on another-machine", "admin": "http://127.0.0.1:8686"},
+        {"holder": "process 1 on another-machine", "admin": "http://[::1]:8686"},
+        {"holder": f"process 1 on {socket.gethostname()}", "admin": "javascript:alert(1)//"},
+        {"holder": "process 1\n\x1b[31m", "admin": "http://h:1\r\nX: y"},
+    ],
+)
+async def test_a_standby_sends_nobody_to_where_another_may_listen(
+    group: Group, address: ZooKeeperPath, leader: dict[str, str]
+) -> None:
+    client = KazooClient(address.hosts)
+    client.start()
+    try:
+        node = f"{address.path}/election/other-0000000000"
+        client.create(node, json.dumps(leader).encode(), ephemeral=True, makepath=True)
+        async with group.process() as standby:
+            await standby.said("leads, and cannot be reached at .*: give it --ha-admin")
+            assert answer_of(standby.url, "/healthz") == (200, {"standby": True, "leader": None}, None)
+            assert answer_of(standby.url, "/api/v1/nodes", token=TOKENS.admin)[0] == 503
+            assert "\x1b" not in standby.log
+    finally:
+        client.stop()
+        client.close()
+
+
+@pytest.mark.zookeeper
+async def test_an_election_that_everybody_may_change_is_not_used_with_credentials(
+    group: Group, address: ZooKeeperPath, tmp_path: Path
+) -> None:
+    client = KazooClient(address.hosts)
+    client.start()
+    try:
+        client.ensure_path(f"{address.path}/election")
+        config = tmp_path / "config"
+        write_private(config, f'state = "zk://me:secret@{address.hosts}{address.path}"\n')
+        async with group.process("--config", str(config)) as process:
+            ended = await process.ended()
+        assert ended.code == 1
+        assert "everybody may change its node, which was made without these credentials" in ended.err.splitlines()[-1]
+    finally:
+        client.stop()
+        client.close()

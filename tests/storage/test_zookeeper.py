@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoAuthError
+from kazoo.security import READ_ACL_UNSAFE, make_digest_acl
 
 from owmesos.mesos.wire.address import Credentials, ZooKeeperPath
 from owmesos.storage import (
@@ -316,6 +317,18 @@ def test_only_its_user_may_read_it(zookeeper: ZooKeeper, kazoo: Any) -> None:
         with pytest.raises(StoreFailed, match="these credentials are not allowed") as caught:
             ZooKeeperStore(ZooKeeperPath(zookeeper.address, path, other), session=1.0)
         assert "secret" not in str(caught.value)
+
+
+def test_what_everybody_may_change_is_not_used_with_credentials(zookeeper: ZooKeeper, kazoo: Any) -> None:
+    """Another user may have made the nodes first, to put launches there."""
+    path = f"/open/{next(_numbers)}"
+    kazoo.ensure_path(f"{path}/launches")
+    mine = ZooKeeperPath(zookeeper.address, path, Credentials("me", "my secret"))
+    with pytest.raises(StoreFailed, match="everybody may change its node, which was made without these credentials"):
+        ZooKeeperStore(mine, session=1.0)
+    kazoo.set_acls(path, [*READ_ACL_UNSAFE, make_digest_acl("me", "my secret", all=True)])
+    with opened(mine) as store:
+        assert store.load().records == []
 
 
 # -- formats
