@@ -20,7 +20,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 
 Command = Callable[..., Any]
-_TYPES = {Path: click.Path(path_type=Path)}
+
+
+class _Path(click.Path):
+    """One that is not empty, which would be the folder where the command runs."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_TYPES = {Path: _Path(path_type=Path)}
 
 
 class Option:
@@ -56,11 +67,11 @@ class Argument:
     def decorator(self, name: str, kind: Any, default: Any, more: dict[str, Any]) -> Callable[[Command], Command]:
         if more.pop("multiple", False):
             more["nargs"] = -1
-        more = {"callback": _not_empty, **more, **self._more}
+        more = {"callback": not_empty, **more, **self._more}
         return click.argument(name, required=default is Parameter.empty, **more)
 
 
-def _not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+def not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """A script's variable that is not set names nothing."""
     if value == "":
         raise click.BadParameter("it is empty")

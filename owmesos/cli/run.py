@@ -19,7 +19,7 @@ from owmesos.cli.columns import short_ids
 from owmesos.cli.high_availability import check_ha, run_in_turn
 from owmesos.cli.kafka import KafkaOptions, read_manifest
 from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
-from owmesos.cli.options import Option, with_options
+from owmesos.cli.options import Option, not_empty, with_options
 from owmesos.cli.state_places import LocalFolder, StateOption, folder_of_state, in_zookeeper
 from owmesos.errors import InvalidInput
 from owmesos.system.discovery import ADMIN, ADMIN_READ, announced
@@ -168,7 +168,9 @@ class RunOptions:
         Option(f"Mesos master to register with: {connection.MASTER_FORMS}; or local, an embedded cluster.", "M"),
     ] = None
     kubernetes: KubernetesOptions
-    name: Annotated[str, Option("Name of the framework at the master, and of the default --state.")] = "owmesos"
+    name: Annotated[
+        str, Option("Name of the framework at the master, and of the default --state.", callback=not_empty)
+    ] = "owmesos"
     role: Annotated[tuple[str, ...], Option("Role to subscribe with. May be repeated.", "R")] = ("*",)
     state: StateOption = None
     local_folder: LocalFolder = None

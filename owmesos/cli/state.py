@@ -11,14 +11,14 @@ from typing import Annotated
 import click
 
 from owmesos.cli.doctor import show_findings
-from owmesos.cli.options import Argument, Option, with_options
+from owmesos.cli.options import Argument, Option, not_empty, with_options
 from owmesos.cli.output import Output
 from owmesos.cli.state_places import StateOption, place_of_state, state_findings
 from owmesos.errors import InvalidInput
 from owmesos.storage.store import StoreFailed
 from owmesos.system.private_files import make_folder, write_private
 
-Name = Annotated[str, Option("Name of the framework, for the default --state.")]
+Name = Annotated[str, Option("Name of the framework, for the default --state.", callback=not_empty)]
 
 
 @click.group()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from owmesos.cli.findings import Finding
-from owmesos.cli.options import Option
+from owmesos.cli.options import Option, not_empty
 from owmesos.errors import InvalidInput
 from owmesos.system.user_folders import user_state_folder
 
@@ -22,6 +22,7 @@ StateOption = Annotated[
     Option(
         "Folder for launches and framework id, or zk://host:port[,...]/path. [default: NAME in your state folder]",
         "DIR",
+        callback=not_empty,
     ),
 ]
 LocalFolder = Annotated[

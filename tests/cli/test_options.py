@@ -10,6 +10,7 @@ import click
 import pytest
 
 from owmesos.cli.options import Argument, Option, settings_of, with_options
+from owmesos.cli.run import run
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,24 @@ def test_an_empty_argument_is_wrong_usage() -> None:
 
     with pytest.raises(click.UsageError, match="it is empty"):
         one.main([""], standalone_mode=False)
+
+
+@pytest.mark.parametrize("file", ["--folder", None])
+def test_an_empty_path_is_wrong_usage(file: str | None) -> None:
+    """It would be the folder where the command runs."""
+
+    @click.command()
+    @with_options
+    def one(*, where: Where, file: Annotated[Path | None, Argument("[FILE]")] = None) -> None:
+        raise AssertionError(where, file)
+
+    with pytest.raises(click.UsageError, match="it is empty"):
+        one.main([*([file] if file is not None else []), ""], standalone_mode=False)
+
+
+@pytest.mark.parametrize("option", ["--state", "--name", "--runtimes", "--local-folder"])
+def test_run_has_no_empty_names(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(click.UsageError, match="it is empty"):
+        run.main(["--master", "", option, ""], standalone_mode=False)
+    assert not list(tmp_path.iterdir())
