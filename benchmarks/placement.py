@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.row import Row
+from benchmarks.row import Row, rows_of
 from owmesos.core.constraints import Attributes, Constraint, shared_attributes
 from owmesos.core.placement import Placement, Slot, Strategy
 from owmesos.resources import Ask, Ports, Resources
@@ -145,26 +145,10 @@ def run(quick: bool = False) -> list[Row]:
             medians[agents] = statistics.median(times)
             scan = scan_ms(cluster, 1, answers) if strategy is Strategy.PACK else None
             name = f"{strategy.value}, cpus {grid}, {agents:,} agents"
-            rows += _rows(name, times, scan, judged=grid == "uniform" and agents == 10_000, quick=quick)
+            judged = grid == "uniform" and agents == 10_000
+            rows += rows_of(name, times, "ms", TARGET_MS, judged=judged, quick=quick, against=SCAN, other=scan)
         rows.append(_growth(f"{strategy.value}, cpus {grid}", medians, judged=grid == "uniform", quick=quick))
     return rows
-
-
-def _rows(name: str, times: list[float], scan: float | None, *, judged: bool, quick: bool) -> list[Row]:
-    median = statistics.median(times)
-    p99 = statistics.quantiles(times, n=100, method="inclusive")[-1]
-    rows = [
-        Row(
-            name=name,
-            ours=median,
-            unit="ms",
-            against=SCAN if scan is not None else "",
-            other=scan,
-            target=f"{TARGET_MS:g} ms" if judged else "",
-            met=median <= TARGET_MS if judged and not quick else None,
-        )
-    ]
-    return [*rows, Row(name=f"{name}, p99", ours=p99, unit="ms")] if judged else rows
 
 
 def _growth(name: str, medians: dict[int, float], *, judged: bool, quick: bool) -> Row:

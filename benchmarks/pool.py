@@ -19,7 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from benchmarks.row import Row
+from benchmarks.row import Row, rows_of
 from owmesos.core.capacity import Capacity
 from owmesos.core.ledger import Buffer, Ledger
 from owmesos.core.node_stats import NodeStatsUpdate
@@ -245,20 +245,7 @@ def _cold_rows(agents: int, rounds: int, quick: bool) -> list[Row]:
 def _rows(
     name: str, times: list[float], judged: bool, quick: bool, target: float, scanned: float | None = None
 ) -> list[Row]:
-    median = statistics.median(times)
-    p99 = statistics.quantiles(times, n=100, method="inclusive")[-1]
-    rows = [
-        Row(
-            name=name,
-            ours=median,
-            unit="µs",
-            against=SCAN if scanned is not None else "",
-            other=scanned,
-            target=f"{target:g} µs" if judged else "",
-            met=median <= target if judged and not quick else None,
-        )
-    ]
-    return [*rows, Row(name=f"{name}, p99", ours=p99, unit="µs")] if judged else rows
+    return rows_of(name, times, "µs", target, judged=judged, quick=quick, against=SCAN, other=scanned)
 
 
 def _growth(medians: dict[int, float], *, quick: bool) -> Row:

@@ -15,14 +15,16 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+from owmesos.local.cluster import MesosCluster
 from owmesos.local.proc import with_variable
+from owmesos.simulator.cluster import SimulatedCluster
 from tests.fixtures.real_mesos import running_cluster
 
 MASTER_VARIABLE = "OWMESOS_TEST_MASTER"
@@ -140,11 +142,14 @@ class Engine(Protocol):
         ...
 
 
-class RealMesos:
-    """Apache Mesos on this machine, see `owmesos.local`."""
+DaemonsT = TypeVar("DaemonsT", MesosCluster, SimulatedCluster)
 
-    name = "real-mesos"
-    marks: tuple[str, ...] = ("real_mesos",)
+
+class OwnEngine:
+    """An `Engine` on this machine, which can do everything and makes several clusters side by side."""
+
+    name: str
+    marks: tuple[str, ...] = ()
     one_at_a_time = False
     usual: Setup | None = STANDARD
 
@@ -154,23 +159,19 @@ class RealMesos:
     def lacks_freezing(self) -> str | None:
         return None
 
-    def begin(self, setup: Setup | None) -> Cluster:
-        assert setup is not None
-        return LocalCluster(setup)
-
     def finish(self) -> None: ...
 
 
-class LocalCluster:
-    """A cluster of `RealMesos`, in a folder of its own."""
+class OwnCluster(Generic[DaemonsT]):
+    """A cluster on this machine, in a folder of its own."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, run: Callable[..., AbstractContextManager[DaemonsT]]) -> None:
         self.user = getpass.getuser()
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="owmesos-conformance-")))
             flags = setup.flags_for_master(folder)
             self._daemons = stack.enter_context(
-                running_cluster(
+                run(
                     folder / "state",
                     agents=len(setup.agents),
                     resources=[agent.resources for agent in setup.agents],
@@ -188,6 +189,24 @@ class LocalCluster:
     async def start(self, name: str, *, fresh: bool = False) -> None:
         await asyncio.to_thread(self._daemons.start, name, fresh=fresh)
 
+    def close(self) -> None:
+        self._stack.close()
+
+
+class RealMesos(OwnEngine):
+    """Apache Mesos on this machine, see `owmesos.local`."""
+
+    name = "real-mesos"
+    marks: tuple[str, ...] = ("real_mesos",)
+
+    def begin(self, setup: Setup | None) -> Cluster:
+        assert setup is not None
+        return LocalCluster(setup, running_cluster)
+
+
+class LocalCluster(OwnCluster[MesosCluster]):
+    """A cluster of `RealMesos`."""
+
     async def freeze(self, task_id: str) -> None:
         self._signal(task_id, signal.SIGSTOP)
 
@@ -201,9 +220,6 @@ class LocalCluster:
         assert pids, f"nothing runs of task {task_id}"
         for pid in pids:
             os.kill(pid, number)
-
-    def close(self) -> None:
-        self._stack.close()
 
 
 class External:

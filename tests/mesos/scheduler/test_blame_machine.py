@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from owmesos.core import start_faults
-from owmesos.core.backoff import Backoff
-from owmesos.mesos.scheduler.blame import Blame
 from owmesos.mesos.scheduler.lifecycle import State
 from owmesos.mesos.scheduler.settings import Settings
 from tests.examples import examples
+from tests.mesos.scheduler.test_blame_mutations import (
+    an_outage_is_blamed_on_its_launches,
+    every_task_of_an_outage_counts,
+)
 from tests.model.scene import NO_BUFFER, agent, cut_off, says
 from tests.model.world import World
-from tests.mutations import Mutations, wrap
+from tests.mutations import Mutations
 
 ANY = st.integers(0, 11)  # one of whatever there is
 MOST_ATTEMPTS = 12  # while nothing else runs, nobody can know; the waits double
@@ -168,22 +170,8 @@ def every_failure_is_the_agents(patch: pytest.MonkeyPatch) -> None:
 # -- one outage is one failure, and what begins anew begins at zero
 
 
-@mutation
-def every_task_of_an_outage_counts(patch: pytest.MonkeyPatch) -> None:
-    def outage(original: Any, self: Backoff, agent_id: str, begun: float, now: float, why: str) -> Any:
-        return original(self, agent_id, float("inf"), now, why)
-
-    wrap(patch, Backoff, "outage", outage)
-
-
-@mutation
-def an_outage_is_blamed_on_its_launches(patch: pytest.MonkeyPatch) -> None:
-    def lost(original: Any, self: Blame, record: Any, status: Any, text: str, now: float) -> Any:
-        for agent_id in ("S0", "other"):
-            self._state.backoff.failed(agent_id, record.launch.start_key, now, now, text)
-        return original(self, record, status, text, now)
-
-    wrap(patch, Blame, "lost", lost)
+mutation(every_task_of_an_outage_counts)
+mutation(an_outage_is_blamed_on_its_launches)
 
 
 @pytest.mark.timeout(600)

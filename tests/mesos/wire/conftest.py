@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -74,9 +75,9 @@ async def master() -> AsyncIterator[FakeMaster]:
     await fake.stop()
 
 
-@pytest.fixture
-async def drive() -> AsyncIterator[Drive]:
-    """`drive("host:port", …)` starts a driver with short waits; all are closed in the end."""
+@asynccontextmanager
+async def driving(make: Callable[..., Driver]) -> AsyncIterator[Drive]:
+    """`drive("host:port", …)` starts a driver of `make` with short waits; all are closed in the end."""
     started: list[Collected] = []
 
     def start(
@@ -88,7 +89,7 @@ async def drive() -> AsyncIterator[Drive]:
         call_timeout: float = 5.0,
         record_limit: int = 1_000_000,
     ) -> Collected:
-        driver = HttpDriver(
+        driver = make(
             detector_for(parse_master(masters, credentials_allowed=False)),
             subscription or Subscribe(INFO),
             access,
@@ -100,5 +101,10 @@ async def drive() -> AsyncIterator[Drive]:
         return started[-1]
 
     yield start
-    for collected in started:
-        await collected.close()
+    await asyncio.gather(*(collected.close() for collected in started))
+
+
+@pytest.fixture
+async def drive() -> AsyncIterator[Drive]:
+    async with driving(HttpDriver) as start:
+        yield start
