@@ -31,7 +31,7 @@ class ClusterView(NodeBook, FeedSource, Logs, Protocol):
         """What nodes of this cluster manager have none of, so that it has no metrics."""
 
     def metrics(self) -> Iterable[Iterable[Metric]]:
-        """Those that only this cluster manager has."""
+        """The metrics that only this cluster manager has."""
 
     def follow(self, feed: DashboardFeed) -> None:
         """From now on `feed` is told what happens."""
@@ -68,7 +68,7 @@ class ServedProcess(Protocol):
     def health(self) -> documents.HealthDocument: ...
 
     def status(self, invoker: documents.InvokerStatus | None = None) -> documents.StatusDocument:
-        """With the status of an `invoker` in this process."""
+        """The status of the process, including that of an `invoker` in it."""
 
     def nodes(self) -> list[documents.NodeDocument]: ...
 
@@ -77,7 +77,7 @@ class ServedProcess(Protocol):
     def containers(self) -> list[documents.ContainerDocument]: ...
 
     def explain(self, name: str) -> documents.LaunchExplanation | documents.ActivationExplanation:
-        """Raises NotKnown and Ambiguous."""
+        """Why a launch, container or activation waits. Raises NotKnown and Ambiguous."""
 
     def story(self, name: str) -> documents.StoryDocument:
         """The story of a launch or a container. Raises NotKnown and Ambiguous."""

@@ -83,7 +83,7 @@ class Shell(BaseShell[Event | PoolInput]):
         self.outbox.start(lambda error: self.stop(str(error), 1))
 
     async def close(self) -> None:
-        """Ends everything without TEARDOWN: what is decided is stored and sent, tasks live on."""
+        """End everything without TEARDOWN: what is decided is stored and sent, tasks live on."""
         self._end_timers()
         try:
             await self.outbox.close()
@@ -183,7 +183,7 @@ class Shell(BaseShell[Event | PoolInput]):
             del event  # it may be large, and the next one long in coming
 
     async def _observe_with_reason(self, event: Update, files: TaskFiles) -> None:
-        """May take its time: the task's next update comes only after this one is acknowledged."""
+        """Observe the event with the reason from the task's log. It may take its time: the next update waits for it."""
         self.observe(await added_reason(event, files))
 
     def _set_timer(self) -> None:
@@ -221,7 +221,7 @@ class Shell(BaseShell[Event | PoolInput]):
         }
 
     def store_answer(self, answer: Answer, forgotten: Iterable[str]) -> None:
-        """Stored in the same commit as the event that was just delivered."""
+        """Store an answer in the same commit as the event that was just delivered."""
         for key in forgotten:
             self._store(("answer", key), ForgetAnswer(key))
         self._store(("answer", answer.key), answer)
@@ -260,7 +260,7 @@ class Shell(BaseShell[Event | PoolInput]):
         _log.log(level, "%s", effect.text)
 
     async def _ask_agents(self) -> None:
-        """GET_AGENTS, once at a time."""
+        """Ask for the agents by GET_AGENTS, once at a time."""
         if self._asking:
             return
         self._asking = True

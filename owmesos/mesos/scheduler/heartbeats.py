@@ -37,7 +37,7 @@ class Heartbeats:
             self._expect(now)
 
     def handle(self, event: v1.Event, now: float) -> None:
-        """To be called with every event."""
+        """Note that the master was heard. To be called with every event."""
         connection = self._state.connection
         if connection.heard_at is None or type(event) not in _FROM_MASTER:
             return

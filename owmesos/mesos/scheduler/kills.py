@@ -25,20 +25,20 @@ class Kills:
         self._asked_at: dict[str, float] = {}  # launch id → the first KILL on this subscription that had an agent
 
     def subscribed(self, now: float) -> None:
-        """What was asked for before may have been lost with the stream."""
+        """Ask again: what was asked for before may have been lost with the stream."""
         self._asked_at.clear()
         for record in self._state.tasks.values():
             if record.kill_requested_at is not None:
                 self.again(record, now)
 
     def begin(self, record: LaunchRecord, now: float) -> None:
-        """The launch's task is to end: its start, if it is one, becomes a stop."""
+        """Begin to end the launch's task: its start, if it is one, becomes a stop."""
         self._state.ledger.reservations.stopping(record.id, *record.attempt, now)
         self._state.store(record)
         self.again(record, now)
 
     def again(self, record: LaunchRecord, now: float) -> None:
-        """KILL, and again later until the end is seen."""
+        """Send KILL, and again later until the end is seen."""
         state = self._state
         cut_off = record.state is State.UNREACHABLE
         if state.connected:
@@ -59,11 +59,11 @@ class Kills:
         return max(0.0, now - asked_at - kill_grace(record.template))
 
     def over(self, record: LaunchRecord) -> None:
-        """It has ended, or its agent cannot be reached: KILL is not counted as unanswered any more."""
+        """Count KILL as unanswered no more: the task has ended, or its agent cannot be reached."""
         self._asked_at.pop(record.id, None)
 
     def _shut_down(self, record: LaunchRecord, now: float) -> None:
-        """Unless another launch's task has the same executor: that would end with it."""
+        """Send SHUTDOWN, unless another launch's task has the same executor: that would end with it."""
         (agent_id, _), _, _, task_id = record.attempt
         executor_id = own_executor(record.template)
         if executor_id is not None and any(
@@ -77,13 +77,13 @@ class Kills:
     # -- strays
 
     def leave(self, record: LaunchRecord, now: float) -> None:
-        """Its launch ends without an end of its task, which is a stray from now on."""
+        """Take the task of a launch that ends without it for a stray from now on."""
         slot, _, _, task_id = record.attempt
         self._strays[task_id] = slot.agent_id, self._state.settings.kill_repeat
         self._state.timers.set((SchedulerTimer.STRAY, task_id), now + self._state.settings.kill_repeat)
 
     def stray(self, status: TaskStatus, now: float, why: str) -> None:
-        """A status of a task that no launch owns: killed if it lives, forgotten if it does not."""
+        """Kill a task that no launch owns, if its status says that it lives; else forget it."""
         task_id = status.task_id.value
         if status.state not in LIVE_STATES:
             self._strays.pop(task_id, None)

@@ -110,7 +110,7 @@ class LaunchRecord(msgspec.Struct):
 
     @property
     def slot(self) -> Slot | None:
-        """Where its current attempt is, once it was accepted."""
+        """The slot of its current attempt, once it was accepted."""
         return Slot(self.agent_id, self.role) if self.agent_id is not None and self.role is not None else None
 
     @property
@@ -139,13 +139,13 @@ class LaunchRecord(msgspec.Struct):
         return msgspec.json.encode(msgspec.structs.replace(self, launch=launch))
 
     def step(self, trigger: Trigger, now: float, text: str) -> None:
-        """A step of ours. Raises IllegalTransition, and then nothing changed."""
+        """Take a step of ours. Raises IllegalTransition, and then nothing changed."""
         if target(self.state, trigger, ran=self.ran) is None:
             raise IllegalTransition(f"launch {self.id} cannot be {trigger.value} while {self.state.value}")
         self.observe(trigger, now, text)
 
     def observe(self, trigger: Trigger, now: float, text: str) -> bool:
-        """A step that the cluster reports. False, and only a line in the story, when the table does not have it."""
+        """Take a step that the cluster reports. False, and only a line in the story, if the table does not have it."""
         to = target(self.state, trigger, ran=self.ran)
         if to is not None:
             self.state = to
@@ -202,11 +202,11 @@ class Queue:
         return self._places.peekitem(0)[1] if self._places else None
 
     def first(self, count: int) -> list[LaunchRecord]:
-        """The first `count`, from the head on."""
+        """Return the first `count` launches, from the head on."""
         return list(islice(self._places.values(), count))
 
     def position(self, record: LaunchRecord) -> int | None:
-        """0 for the head; None when it does not wait."""
+        """The launch's place in the queue: 0 for the head; None if it does not wait."""
         return self._places.index(record.place) if record.place in self._places else None
 
     def shapes(self) -> list[LaunchShape]:

@@ -37,7 +37,7 @@ class State(str, Enum):
 
     @property
     def live(self) -> bool:
-        """A task of it may exist."""
+        """Whether a task of it may exist."""
         return self in LIVE
 
 
@@ -98,7 +98,7 @@ class IllegalTransition(InvariantBroken):
 
 
 def target(state: State, trigger: Trigger, *, ran: bool) -> State | None:
-    """Where `trigger` leads from `state`, or None. A launch that once `ran` is never requeued nor staged again."""
+    """The state that `trigger` leads to from `state`, or None. One that once `ran` is not requeued nor staged again."""
     if ran and trigger in (Trigger.REQUEUED, Trigger.STAGED):
         return None
     return TRANSITIONS[state].get(trigger)

@@ -58,7 +58,7 @@ class Matching:
     # -- from offers in hand
 
     def _accept_reserved(self, now: float) -> None:
-        """Those that have room reserved, where an offer now covers it."""
+        """Accept the launches that have room reserved, where an offer now covers it."""
         state, trials = self._state, self._trials
         chosen: dict[Slot, list[LaunchRecord]] = {}
         full: set[Slot] = set()  # their ACCEPT holds a launch that must be alone in it
@@ -80,7 +80,7 @@ class Matching:
             self._accept(slot, sorted(records, key=lambda record: record.place), now)
 
     def _accept_held(self, now: float) -> None:
-        """All that wait, in order, among the offers in hand."""
+        """Accept offers in hand for all that waits, in order."""
         state = self._state
         if not state.offers.outstanding:
             return
@@ -109,7 +109,7 @@ class Matching:
             self._accept(slot, records, now)
 
     def _accept(self, slot: Slot, records: list[LaunchRecord], now: float) -> None:
-        """One ACCEPT of all the slot's offers: intents are stored first, what is left is remembered."""
+        """Send one ACCEPT of all the slot's offers: intents are stored first, what is left is remembered."""
         state = self._state
         offers = state.offers.on(slot)
         cutter = Cutter(offer.pieces for offer in offers)
@@ -132,7 +132,7 @@ class Matching:
     def _cut(
         self, record: LaunchRecord, offers: list[OfferRecord], cutter: Cutter, now: float
     ) -> tuple[TaskInfo, Resources]:
-        """A new attempt's TaskInfo, and what it takes of the offers; the executor's share is in that."""
+        """Make a new attempt's TaskInfo, and what it takes of the offers, including the executor's share."""
         state, slot = self._state, offers[0].slot
         info = decoded(record.template)
         executor = executor_ask(info)
@@ -152,7 +152,7 @@ class Matching:
         return info, record.resources
 
     def _decline(self, now: float) -> None:
-        """Every offer in hand but those of the agent that is set aside, in one call."""
+        """Decline every offer in hand but those of the agent that is set aside, in one call."""
         state = self._state
         aside = state.set_aside.agent_id if state.set_aside is not None else None
         reason = "nothing that waits fits" if state.anything_waits else "nothing waits"
@@ -170,7 +170,7 @@ class Matching:
     # -- on remembered pieces
 
     def _reserve_remembered(self, now: float) -> bool:
-        """Reserve remembered room for what waits, in order. True when any was."""
+        """Reserve remembered room for what waits, in order. Returns whether any was reserved."""
         state = self._state
         room = state.capacity.index()
         reserved = False
@@ -191,7 +191,7 @@ class Matching:
     # -- where something failed before
 
     def _find(self, index: Placement, record: LaunchRecord, avoid: Container[str]) -> Slot | None:
-        """Where the launch fits. One that failed, or an agent where others did, is tried with care."""
+        """The slot that the launch fits. One that failed, or an agent where others did, is tried with care."""
         if self._trials.lets_through(record):
             return _search(index, record, avoid)
         if self._trials.rests(record):
@@ -203,7 +203,7 @@ class Matching:
         return slot
 
     def _has_better(self, record: LaunchRecord, avoid: Container[str], last_choice: Container[str]) -> bool:
-        """There is room where it did not fail, though no offer of it is in hand."""
+        """Whether there is room where it did not fail, though no offer of it is in hand."""
         reservation = self._state.ledger.reservations.by_launch.get(record.id)
         if reservation is not None and reservation.slot.agent_id not in last_choice:
             return True
@@ -238,7 +238,7 @@ class Matching:
         return Either(state.capacity.closed, kept) if kept else state.capacity.closed
 
     def _head(self) -> LaunchRecord | None:
-        """The first that waits for room. A launch that cannot start keeps nothing from others."""
+        """The first launch that waits for room. One that cannot start keeps nothing from others."""
         queue, backoff = self._state.queue, self._state.backoff
         if backoff.calm:
             return queue.head()
@@ -261,7 +261,7 @@ class Matching:
         return max(head.queued_at, self._aside_ended_at) + self._state.settings.set_aside_after
 
     def set_aside(self, now: float) -> None:
-        """The head has waited long: choose the agent that lacks least, if one could ever hold it."""
+        """Set aside the agent that lacks least for the head, which has waited long, if any could ever hold it."""
         state = self._state
         head = self._head()
         if head is None or state.set_aside is not None:
@@ -284,7 +284,7 @@ class Matching:
                 )
 
     def end_aside(self, now: float) -> None:
-        """Its agent is everybody's again."""
+        """End setting aside: the agent is everybody's again."""
         state = self._state
         if state.set_aside is None:
             return

@@ -61,16 +61,16 @@ class OfferBook:
         self._accepted: dict[str, OfferRecord] = {}  # those whose ACCEPT is not confirmed, for late RESCINDs
 
     def on(self, slot: Slot) -> list[OfferRecord]:
-        """Those in hand there."""
+        """The offers in hand on a slot."""
         return list(self._by_slot.get(slot, {}).values())
 
     def held(self, slot: Slot) -> Resources | None:
-        """What they hold together, or None without any."""
+        """What the offers there hold together, or None without any."""
         mine = self._by_slot.get(slot)
         return total([record.resources for record in mine.values()]) if mine else None
 
     def add(self, offer: Offer, pieces: TaggedResources, now: float) -> None:
-        """A new offer. Raises InvariantBroken when its id is in hand already."""
+        """Add a new offer. Raises InvariantBroken if its id is in hand already."""
         offer_id = offer.id.value
         if offer_id in self.outstanding:
             raise InvariantBroken(f"offer {offer_id} came twice")
@@ -80,7 +80,7 @@ class OfferBook:
         self._ledger.offer(slot, self._put(record), now)
 
     def end(self, offer_id: str, state: OfferState, now: float, reason: str, filter_s: float | None = None) -> None:
-        """An offer in hand is declined or rescinded. What was declined is remembered."""
+        """End an offer in hand that is declined or rescinded. What was declined is remembered."""
         record = self._take(offer_id, state, now, reason, filter_s)
         record.pieces = ()
         self._ledger.hold(record.slot, self.held(record.slot))
@@ -88,7 +88,7 @@ class OfferBook:
             self._ledger.remember(record.slot, record.resources, now, offer_id)
 
     def accept(self, slot: Slot, taken: Resources, now: float, *, filter_s: float, launch_ids: tuple[str, ...]) -> None:
-        """ACCEPT sent with all offers there: what they held beyond `taken` is one remembered piece."""
+        """End all offers there by an ACCEPT: what they held beyond `taken` is one remembered piece."""
         held = self.held(slot)
         if held is None or not held.covers(taken):
             raise InvariantBroken(f"an ACCEPT on {slot} takes more than its offers hold")
@@ -120,14 +120,14 @@ class OfferBook:
         return self._accepted.get(offer_id)
 
     def settled(self, offer_ids: Iterable[str]) -> None:
-        """An update confirmed or refused their ACCEPT."""
+        """Note that an update confirmed or refused the offers' ACCEPT."""
         for offer_id in offer_ids:
             record = self._accepted.pop(offer_id, None)
             if record is not None:
                 record.pieces = ()
 
     def void_all(self, now: float) -> None:
-        """The connection is gone, and all offers with it: nothing is known of any agent."""
+        """Void all offers, since the connection is gone: nothing is known of any agent."""
         for offer_id in list(self.outstanding):
             self._take(offer_id, OfferState.VOID, now, "disconnected").pieces = ()
         self.settled(list(self._accepted))
@@ -143,7 +143,7 @@ class OfferBook:
                 raise InvariantBroken(f"the offers of {slot} are not what the ledger counts")
 
     def _put(self, record: OfferRecord) -> Resources:
-        """In hand from now on. What its slot holds."""
+        """Put an offer in hand. Returns what its slot holds."""
         self.outstanding[record.offer_id] = record
         mine = self._by_slot.setdefault(record.slot, {})
         mine[record.offer_id] = record
@@ -152,7 +152,7 @@ class OfferBook:
     def _take(
         self, offer_id: str, state: OfferState, now: float, reason: str, filter_s: float | None = None
     ) -> OfferRecord:
-        """Not in hand any more."""
+        """Take an offer out of those in hand."""
         record = self.outstanding.pop(offer_id)
         mine = self._by_slot[record.slot]
         del mine[offer_id]

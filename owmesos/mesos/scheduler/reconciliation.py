@@ -38,7 +38,7 @@ class Reconciliation:
         state.timers.set(SchedulerTimer.RECONCILE_ALL, now + state.settings.reconcile_implicit)
 
     def answered(self, record: LaunchRecord) -> None:
-        """An update came."""
+        """Note that an update came."""
         self._unanswered.pop(record.id, None)
         self._pauses.pop(record.id, None)
 
@@ -49,13 +49,13 @@ class Reconciliation:
         return not self._state.connected or record.id in self._unanswered
 
     def over(self, record: LaunchRecord) -> None:
-        """There is nothing more to ask."""
+        """Forget a launch of which there is nothing more to ask."""
         self.answered(record)
         self.back(record)
         self._state.timers.cancel((SchedulerTimer.CONFIRM, record.id))
 
     def reconcile(self, now: float) -> None:
-        """All that have not answered, in one call."""
+        """Ask for all that have not answered, in one call."""
         state = self._state
         if not self._unanswered or not state.connected:
             return
@@ -71,7 +71,7 @@ class Reconciliation:
         self._state.timers.set(SchedulerTimer.RECONCILE_ALL, now + self._state.settings.reconcile_implicit)
 
     def confirm(self, record: LaunchRecord, now: float) -> None:
-        """A launch got no update in its time: it is asked for, again and again."""
+        """Ask for a launch that got no update in its time, again and again."""
         state = self._state
         if record.state not in (State.SUBMITTED, State.STAGING):
             return
