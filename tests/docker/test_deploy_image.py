@@ -44,6 +44,9 @@ def owmesos_image(docker_engine: DockerEngine, python_image: str, tmp_path_facto
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         context.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, context)
+    lock = "requirements/openwhisk.lock"
+    (context / lock).parent.mkdir()
+    shutil.copy(ROOT / lock, context / lock)
     shutil.copytree(ROOT / "owmesos", context / "owmesos", ignore=shutil.ignore_patterns("__pycache__"))
     docker_engine.call("build", "--quiet", "--file", str(DOCKERFILE), "--tag", "owmesos", str(context))
     return "owmesos"
