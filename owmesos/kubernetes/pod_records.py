@@ -9,6 +9,7 @@ import msgspec
 
 from owmesos.core.pool.events import StartContainer
 from owmesos.errors import InvariantBroken
+from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.messages import Pod
 
 _MOST_LINES = 50
@@ -59,7 +60,8 @@ class PodRecord(msgspec.Struct, eq=False):
     posts: int = 1  # requests to create it
     asked: bool = True  # one of these may be under way
     may_exist: bool = False  # one of these got no answer that says whether it had its effect
-    taken: bool = False  # the API server said that a pod of this name exists
+    looked_for: bool = False  # a pod of this name exists or may exist, and was not seen yet: a list will tell
+    rejection: ApiFailure | None = None  # the last answer, which does not say whether an earlier request had its effect
     deletes: int = 0  # requests to delete it
     stop: str | None = None  # why the pool wants it stopped
     refused: str | None = None  # why its start is taken back, once it is gone

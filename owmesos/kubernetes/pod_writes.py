@@ -79,13 +79,20 @@ class PodWrites:
         if record.step is not PodStep.POSTED:
             return  # it was seen meanwhile
         record.add_to_story(now, f"its pod was not created: {failure.message or failure.reason}")
-        if failure.denied:
-            self._end(record, self._advice(failure), now, refused=False)
-        elif failure.reason == "AlreadyExists":
-            self._taken(record, now)
-        elif not failure.certain or (failure.status in _AGAIN and failure.reason != "AlreadyExists"):
+        if failure.reason == "AlreadyExists" and not failure.denied:
+            self._look_for(record, now)
+        elif not failure.certain or (failure.status in _AGAIN and not failure.denied):
             self._later(record, failure, now)
-        elif _is_quota(failure):
+        elif record.may_exist:
+            # Quotas and webhooks judge before names are compared: an earlier request may have had its effect.
+            record.rejection = failure
+            self._look_for(record, now)
+        else:
+            self._is_rejected(record, failure, now)
+
+    def _is_rejected(self, record: PodRecord, failure: ApiFailure, now: float) -> None:
+        """It certainly does not exist, and will not."""
+        if _is_quota(failure) and not failure.denied:
             self._quota_is_exhausted(failure, now)
             self._end(record, str(self._state.capacity.ration), now, refused=True)
         else:
@@ -99,19 +106,23 @@ class PodWrites:
         pause = self._pause(record.posts, failure)
         self._state.timers.set((KubernetesTimer.POST_AGAIN, record.name), now + pause)
 
-    def _taken(self, record: PodRecord, now: float) -> None:
-        """One with its name exists: ours, if an earlier request had its effect after all. The watch will show it."""
-        record.taken = True
+    def _look_for(self, record: PodRecord, now: float) -> None:
+        """One with its name exists or may exist: ours, if an earlier request had its effect. The watch will show it."""
+        record.looked_for = True
         self._state.timers.set((KubernetesTimer.UNANSWERED, record.name), now + self._state.settings.unanswered_wait)
 
     def unanswered(self, record: PodRecord, now: float) -> None:
         if record.step is PodStep.POSTED:
-            self._state.emit(Relist(f"pod {record.name} exists, and was not seen"))
+            self._state.emit(Relist(f"pod {record.name} may exist, and was not seen"))
             self._state.timers.set((KubernetesTimer.UNANSWERED, record.name), now + self._state.settings.repeat_most)
 
     def is_not_listed(self, record: PodRecord, now: float) -> None:
-        """A pod of its name existed, was never seen, and is gone."""
-        if record.step is PodStep.POSTED and record.taken:
+        """No pod of its name exists any more, if one did."""
+        if record.step is not PodStep.POSTED or not record.looked_for:
+            return
+        if record.rejection is not None:
+            self._is_rejected(record, record.rejection, now)
+        else:
             self._end(record, "its pod was deleted before it was seen", now, refused=True)
 
     def is_a_strangers(self, record: PodRecord, now: float) -> None:

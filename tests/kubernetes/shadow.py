@@ -52,9 +52,11 @@ class Shadow:
                 self.posted.pop(event.name, None)
 
     def _listed(self, event: events.PodsListed) -> None:
-        """Those that were seen, and are not in it, are gone, unless they are newer."""
+        """Those that were seen, and are not in it, are gone, unless they are newer; those that may exist do not."""
         self._pods.clear()
         there = {pod.metadata.uid for pod in event.pods}
+        for name in self._unsure - {pod.metadata.name for pod in event.pods}:
+            self.posted.pop(name, None)
         for name, uid in self._seen.items():
             if uid not in there and self._versions[uid] <= int(event.resource_version):
                 self.posted.pop(name, None)

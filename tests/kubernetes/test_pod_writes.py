@@ -157,6 +157,31 @@ class TestUncertain:
         driven.handle(events.PodsListed((driven.bound(post),)))
         assert driven.factory.state.records[post.name].step is PodStep.BOUND
 
+    @pytest.mark.parametrize("answer", [QUOTA, RBAC, DENIED[0], MISSING], ids=["quota", "rbac", "denied", "missing"])
+    def test_a_rejection_after_a_request_without_an_answer_does_not_say_that_it_does_not_exist(
+        self, answer: ApiFailure
+    ) -> None:
+        """A quota is counted before names are compared: it may be this pod that has exhausted it."""
+        driven = Driven.connected()
+        (post,) = of(driven.run(), PostPod)
+        driven.handle(PostRejected(post.name, CUT))
+        driven.after(1.0)
+        driven.handle(PostRejected(post.name, answer))
+        assert post.name in driven.factory.state.records
+        assert len(of(driven.after(6.0), Relist)) == 1
+        driven.handle(events.PodsListed((driven.bound(post),)))
+        assert driven.factory.state.records[post.name].step is PodStep.BOUND
+
+    def test_a_rejection_holds_once_no_list_has_its_pod(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(), PostPod)
+        driven.handle(PostRejected(post.name, CUT))
+        driven.after(1.0)
+        driven.handle(PostRejected(post.name, QUOTA))
+        driven.handle(events.PodsListed(()))
+        assert driven.factory.pool.state.counts.refused == 1
+        assert "exhausted" in str(driven.factory.state.capacity.ration)
+
     def test_one_that_existed_and_is_not_listed_is_refused(self) -> None:
         driven = Driven.connected()
         (post,) = of(driven.run(), PostPod)
