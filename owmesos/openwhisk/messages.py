@@ -251,7 +251,9 @@ _addressed = Decoder(Addressed)
 def decode_activation(data: bytes) -> ActivationMessage:
     """Raises MalformedMessage, with the address for an answer if it can be read."""
     try:
-        return _activation.decode(data)
+        message = _activation.decode(data)
+        str(message.content, "utf-8")  # msgspec does not look into what it leaves as it came
+        return message
     except NOT_READABLE as error:
         raise MalformedMessage(f"not a valid activation message: {error}", _address(data)) from None
 
