@@ -14,13 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from owmesos.mesos.messages import Call
+import msgspec
+
+from owmesos.mesos.messages import Call, Kill, Reconcile, ReconcileTask, Shutdown
 from owmesos.mesos.scheduler.events import CallNotTaken
 from owmesos.mesos.wire.driver import CallFailed, CallRefused, Driver, NotSubscribed
 from owmesos.storage import ForgetFramework, Store, StoreFailed, Write
 from owmesos.system.tasks import keep
 
 _log = logging.getLogger("owmesos.service")
+_REPEATED = (Kill, Shutdown)
 _LAST_ANSWERS = 5.0  # seconds; for answers under way at the end
 
 
@@ -39,6 +42,9 @@ class Outbox:
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="owmesos-store")
         self._sending: set[asyncio.Task[None]] = set()
+        self._unanswered: set[bytes] = set()  # of calls that are repeated
+        self._questions: dict[str, ReconcileTask] = {}  # by task; for the next RECONCILE
+        self._asking = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None
         self._broken: StoreFailed | None = None
         self._broken_told: Callable[[StoreFailed], None] = lambda error: None
@@ -57,7 +63,21 @@ class Outbox:
         self._wake.set()
 
     def send(self, call: Call, accepted_at: float | None = None) -> None:
-        """`accepted_at` of an ACCEPT: just before it is sent, the store is told that it may have been sent."""
+        """`accepted_at` of an ACCEPT: just before it is sent, the store is told that it may have been sent.
+
+        A KILL or SHUTDOWN that is repeated while the one before is not answered yet is left out, and the tasks of a
+        RECONCILE go with the next that can be sent: where answers are slow, each would add to what comes before others.
+        """
+        if isinstance(call, _REPEATED):
+            key = msgspec.json.encode(call)
+            if key in self._unanswered:
+                return
+            self._unanswered.add(key)
+        elif isinstance(call, Reconcile) and call.tasks:
+            waits = bool(self._questions)
+            self._questions.update((task.task_id.value, task) for task in call.tasks)
+            if waits:
+                return
         self._calls.append((call, accepted_at))
         self.sent[call.wire_type] += 1
         self._wake.set()
@@ -164,6 +184,14 @@ class Outbox:
         return error
 
     async def _call(self, call: Call, accepted_at: float | None) -> None:
+        if not isinstance(call, Reconcile) or not call.tasks:
+            await self._called(call, accepted_at)
+            return
+        async with self._asking:
+            questions, self._questions = self._questions, {}
+            await self._called(Reconcile(list(questions.values())), None)
+
+    async def _called(self, call: Call, accepted_at: float | None) -> None:
         sending = partial(self._store.sending, accepted_at) if accepted_at is not None else None
         try:
             await self._driver.call(call, sending=sending)
@@ -178,3 +206,6 @@ class Outbox:
         except Exception as error:  # noqa: BLE001  (a fault of ours: nobody else waits for this call's outcome)
             _log.exception("%s broke: %s", call.wire_type, error)
             self._failed(CallNotTaken(call, None, f"{type(error).__name__}: {error}"))
+        finally:
+            if isinstance(call, _REPEATED):
+                self._unanswered.discard(msgspec.json.encode(call))

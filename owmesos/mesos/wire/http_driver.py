@@ -15,7 +15,7 @@ from owmesos.errors import InvalidInput
 from owmesos.mesos.messages import ID, Call, Event, Subscribe, encode_call
 from owmesos.mesos.wire.access import Access
 from owmesos.mesos.wire.address import ServerAddress, redirect_target
-from owmesos.mesos.wire.calls import SCHEDULER_PATH, STREAM_ID, CallChannel, ConnectionBroke, NothingSent
+from owmesos.mesos.wire.calls import LANES, SCHEDULER_PATH, STREAM_ID, CallChannel, ConnectionBroke, NothingSent
 from owmesos.mesos.wire.driver import CALL_TIMEOUT
 from owmesos.mesos.wire.event_reader import EventReader
 from owmesos.mesos.wire.http_errors import is_json, reason_of
@@ -138,7 +138,7 @@ class HttpCalls(CallChannel):
         self._url = f"{address}{SCHEDULER_PATH}"
         self._headers = {STREAM_ID: stream_id}
         self._framework_id = framework_id
-        self._session = access.session(secure=address.scheme == "https", connections=2)
+        self._session = access.session(secure=address.scheme == "https", connections=LANES)
 
     async def _exchange(self, call: Call, lane: int) -> tuple[int, str | None]:
         body = encode_call(call, self._framework_id)

@@ -31,7 +31,7 @@ from owmesos.mesos.messages import (
 )
 from owmesos.mesos.wire.access import Access
 from owmesos.mesos.wire.address import Credentials, ServerAddress
-from owmesos.mesos.wire.calls import _SECOND_TRY
+from owmesos.mesos.wire.calls import _SECOND_TRY, _lane_of
 from owmesos.mesos.wire.driver import (
     CallRefused,
     CallUnknown,
@@ -381,6 +381,10 @@ class TestOddEvents:
         assert [each.id.value for each in event.unreadable] == ["bad"]
 
 
+def lane_of(task: ID) -> int:
+    return _lane_of(Acknowledge(ID("S"), task, "u"))
+
+
 class TestCalls:
     async def test_a_call_that_is_taken_returns(self, master: FakeMaster, drive: Drive) -> None:
         driving = drive(master.address)
@@ -415,6 +419,27 @@ class TestCalls:
         await asyncio.gather(*(driving.driver.call(Kill(ID(str(i)))) for i in range(50)))
         assert [call["kill"]["task_id"]["value"] for call in master.calls] == [str(i) for i in range(50)]
         assert len(master.connections) == 1
+
+    async def test_acknowledgements_of_one_task_keep_their_order_and_others_overtake(
+        self, master: FakeMaster, drive: Drive
+    ) -> None:
+        """Where one is slow, or the event loop is, the tasks on other lanes go on."""
+        slow = ID("t")
+        other = next(task for task in map(ID, map(str, range(100))) if lane_of(task) != lane_of(slow))
+
+        async def answer(fake: FakeMaster, request: web.Request) -> web.StreamResponse:
+            is_slow = fake.calls[-1]["acknowledge"]["task_id"]["value"] == slow.value
+            return await (hang if is_slow else plain(202))(fake, request)
+
+        master.on_call = answer
+        driving = drive(master.address)
+        await driving.until(Subscribed)
+        waiting = [asyncio.create_task(driving.driver.call(Acknowledge(ID("S"), slow, str(i)))) for i in range(2)]
+        await eventually_async(lambda: bool(master.calls))
+        await driving.driver.call(Acknowledge(ID("S"), other, "u"))
+        assert [call["acknowledge"]["uuid"] for call in master.calls] == ["0", "u"]
+        await driving.driver.resubscribe("enough")
+        await asyncio.wait(waiting)
 
     async def test_an_acknowledgement_overtakes_a_slow_call(self, master: FakeMaster, drive: Drive) -> None:
         async def slow_kill(fake: FakeMaster, request: web.Request) -> web.StreamResponse:
