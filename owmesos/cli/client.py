@@ -207,14 +207,23 @@ class AdminClient:
             pause = next(pauses, pause)
 
     def ask(self, request: AdminRequest) -> Any:
-        """The answer's document. A request that only reads waits up to STARTING seconds for a framework."""
-        until = time.monotonic() + (STARTING if request.method == "GET" else 0.0)
+        """The answer's document. Waits up to STARTING seconds for a framework, which has not got the request before.
+
+        A request with a key waits in `ask_again`.
+        """
+        until = time.monotonic() + (STARTING if request.method == "GET" or request.key is None else 0.0)
         while True:
+            at = self._at or self._given[0]
+            token = self._token(at)
             try:
                 return self.ask_once(request)
             except NotRunning:
                 if time.monotonic() + _PAUSES[0] > until:
                     raise
+            except NotAllowed:
+                if self._token(at) == token:  # else the framework has just made it
+                    raise
+                continue
             time.sleep(_PAUSES[0])
 
     def ask_once(self, request: AdminRequest) -> Any:

@@ -32,6 +32,7 @@ class Column(NamedTuple):
     rare: bool = False  # left out if it is empty in all rows
     state: bool = False  # coloured by its text
     whole: Callable[[Document], str] | None = None  # the text with whole ids, for --wide
+    wraps: bool = False  # goes on in the next line instead of being cut
 
 
 class Listing:
@@ -367,7 +368,7 @@ STORY = Listing(
     documents.StoryEntry,
     "nothing happened yet",
     *_fields(AT="at", STATE="state"),
-    _sentence("WHAT", lambda row: str(row["text"])),
+    _sentence("WHAT", lambda row: str(row["text"]))._replace(wraps=True),
     latest_first=False,
 )
 

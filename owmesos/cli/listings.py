@@ -16,7 +16,8 @@ from owmesos.cli.connection import MASTER_FORMS, AdminAccess, MasterAccess, admi
 from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, Watch, Wide, show, show_object, watch
 from owmesos.cli.status import REFUSES
-from owmesos.cli.text import log_named, visible
+from owmesos.cli.table import window_of_stdout
+from owmesos.cli.text import log_named, visible, wrapped
 from owmesos.documents import LaunchState
 
 SERVERS = {"mesos": "a master", "kubernetes": "the API server"}
@@ -182,7 +183,8 @@ def explain(*, name: AnyId, admin: AdminAccess, output: Output = "table", wide: 
         summary = log_named(summary, document["launch_id"])
     if not wide:
         summary = columns.short_ids(summary)
-    click.echo("\n".join(map(visible, summary.split("\n"))))
+    width = window_of_stdout(wide=wide).width
+    click.echo("\n".join(line for text in summary.split("\n") for line in wrapped(visible(text), width)))
 
 
 @click.command()

@@ -50,6 +50,7 @@ _COMMANDS = {
 
 
 _TRACEBACK = "OWMESOS_TRACEBACK"
+_NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # before 8.2 click prints the help itself
 _NO_SUCH_COMMAND = re.compile("No such command '(?P<name>[^']*)'")
 
 
@@ -72,6 +73,8 @@ class Commands(click.Group):
             raise
         except OwmesosError as error:
             _fail(ctx, str(error), error.exit_code)
+        except _NO_ARGUMENTS:
+            raise
         except click.UsageError as error:
             _fail(ctx, _usage(error, ctx), error.exit_code)
         except click.ClickException as error:
@@ -120,10 +123,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = commands.main(arguments, prog_name="owmesos", standalone_mode=False)
         sys.stdout.flush()
+    except _NO_ARGUMENTS as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.ClickException as error:
         click.echo(_line("owmesos", _usage(error) if isinstance(error, click.UsageError) else str(error)), err=True)
         code = error.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):  # the latter: again, while the first was answered
         click.echo("owmesos: interrupted", err=True)
         code = 1
     except OSError as error:

@@ -12,10 +12,11 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from owmesos.cli.columns import Column, Listing
-from owmesos.cli.text import visible
+from owmesos.cli.text import visible, wrapped
 
 _GAP = 2
 _LEAST = 24  # characters of a long column, below which other columns are left out
@@ -69,7 +70,8 @@ def table(rows: Sequence[Mapping[str, Any]], listing: Listing, window: Window, *
             widths,
             window.colour,
         )
-        for texts in zip(*(cells[each.title] for each in columns), strict=True)
+        for row in zip(*(cells[each.title] for each in columns), strict=True)
+        for texts in _lines_of(row, columns, widths)
     ]
     return TableText(heading, lines, left_out)
 
@@ -85,6 +87,16 @@ def width_of(text: str) -> int:
 
 def painted(text: str, style: str | None, colour: bool) -> str:
     return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if colour and style is not None and text else text
+
+
+def _lines_of(row: Sequence[str], columns: Sequence[Column], widths: Mapping[str, int]) -> Sequence[Sequence[str]]:
+    """The row, and below it what is left of columns that wrap."""
+    if not any(each.wraps for each in columns):
+        return [row]
+    pieces = [
+        wrapped(text, widths[each.title]) if each.wraps else [text] for each, text in zip(columns, row, strict=True)
+    ]
+    return list(zip_longest(*pieces, fillvalue=""))
 
 
 class _Cell(NamedTuple):

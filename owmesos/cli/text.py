@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from typing import Any
 
 _BARE_END = re.compile(r"(Command|Container) (exited with status \d+|terminated with signal [\w ()]+?)(?=\)?$)")
@@ -26,6 +27,13 @@ def cell(value: Any) -> str:
 def visible(text: str) -> str:
     """Control characters as escapes (`\\n`, `\\x1b`): what a task or a server says gives a terminal no orders."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def wrapped(text: str, width: int | None) -> list[str]:
+    """In lines of `width` characters, broken at blanks: IDs stay whole, so that they can be copied."""
+    if width is None or len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:

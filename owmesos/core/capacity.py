@@ -27,11 +27,15 @@ class Capacity:
     container has come. Both are the owner's, and for people.
 
     `queues_starts`: the cluster takes a start for which there is no room yet, and carries it out when there is.
+    `noun` is what texts call a node of this cluster.
     """
 
-    def __init__(self, ledger: Ledger, strategy: Strategy = Strategy.PACK, *, queues_starts: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, strategy: Strategy = Strategy.PACK, *, queues_starts: bool = False, noun: str = "node"
+    ) -> None:
         self.ledger = ledger
         self.queues_starts = queues_starts
+        self.noun = noun
         self.known = False
         self.ration: str | None = None
         self.progress_of: Callable[[str], str | None] = lambda container_id: None
@@ -121,10 +125,9 @@ class Capacity:
         *,
         role: str | None = None,
         but: str | None = None,
-        noun: str = "node",
     ) -> Explanation:
         """`role` narrows it to one allocation role; the reservation of launch `but` is left out."""
-        found = explain(ask, self._facts(constraints, set_aside, role, but), noun)
+        found = explain(ask, self._facts(constraints, set_aside, role, but), self.noun)
         if self.ration is None or "quota" not in found.failed:
             return found
         return msgspec.structs.replace(found, summary=f"{found.summary}; {self.ration}")

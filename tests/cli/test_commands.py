@@ -390,6 +390,14 @@ def test_wrong_usage(arguments: list[str], reason: str) -> None:
     assert ran.line.startswith(reason)
 
 
+@pytest.mark.parametrize("command", ["", "action", "activation", "state"])
+def test_a_command_that_needs_another_shows_its_help_in_lines(command: str) -> None:
+    ran = owmesos(*command.split())
+    shown = ran.out + ran.err
+    assert shown.startswith(f"Usage: owmesos {command}".strip())
+    assert "\nCommands:\n" in shown
+
+
 def test_help_and_version() -> None:
     from owmesos.cli.main import _COMMANDS
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from owmesos.cli.client import STARTING, AdminClient, AdminRequest, MayPass, NotRunning, RequestFailed
+from owmesos.cli.client import STARTING, AdminClient, AdminRequest, MayPass, NotAllowed, NotRunning, RequestFailed
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.http1 import BadAnswer, HttpConnection
 from tests.cli.running import environment
@@ -148,7 +148,7 @@ def test_events_that_are_not_json_are_an_error(server: Server) -> None:
 
 
 class TestStarting:
-    """A command that only reads waits for a framework that is not up yet."""
+    """A command waits for a framework that is not up yet."""
 
     @pytest.fixture
     def waits(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -167,6 +167,49 @@ class TestStarting:
 
         monkeypatch.setattr(AdminClient, "ask_once", ask_once)
         assert client(1).listing("nodes") == []
+        assert len(waits) == 3
+
+    def test_and_looks_again_for_a_token_that_was_made_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It was not there when the command looked for it, and the framework served when the command asked."""
+        found = iter([None, None, "new"])
+        used: list[str | None] = []
+        admin = AdminClient(Endpoint("127.0.0.1", 1), token=lambda _: next(found, "new"))
+
+        def ask_once(self: AdminClient, request: AdminRequest) -> Any:
+            used.append(self._token(self.endpoint))
+            if used[-1] is None:
+                raise NotAllowed("the admin API needs a token")
+            return []
+
+        monkeypatch.setattr(AdminClient, "ask_once", ask_once)
+        assert admin.listing("nodes") == []
+        assert used == [None, "new"]
+
+    def test_but_says_at_once_that_a_token_is_not_the_right_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[AdminRequest] = []
+
+        def ask_once(self: AdminClient, request: AdminRequest) -> Any:
+            asked.append(request)
+            raise NotAllowed("wrong token")
+
+        monkeypatch.setattr(AdminClient, "ask_once", ask_once)
+        with pytest.raises(NotAllowed):
+            client(1).listing("nodes")
+        assert len(asked) == 1
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+    def test_also_if_it_changes_something(
+        self, method: str, waits: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`owmesos action create`, pasted below `owmesos run --standalone &`."""
+
+        def ask_once(self: AdminClient, request: AdminRequest) -> Any:
+            if len(waits) < 3:
+                raise NotRunning("nobody")
+            return {}
+
+        monkeypatch.setattr(AdminClient, "ask_once", ask_once)
+        assert client(1).ask(AdminRequest(method, "actions/hello", body={})) == {}
         assert len(waits) == 3
 
     def test_or_says_after_some_seconds_that_nobody_answers(

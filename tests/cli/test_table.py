@@ -106,6 +106,16 @@ class TestNarrowWindows:
         assert made.lines[0].endswith("…")
         assert "of 1 agent" in made.lines[0]
 
+    def test_what_happened_goes_on_in_the_next_line(self) -> None:
+        """`story` is for reading: nothing of it is cut."""
+        words = "larger than any agent: it asks for 3000 MB, and launch-5f0c1d2e can get no more than 972.8 MB of S0"
+        made = table([{"at": "2026-11-29T16:08:22.927Z", "state": "ERROR", "text": words}], STORY, Window(60))
+        first, *more = made.lines
+        assert first.startswith("2026-11-29T16:08:22.927Z  ERROR  larger than")
+        assert all(len(line) <= 60 for line in made.lines)
+        assert all(line.startswith(" " * 33) for line in more)
+        assert " ".join([first[33:], *map(str.strip, more)]) == words
+
     def test_without_a_window_nothing_is_cut_or_left_out(self) -> None:
         made = table([launch()], LAUNCHES, Window())
         assert made.lines[0].endswith("agent S7 (node7) is 96 MB short, all of it buffer")

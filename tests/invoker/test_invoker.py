@@ -223,7 +223,7 @@ async def test_an_action_larger_than_any_agent_ends_with_the_explanation(simulat
         response = await scene.run(message)
         assert response.status_code == WHISK_ERROR
         assert error(response).startswith("no container within 1 s: ")
-        assert "of 2 nodes, 2 lack memory; nearest: node " in error(response)
+        assert "of 2 agents, 2 lack memory; nearest: agent " in error(response)
         assert scene.records.kept[message.activation_id].response == response
         await scene.accounts_are_right()
 

@@ -266,7 +266,7 @@ async def test_an_action_larger_than_any_agent_ends_with_the_explanation(world: 
     async with world.invoker(pool=PoolSettings(max_wait=0.5)):
         response = await world.response(large)
     assert response["statusCode"] == 3
-    assert "of 2 nodes, 2 lack memory" in error_of(response)
+    assert "of 2 agents, 2 lack memory" in error_of(response)
     world.accounts_are_right()
 
 

@@ -28,7 +28,7 @@ from owmesos.core.pool.starts import Starts
 from owmesos.core.pool.state import PoolState, PoolTimer, StopRound
 from owmesos.resources import Ask
 
-_NOWHERE = "no node could hold it even without our own containers: none is stopped"
+_NOWHERE = "no {} could hold it even without our own containers: none is stopped"
 _LOOK_AGAIN = 0.25  # seconds until a shape is looked at again for which no round could begin
 _GIVEN_UP = "room was made {} times and went elsewhere: waiting for NodeStats"
 
@@ -122,7 +122,7 @@ class Eviction:
             state.set_aside(None)
             return
         slot = found.slot if found is not None else self._target(head, now)
-        head.no_room = _NOWHERE if slot is None else None
+        head.no_room = _NOWHERE.format(state.capacity.noun) if slot is None else None
         if slot is None:
             return
         aside = state.aside

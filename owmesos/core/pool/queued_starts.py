@@ -79,7 +79,7 @@ class QueuedStarts:
             waiting = covered[0]
             slot = starts.launchable(waiting, now)
             if slot is not None and slot.agent_id != each.slot.agent_id:
-                self._withdraw(container, f"there is room on node {slot.agent_id}", now)
+                self._withdraw(container, f"there is room on {self._state.capacity.noun} {slot.agent_id}", now)
                 if waiting.covered_by is None:
                     starts.start(waiting.shape, slot, now, for_run=waiting, replaces=True)
                 moved = True

@@ -180,7 +180,7 @@ class PoolState:
 
     def explain(self, waiting: Waiting) -> Explanation:
         """Why the run waits: the funnel, and what is being done for it."""
-        settings = self.settings
+        settings, noun = self.settings, self.capacity.noun
         ask, constraints = settings.ask(waiting.shape), settings.constraints_of(waiting.shape)
         found = self.capacity.explain(ask, constraints, self.aside_of_others(waiting) or self.capacity.kept)
         summary = found.summary
@@ -190,21 +190,21 @@ class PoolState:
             summary = f"container {waiting.covered_by} is starting for it"
             progress = self.capacity.progress_of(waiting.covered_by)
             if queued is not None:
-                summary = f"{summary} on node {queued.slot.agent_id}, once containers there have stopped"
+                summary = f"{summary} on {noun} {queued.slot.agent_id}, once containers there have stopped"
             elif progress is not None:
                 summary = f"{summary}: {progress}"
         elif not self.capacity.known:
             summary = f"the cluster is not known yet; {summary}"
         elif aside is not None and aside.run_id == waiting.run.run_id:
             doing = "its containers are stopping" if aside.victims else "waiting for its containers to be idle"
-            summary = f"{summary}; node {aside.slot.agent_id} is set aside for it, {doing}"
+            summary = f"{summary}; {noun} {aside.slot.agent_id} is set aside for it, {doing}"
         elif (failed := self.backoff.explain(waiting.shape.start_key)) is not None:
             summary = f"{failed}; {summary}"
         elif self.find_for(waiting) is not None:
-            most = f"{settings.max_starts}, {settings.max_starts_on_agent} on one node"
+            most = f"{settings.max_starts}, {settings.max_starts_on_agent} on one {noun}"
             summary = f"there is room, but the limit of starts under way is reached ({most})"
         elif waiting.room_on is not None:
-            summary = f"{summary}; containers on node {waiting.room_on} are stopping for it"
+            summary = f"{summary}; containers on {noun} {waiting.room_on} are stopping for it"
         elif waiting.no_room is not None:
             summary = f"{summary}; {waiting.no_room}"
         if waiting.reason is not None and waiting.reason not in summary:

@@ -109,7 +109,7 @@ class SchedulerState:
         self.queue = Queue()
         self.backoff = Backoff(settings, "agent")
         self.timers: Timers[SchedulerTimer] = Timers()
-        self.capacity = Capacity(self.ledger, settings.strategy)
+        self.capacity = Capacity(self.ledger, settings.strategy, noun="agent")
         self.held = Placement(settings.strategy)
         self.set_aside: AsideAgent | None = None
         self.unlisted: set[str] = set()  # agents that the master does not list, and that were not seen since then
@@ -310,9 +310,7 @@ class SchedulerState:
         """For one that waits for room: the funnel over all agents that are known and not gone."""
         aside = self.set_aside
         others = aside.agent_id if aside is not None and aside.launch_id != record.id else None
-        found = self.capacity.explain(
-            record.ask, record.constraints, others, role=record.launch.role, but=record.id, noun="agent"
-        )
+        found = self.capacity.explain(record.ask, record.constraints, others, role=record.launch.role, but=record.id)
         if not self.connected or self.connection.silent_since is not None:
             return msgspec.structs.replace(found, summary=SILENT if self.connected else NOT_CONNECTED)
         if not found.agents:
