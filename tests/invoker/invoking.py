@@ -186,7 +186,7 @@ class Scene:
         return self._framework
 
     def containers(self) -> list[ContainerDocument]:
-        return listings.containers(self.host.pool)
+        return listings.containers(self.host.pool, self.host.pool.state.capacity.ledger)
 
 
 @asynccontextmanager
