@@ -63,9 +63,20 @@ def admin_for_others(options: RunOptions, server: AdminServer) -> str:
     return Endpoint(socket.getfqdn(), server.port, server.url.partition(":")[0]).url
 
 
+def lease_of(options: RunOptions) -> Lease | None:
+    """None without --ha."""
+    if not options.ha:
+        return None
+    from owmesos.storage.candidate import SESSION
+    from owmesos.system.lease import Lease
+
+    return Lease(SESSION)
+
+
 def run_in_turn(
     options: RunOptions,
-    build: Callable[[Lease], ServedProcess],
+    lease: Lease,
+    build: Callable[[], ServedProcess],
     server: AdminServer,
     tokens: Tokens,
     extension: Extension | None,
@@ -81,4 +92,4 @@ def run_in_turn(
     place = place_of_state(options.state, options.name)
     assert isinstance(place, ZooKeeperPath)
     admin = admin_for_others(options, server)
-    asyncio.run(serve_in_turn(place, admin, build, server, tokens, extension, what_ends, renewal))
+    asyncio.run(serve_in_turn(place, admin, lease, build, server, tokens, extension, what_ends, renewal))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from owmesos.openwhisk.limits import PayloadLimits
     from owmesos.openwhisk.manifest import Manifest
     from owmesos.openwhisk.whisk_config import WhiskConfig
+    from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.run")
 
@@ -115,9 +116,15 @@ class KafkaOptions:
         return False
 
     def invoker(
-        self, runtimes: Path | None, environment: Mapping[str, str] = os.environ, *, folder: Path | None = None
+        self,
+        runtimes: Path | None,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        folder: Path | None = None,
+        lease: Lease | None = None,
     ) -> KafkaInvoker:
-        """`folder`: the framework's state. Logs which of OpenWhisk's own settings are ignored. Raises InvalidInput."""
+        """`folder`: the framework's state; `lease`: with --ha. Logs which of OpenWhisk's own settings are ignored.
+        Raises InvalidInput."""
         try:
             import cryptography  # noqa: F401
             import kafka  # noqa: F401
@@ -127,7 +134,7 @@ class KafkaOptions:
         from owmesos.openwhisk.whisk_config import WhiskConfig
 
         config = WhiskConfig(environment)
-        invoker = KafkaInvoker(self.settings(runtimes, config, environment), folder)
+        invoker = KafkaInvoker(self.settings(runtimes, config, environment), folder, lease)
         ignored = config.ignored()
         if ignored:
             hint = " (give --master and --role)" if any(name in ignored for name in _OF_THE_FRAMEWORK) else ""

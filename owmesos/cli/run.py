@@ -16,7 +16,7 @@ import click
 
 from owmesos.cli import connection
 from owmesos.cli.columns import short_ids
-from owmesos.cli.high_availability import check_ha, run_in_turn
+from owmesos.cli.high_availability import check_ha, lease_of, run_in_turn
 from owmesos.cli.kafka import KafkaOptions, read_manifest
 from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
 from owmesos.cli.options import Option, not_empty, with_options
@@ -254,7 +254,10 @@ def _run_on_mesos(options: RunOptions) -> None:
         if zookeeper:
             stack.callback(own_folder(folder).release)
             _log.info("the state is in ZooKeeper; what stays on this machine is in %s", folder)
-        extension = _extension(folder, standalone=options.standalone, runtimes=options.runtimes, kafka=options.kafka)
+        lease = lease_of(options)
+        extension = _extension(
+            folder, standalone=options.standalone, runtimes=options.runtimes, kafka=options.kafka, lease=lease
+        )
         build = partial(
             Framework,
             master=master,
@@ -269,8 +272,9 @@ def _run_on_mesos(options: RunOptions) -> None:
             new_framework=options.new_framework,
             driver=_driver(options.driver, master, access, secret),
             pool=extension.pool if extension is not None else None,
+            lease=lease,
         )
-        _serve(options, lambda lease: build(lease=lease), server, extension, folder)
+        _serve(options, build, server, extension, folder, lease)
 
 
 def _run_on_kubernetes(options: RunOptions) -> None:
@@ -297,31 +301,33 @@ def _run_on_kubernetes(options: RunOptions) -> None:
         _log.info(
             "%s, namespace %s, invoker %s; by %s", access.server, settings.namespace, settings.invoker, access.source
         )
-        _serve(options, lambda _: process, server, extension, folder)
+        _serve(options, lambda: process, server, extension, folder)
 
 
 def _serve(
     options: RunOptions,
-    build: Callable[[Lease | None], ServedProcess],
+    build: Callable[[], ServedProcess],
     server: AdminServer,
     extension: Extension | None,
     folder: Path,
+    lease: Lease | None = None,
 ) -> None:
-    """Until its end; with --ha once this process leads. Raises CannotRun."""
+    """Until its end; with `lease` once this process leads. Raises CannotRun."""
     import asyncio
 
     from owmesos.cli.renewal import Renewal
     from owmesos.cli.serving import serve
     from owmesos.service.admin_tokens import tokens
 
-    process = build(None) if not options.ha else None
+    process = build() if lease is None else None
     found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
     with ExitStack() as announcements:
         announcements.enter_context(options.admin.announced(server, found))
         renewal = Renewal(options.admin, server, found, announcements)
-        if process is None:
-            run_in_turn(options, build, server, found, extension, _what_ends(options), renewal)
+        if lease is not None:
+            run_in_turn(options, lease, build, server, found, extension, _what_ends(options), renewal)
         else:
+            assert process is not None
             asyncio.run(serve(process, server, found, extension, _what_ends(options), renewal))
 
 
@@ -341,12 +347,14 @@ def _driver(
     return pymesos_driver(master, Access(credentials))
 
 
-def _extension(folder: Path, *, standalone: bool, runtimes: Path | None, kafka: KafkaOptions) -> Extension | None:
+def _extension(
+    folder: Path, *, standalone: bool, runtimes: Path | None, kafka: KafkaOptions, lease: Lease | None = None
+) -> Extension | None:
     """The invoker, if the process is to be one. Raises InvalidInput."""
     if kafka.wanted:
         if standalone:
             raise InvalidInput("give --standalone or --kafka, not both")
-        return kafka.invoker(runtimes, folder=folder)
+        return kafka.invoker(runtimes, folder=folder, lease=lease)
     if standalone:
         from owmesos.invoker.routes import add_routes
         from owmesos.invoker.standalone import Standalone

@@ -80,7 +80,8 @@ def _admin_of(leader: Leader) -> str | None:
 async def serve_in_turn(
     place: ZooKeeperPath,
     admin: str,
-    build: Callable[[Lease], ServedProcess],
+    lease: Lease,
+    build: Callable[[], ServedProcess],
     server: AdminServer,
     tokens: Tokens,
     extension: Extension | None,
@@ -91,7 +92,7 @@ async def serve_in_turn(
     process, in another thread. Raises CannotRun and what `build` raises."""
     signalled, standing = asyncio.Event(), _Standing()
     handle_signals(signalled, renewal, None)
-    candidate = Candidate(place, admin, standing)
+    candidate = Candidate(place, admin, lease, standing)
     await server.start_standby(lambda: standing.leader, tokens)
     try:
         candidate.start()
@@ -104,7 +105,7 @@ async def serve_in_turn(
         if standing.failed is not None:
             raise CannotRun(standing.failed)
         if not signalled.is_set():
-            process = await asyncio.to_thread(build, candidate.lease)
+            process = await asyncio.to_thread(build)
             await serve(process, server, tokens, extension, what_ends, renewal, signalled)
         else:
             _log.info("stopping: this process does not lead")

@@ -49,6 +49,7 @@ from owmesos.service.admin_guard import answer
 from owmesos.service.admin_requests import only
 from owmesos.service.errors import NotKnown
 from owmesos.service.openapi import ApiOperation
+from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.invoker")
 
@@ -95,15 +96,17 @@ class InvokerSettings(msgspec.Struct, frozen=True, kw_only=True):
 class KafkaInvoker(InvokerExtension):
     """The `Extension` of one framework; and the feed's sink, in the event loop's thread."""
 
-    def __init__(self, settings: InvokerSettings, folder: Path | None = None) -> None:
+    def __init__(self, settings: InvokerSettings, folder: Path | None = None, lease: Lease | None = None) -> None:
         """`folder`: the framework's state, where the journal of delivery at most once is kept; without one it ends with
-        the process. Raises InvalidInput."""
+        the process. With `lease` nothing is sent while that does not hold. Raises InvalidInput."""
         super().__init__(settings.manifest, settings.launches, settings.pool, folder)
+        if lease is not None:
+            settings = msgspec.structs.replace(settings, broker=msgspec.structs.replace(settings.broker, lease=lease))
         couch = settings.couch
         self._settings = settings
+        self._lease = lease
         self._couch = CouchDB(couch.url, user=couch.user, password=couch.password)
-        write = partial(write_records, self._couch, couch.databases.activations)
-        self._records = ActivationWriter(write, outages_are_told=True)
+        self._records = ActivationWriter(self._write, outages_are_told=True)
         self.blacklist = CouchBlacklist(self._couch, couch.databases.subjects)
         self._actions = CouchActions(self._couch, couch.databases.actions, settings.manifest)
         self._kafka = Reachability("Kafka", settings.broker.address)
@@ -116,6 +119,7 @@ class KafkaInvoker(InvokerExtension):
         self._feed: Feed | None = None
         self._couch_tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        self._hands_over = False  # to a standby, which sends the next ping
         self._once: AtMostOnce | None = None
 
     # -- Extension
@@ -144,7 +148,7 @@ class KafkaInvoker(InvokerExtension):
             pressed=self._press,
             ciphers=settings.ciphers,
             forced=settings.forced,
-            begin=partial(begin, self._journal) if self._journal is not None else None,
+            begin=self._begin if self._journal is not None or self._lease is not None else None,
             payload=settings.payload,
         )
         topic = broker.invoker_topic(settings.invoker.instance)
@@ -175,12 +179,19 @@ class KafkaInvoker(InvokerExtension):
             self.http_port = await self._http.start(settings.http.host, settings.http.port)
             _log.info("the invoker's HTTP interface is at http://%s:%d", settings.http.host, self.http_port)
         self._feed.start()
+        if self._lease is not None and self._lease.taken_over:  # there are Controllers who miss the pings
+            self._pinger.start_once()
 
     async def close(self) -> None:
         """Tells the Controllers to send no more, and gives running activations `drain` seconds to end. Those that
         have not ended by then are answered with an error, or with delivery at least once left for the next
-        start. Containers are stopped, because no other process knows what they hold."""
+        start. Containers are stopped, because no other process knows what they hold. Where another process waits to
+        lead, pings go on until the end: what Controllers send meanwhile waits for that one."""
+        self._hands_over = self._lease is not None and self._lease.others > 0
         async with AsyncExitStack() as stack:
+            if self._hands_over:  # the next process sends the next ping
+                stack.push_async_callback(self._stopped, self._pinger.stop, LEAVE)
+                stack.callback(self._pinger.fall_silent)
             stack.push_async_callback(self._couch.close)
             stack.push_async_callback(self._actions.codes.close)
             if self._http is not None:
@@ -190,7 +201,8 @@ class KafkaInvoker(InvokerExtension):
             if self._feed is not None:  # last of the two, for it commits what is acknowledged
                 stack.push_async_callback(self._stopped, self._feed.stop, STOP)
             stack.push_async_callback(self._stop_answering)
-            stack.push_async_callback(self._stopped, self._pinger.stop, LEAVE)
+            if not self._hands_over:
+                stack.push_async_callback(self._stopped, self._pinger.stop, LEAVE)
             self._closing = True
             for task in self._couch_tasks:
                 task.cancel()
@@ -288,7 +300,7 @@ class KafkaInvoker(InvokerExtension):
         if self._closing:
             return
         self._acks.start()
-        self._pinger.start()
+        self._pinger.start_once()
         settings = self._settings
         _log.info(
             "%s reads %s at %s, %s; actions are in %s; kinds: %s",
@@ -306,6 +318,18 @@ class KafkaInvoker(InvokerExtension):
         started(self._host).stop(str(reason), 1)
 
     # -- within
+
+    async def _begin(self, activation_id: str, now: float) -> None:
+        """To be awaited before its container is asked. Raises JournalFailed."""
+        if self._journal is not None:
+            await begin(self._journal, activation_id, now)
+        if self._lease is not None:
+            await self._lease.held()
+
+    async def _write(self, records: Sequence[bytes]) -> list[str | None]:
+        if self._lease is not None:
+            await self._lease.held()
+        return await write_records(self._couch, self._settings.couch.databases.activations, records)
 
     def _kafka_changed(self) -> None:
         """From any thread."""
@@ -349,7 +373,8 @@ class KafkaInvoker(InvokerExtension):
         """Nothing more comes; how many activations have not ended in their time."""
         feed.drain()
         _log.info("no more activations are taken; waiting for %d to end, at most %g s", feed.held, self._settings.drain)
-        await self._stopped(self._pinger.stop, LEAVE)
+        if not self._hands_over:
+            await self._stopped(self._pinger.stop, LEAVE)
         until = asyncio.get_running_loop().time() + self._settings.drain
         while left := feed.held:
             if asyncio.get_running_loop().time() > until:

@@ -63,9 +63,10 @@ class CandidateListener(Protocol):
 class Candidate:
     """Takes part from `start` to `close`."""
 
-    def __init__(self, address: ZooKeeperPath, admin: str, listener: CandidateListener) -> None:
-        """`admin`: where others reach this process's admin API."""
-        self.lease = Lease(SESSION)
+    def __init__(self, address: ZooKeeperPath, admin: str, lease: Lease, listener: CandidateListener) -> None:
+        """`admin`: where others reach this process's admin API. `lease` is renewed while this process leads; its
+        session is SESSION."""
+        self._lease = lease
         self._address = address
         self._listener = listener
         self._token = secrets.token_hex(8)
@@ -86,15 +87,10 @@ class Candidate:
         self._client.start_async()
         self._thread.start()
 
-    @property
-    def others(self) -> int:
-        """How many other processes wait to lead, or lead."""
-        return self._election.others
-
     def close(self) -> None:
         """Give the lead, if we have it, to another process. Has no effect if it is already closed."""
         self._ended = True
-        self.lease.end()
+        self._lease.end()
         self._events.put(None)
         self._client.remove_listener(self._on_state)
         self._client.stop()
@@ -119,13 +115,15 @@ class Candidate:
                 return
             for effect in self._election.handle(event, clock()):
                 self._carry_out(effect)
+            self._lease.others = self._election.others
 
     def _carry_out(self, effect: ElectionEffect) -> None:
         if isinstance(effect, election.Renew):
-            self.lease.renew(effect.until)
+            self._lease.renew(effect.until)
         elif isinstance(effect, election.Lead):
             self._listener.lead()
         elif isinstance(effect, election.Follow):
+            self._lease.taken_over = True  # once this one leads
             self._listener.follow(effect.leader)
         elif isinstance(effect, election.Depose):
             self._end(effect.reason)
@@ -158,7 +156,7 @@ class Candidate:
                 self._end(f"the election in {self._address} broke: {str(error) or type(error).__name__}")
 
     def _end(self, reason: str) -> None:
-        self.lease.end()
+        self._lease.end()
         if not self._ended:
             self._ended = True
             self._listener.end(reason)

@@ -21,13 +21,15 @@ def clock() -> float:
 
 
 class Lease:
-    """For any thread."""
+    """For any thread. `taken_over`: whether another process led just before; `others`: how many wait to lead."""
 
     def __init__(self, session: float, now: Callable[[], float] = clock) -> None:
         """`session`: seconds of silence after which another process may act."""
         self.session = session
         self._now = now
         self._until = -math.inf
+        self.taken_over = False
+        self.others = 0
 
     @property
     def holds(self) -> bool:

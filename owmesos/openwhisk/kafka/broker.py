@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,9 +23,11 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
 from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 
 from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.openwhisk.kafka.leased import LeasedSelector
 from owmesos.openwhisk.limits import PayloadLimits
 from owmesos.openwhisk.reachability import Reachability
 from owmesos.system.hosts import checked_host
+from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.kafka")
 
@@ -104,6 +107,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
     replication_factor: int = 1  # of created topics
     max_message: int = MAX_MESSAGE  # bytes of the longest message
     security: dict[str, Any] = msgspec.field(default_factory=dict)  # kafka-python's own settings, passed through
+    lease: Lease | None = None  # while it does not hold, nothing is sent
 
     def __post_init__(self) -> None:
         for name in self.security:
@@ -111,6 +115,10 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
                 raise InvalidInput(
                     f"{name} is not a setting of Kafka's TLS or SASL: write security_protocol, ssl_… or sasl_…"
                 )
+
+    @property
+    def may_send(self) -> bool:
+        return self.lease is None or self.lease.holds
 
     def invoker_topic(self, instance: int) -> Topic:
         return Topic(f"{self.prefix}invoker{instance}", "invoker", self.max_message)
@@ -200,11 +208,13 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
 
     def _connected(self, kind: Any, **settings: Any) -> Any:
         """A client of `kind`. Raises KafkaFailed."""
-        usual = {
+        usual: dict[str, Any] = {
             "bootstrap_servers": list(self.hosts),
             "bootstrap_timeout_ms": BOOTSTRAP,
             "reconnect_backoff_max_ms": 1000,
         }
+        if self.lease is not None:
+            usual["selector"] = partial(LeasedSelector, self.lease)
         began = time.monotonic()
         try:
             return kind(**usual, **settings, **self.security)
@@ -235,6 +245,11 @@ class KafkaThread:
     def start(self) -> None:
         """Starts the thread. It does its work as soon as a broker answers."""
         self._thread.start()
+
+    def start_once(self) -> None:
+        """As `start`, unless it was started."""
+        if self._thread.ident is None:
+            self.start()
 
     def stop(self, timeout: float) -> None:
         """Blocks until it has ended, at most `timeout` seconds."""

@@ -113,7 +113,7 @@ class Pinger(KafkaThread):
                     self._change.wait_for(self._has_news, due - time.monotonic())
                     enabled, stopping = self._open, self._stopping
                     silent = self._silent
-                if not silent and (enabled or self._said is not False):
+                if not silent and self._broker.may_send and (enabled or self._said is not False):
                     self._ping(producer, Ping(name=self._invoker, is_enabled=enabled))
                 self._said = enabled
                 if stopping:
