@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from owmesos.errors import OwmesosError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
+    from owmesos.service.stopped import Stopped
 
 _log = logging.getLogger("owmesos.run")
 
@@ -31,10 +33,12 @@ async def serve(
     what_ends: str,
     renewal: Renewal,
     signalled: asyncio.Event | None = None,
+    ended: Callable[[Stopped], None] = lambda stopped: None,
 ) -> None:
     """Return on a signal, or when the cluster manager or a teardown has ended the process. Raises CannotRun.
 
-    `what_ends` with the signal, for the log. `signalled` may be set by one that came before.
+    `what_ends` with the signal, for the log. `signalled` may be set by one that came before. `ended` is called when the
+    process has ended by itself, before anything is closed.
     """
     signalled = asyncio.Event() if signalled is None else signalled
     handle_signals(signalled, renewal, process)
@@ -49,6 +53,8 @@ async def serve(
             stopped = process.stopped
             if stopped is None:
                 _log.info("stopping: %s", what_ends)
+            else:
+                ended(stopped)
         finally:
             await cancel_all([*ends, starting])
             await server.stop()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
+    from owmesos.service.stopped import Stopped
     from owmesos.storage.election import Leader
     from owmesos.system.lease import Lease
 
@@ -90,6 +91,11 @@ async def serve_in_turn(
 ) -> None:
     """Wait until this process leads, then `serve`. `admin`: the URL of the admin API for others. `build` makes the
     process, in another thread. Raises CannotRun and what `build` raises."""
+
+    def ended(stopped: Stopped) -> None:
+        if not lease.holds:  # the cluster manager was the first to tell
+            standing.end(stopped.reason)
+
     signalled, standing = asyncio.Event(), _Standing()
     handle_signals(signalled, renewal, None)
     candidate = Candidate(place, admin, lease, standing)
@@ -106,7 +112,7 @@ async def serve_in_turn(
             raise CannotRun(standing.failed)
         if not signalled.is_set():
             process = await asyncio.to_thread(build)
-            await serve(process, server, tokens, extension, what_ends, renewal, signalled)
+            await serve(process, server, tokens, extension, what_ends, renewal, signalled, ended)
         else:
             _log.info("stopping: this process does not lead")
     finally:

@@ -21,6 +21,7 @@ from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.system.private_files import write_private
 from tests.cli.running import Running, owmesos, running
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.master import record
 from tests.fixtures.admin import TOKENS
 from tests.servers.zookeeper import ZooKeeper
 from tests.waiting import eventually_async
@@ -116,11 +117,17 @@ async def test_the_standby_takes_over_from_a_leader_that_ended(group: Group, num
 
 
 @pytest.mark.zookeeper
-async def test_a_leader_that_was_frozen_does_nothing_when_it_wakes_up(group: Group, fake_cluster: FakeCluster) -> None:
+@pytest.mark.parametrize("master_tells", [False, True])
+async def test_a_leader_that_was_frozen_does_nothing_when_it_wakes_up(
+    group: Group, fake_cluster: FakeCluster, master_tells: bool
+) -> None:
+    """Whoever is the first to tell it, ZooKeeper or the master, which ends the stream of whom another follows."""
     master = fake_cluster.master
     async with group.leader_and_standby() as (leader, standby):
         leader.process.send_signal(signal.SIGSTOP)
         await group.takes_over(standby)
+        if master_tells:
+            await master.streams[-2].write(record({"type": "ERROR", "error": {"message": "Framework failed over"}}))
         calls, subscribes = len(master.headers), len(master.subscribes)
         leader.process.send_signal(signal.SIGCONT)
         ended = await leader.ended()

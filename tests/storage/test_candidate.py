@@ -1,0 +1,145 @@
+"""A process's part in the election on a real ZooKeeper: what it is told, and what it is not told any more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+from kazoo.client import KazooClient
+
+from owmesos.mesos.wire.address import Credentials, ZooKeeperPath
+from owmesos.storage.candidate import ELECTION, SESSION, Candidate
+from owmesos.storage.election import Leader
+from owmesos.system.lease import Lease
+from tests.servers.zookeeper import ZooKeeper
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.zookeeper, pytest.mark.cluster]
+_numbers = count()
+
+
+@pytest.fixture
+def address(zookeeper: ZooKeeper) -> ZooKeeperPath:
+    return ZooKeeperPath(zookeeper.address, f"/elections/{next(_numbers)}")
+
+
+@pytest.fixture
+def kazoo(zookeeper: ZooKeeper) -> Iterator[Any]:
+    client: Any = KazooClient(zookeeper.address)
+    client.start()
+    yield client
+    client.stop()
+    client.close()
+
+
+class Told:
+    """What a candidate has told."""
+
+    def __init__(self) -> None:
+        self.lease = Lease(SESSION)
+        self.leads = threading.Event()
+        self.leader: Leader | None = None
+        self.ended: list[str] = []
+
+    def lead(self) -> None:
+        assert self.lease.holds or self.lease.wait(60.0)
+        self.leads.set()
+
+    def follow(self, leader: Leader | None) -> None:
+        self.leader = leader
+
+    def end(self, reason: str) -> None:
+        self.ended.append(reason)
+
+
+@contextmanager
+def candidate(address: ZooKeeperPath, name: str = "a") -> Iterator[tuple[Candidate, Told]]:
+    told = Told()
+    taking_part = Candidate(address, f"http://{name}:1", told.lease, told)
+    taking_part.start()
+    try:
+        yield taking_part, told
+    finally:
+        taking_part.close()
+
+
+def test_the_first_leads_and_the_next_ones_follow_in_their_order(address: ZooKeeperPath) -> None:
+    with candidate(address, "a") as (first, a), candidate(address, "b") as (second, b):
+        eventually(lambda: sum(each.leads.is_set() for each in (a, b)))
+        (winner, one), (_, other) = ((first, a), (second, b)) if a.leads.is_set() else ((second, b), (first, a))
+        leader = eventually(lambda: other.leader)
+        assert leader.admin == ("http://a:1" if one is a else "http://b:1")
+        assert leader.holder.startswith("process ")
+        eventually(lambda: one.lease.others == 1)
+        assert not other.lease.holds
+        winner.close()
+        assert not one.lease.holds
+        eventually(other.leads.is_set)
+        assert other.lease.taken_over
+        assert not one.lease.taken_over
+        assert one.ended == other.ended == []
+
+
+def test_a_session_that_zookeeper_ended_ends_the_lead(address: ZooKeeperPath, zookeeper: ZooKeeper) -> None:
+    with candidate(address) as (taking_part, told):
+        eventually(told.leads.is_set)
+        twin: Any = KazooClient(zookeeper.address, client_id=taking_part._client.client_id)
+        twin.start()
+        twin.stop()
+        twin.close()
+        eventually(lambda: told.ended)
+        assert not told.lease.holds
+        told.leads.clear()
+    assert told.ended[0] in (
+        "its session at ZooKeeper has ended, and another process may lead",
+        "its node in the election was removed",
+    )
+    assert len(told.ended) == 1
+    assert not told.leads.is_set()
+
+
+def test_a_node_that_was_removed_ends_the_lead_and_not_the_wait(address: ZooKeeperPath, kazoo: Any) -> None:
+    with candidate(address, "a") as (_, a):
+        eventually(a.leads.is_set)
+        (first,) = kazoo.get_children(f"{address.path}/{ELECTION}")
+        with candidate(address, "b") as (_, b):
+            eventually(lambda: b.leader)
+            (second,) = set(kazoo.get_children(f"{address.path}/{ELECTION}")) - {first}
+            kazoo.delete(f"{address.path}/{ELECTION}/{second}")
+            eventually(lambda: len(kazoo.get_children(f"{address.path}/{ELECTION}")) == 2, what="it is there again")
+            kazoo.delete(f"{address.path}/{ELECTION}/{first}")
+            eventually(lambda: a.ended)
+            eventually(b.leads.is_set)
+            assert a.ended == ["its node in the election was removed"]
+            assert not a.lease.holds
+
+
+def test_the_time_out_that_the_server_allows_counts(address: ZooKeeperPath) -> None:
+    """With a tick of 200 ms that is 4 s at most, which is what is asked for."""
+    with candidate(address) as (taking_part, told):
+        eventually(told.leads.is_set)
+        assert taking_part._timeout == SESSION
+
+
+def test_what_is_there_of_others_is_passed_over(address: ZooKeeperPath, kazoo: Any) -> None:
+    kazoo.create(f"{address.path}/{ELECTION}/x-0000000000", b"nonsense", makepath=True)
+    with candidate(address) as (_, told):
+        eventually(lambda: told.lease.others == 1)
+        assert told.leader is None
+        kazoo.delete(f"{address.path}/{ELECTION}/x-0000000000")
+        eventually(told.leads.is_set)
+
+
+def test_credentials(address: ZooKeeperPath) -> None:
+    mine = ZooKeeperPath(address.hosts, address.path, Credentials("me", "secret"))
+    with candidate(mine) as (_, told):
+        eventually(told.leads.is_set)
+        with candidate(address) as (_, stranger):
+            eventually(lambda: stranger.ended)
+            assert "these credentials are not allowed to" in stranger.ended[0]
+        with candidate(mine) as (_, other):
+            eventually(lambda: other.leader)
