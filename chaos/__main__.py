@@ -42,6 +42,7 @@ from owmesos.errors import OwmesosError
 @click.option("--most", type=click.IntRange(1), default=30, show_default=True, help="Launches alive at once.")
 @click.option("--standalone/--no-standalone", default=True, show_default=True, help="With invocations of actions.")
 @click.option("--zookeeper", metavar="HOST:PORT", help="Keep the state in this ZooKeeper, not in a folder.")
+@click.option("--standby", is_flag=True, help="Two processes of owmesos, of which one leads; needs --zookeeper.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result to this file too.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep logs and evidence in this new folder.")
 def main(json_file: Path | None, keep: Path | None, seed: int | None, **options: object) -> None:
@@ -49,6 +50,10 @@ def main(json_file: Path | None, keep: Path | None, seed: int | None, **options:
 
     The exit code is 1 if a launch or an activation was lost, ran twice, was left running or was wrongly reported.
     """
+    if options["standby"]:
+        if options["zookeeper"] is None:
+            raise click.UsageError("--standby needs --zookeeper HOST:PORT")
+        options["standalone"] = False  # its actions are on one machine
     wanted = Wanted(seed=seed if seed is not None else time.time_ns() % 1_000_000, **options)  # type: ignore[arg-type]
     folder = keep or Path(tempfile.mkdtemp(prefix="owmesos-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from chaos.cluster import Cluster
 from chaos.evidence import Running, running
-from chaos.plan import EXECUTOR, NETWORK, OWMESOS, Fault, Kind, Plan
-from chaos.process import Owmesos
+from chaos.plan import EXECUTOR, NETWORK, Fault, Kind, Plan
+from chaos.process import Group
 from chaos.proxy import Mode
 
 _MODES = {Kind.CUT: Mode.CUT, Kind.HALF_OPEN: Mode.HALF_OPEN, Kind.ONE_WAY: Mode.ONE_WAY, Kind.SLOW: Mode.SLOW}
@@ -23,7 +23,7 @@ _MODES = {Kind.CUT: Mode.CUT, Kind.HALF_OPEN: Mode.HALF_OPEN, Kind.ONE_WAY: Mode
 class Attack:
     """`faults` counts what was done to whom, `kills` the kill -9 among them; `failures` is what could not be done."""
 
-    def __init__(self, cluster: Cluster, owmesos: Owmesos, seed: int, say: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, owmesos: Group, seed: int, say: Callable[[str], None]) -> None:
         self.faults: Counter[str] = Counter()
         self.kills = 0
         self.failures: list[str] = []
@@ -67,7 +67,7 @@ class Attack:
                 await self._inflict_executor(fault)
             elif fault.kind in NETWORK:
                 await self._inflict_network(fault)
-            elif fault.target == OWMESOS:
+            elif fault.target in self._owmesos.processes:
                 await self._inflict_owmesos(fault)
             else:
                 await self._inflict_daemon(fault)
@@ -82,16 +82,17 @@ class Attack:
         self._cluster.network(fault.target, Mode.OPEN)
 
     async def _inflict_owmesos(self, fault: Fault) -> None:
+        process = self._owmesos.processes[fault.target]
         if fault.kind is not Kind.KILL:
-            self._owmesos.send(signal.SIGSTOP)
+            process.send(signal.SIGSTOP)
             await asyncio.sleep(fault.seconds)
         if fault.kind is Kind.FREEZE:
-            self._owmesos.send(signal.SIGCONT)
+            process.send(signal.SIGCONT)
             return
-        await self._owmesos.kill()
+        await process.kill()
         if fault.kind is Kind.KILL:
             await asyncio.sleep(fault.seconds)
-        await self._owmesos.start()
+        await process.start()
 
     async def _inflict_daemon(self, fault: Fault) -> None:
         if fault.kind is not Kind.KILL:

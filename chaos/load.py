@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from chaos.evidence import ACTION, Evidence
@@ -78,12 +79,23 @@ class Known:
 class Load:
     """Asks at random, by seed, with `rate` requests of each kind a second, and no more than `most` launches alive."""
 
-    def __init__(self, admin: str, evidence: Evidence, *, rate: float, most: int, seed: int, standalone: bool) -> None:
+    def __init__(
+        self,
+        admin: str,
+        evidence: Evidence,
+        *,
+        rate: float,
+        most: int,
+        seed: int,
+        standalone: bool,
+        token: Path | None = None,
+    ) -> None:
+        """`admin`: addresses by comma. `token`: the file with that of all of them."""
         self.launches: list[AskedLaunch] = []
         self.activations: list[AskedActivation] = []
         self.known = Known()
         self.unanswered = 0
-        self._access = AdminAccess(f"http://{admin}", None, None, insecure=False)
+        self._access = AdminAccess(admin, token, None, insecure=False)
         self._evidence = evidence
         self._rate = rate
         self._most = most

@@ -25,7 +25,8 @@ class Kind(enum.Enum):
 
 
 NETWORK = (Kind.CUT, Kind.HALF_OPEN, Kind.ONE_WAY, Kind.SLOW)
-OWMESOS, MASTER, EXECUTOR = "owmesos", "master", "executor"
+OWMESOS, STANDBY, MASTER, EXECUTOR = "owmesos", "owmesos2", "master", "executor"
+_REPLACED = 12.0  # seconds at most that one of two processes is away: another leads after 4 to 6
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,20 @@ class Plan:
         return Fault(kind, fates.target, chance.uniform(0, fates.longest) * chance.random())
 
 
-def fates(agents: Sequence[str], *, real: bool) -> list[Fates]:
-    """Of all targets. A simulated cluster has no processes of its own to freeze, and no network between them."""
+def fates(agents: Sequence[str], *, real: bool, standby: bool = False) -> list[Fates]:
+    """Of all targets. With `standby` there is a second owmesos, whichever of them leads. A simulated cluster has no
+    processes of its own to freeze, and no network between them."""
     network = {Kind.CUT: 1.0, Kind.HALF_OPEN: 1.0, Kind.ONE_WAY: 0.7, Kind.SLOW: 0.7}
     ours = {Kind.KILL: 5.0, Kind.FREEZE: 1.0, Kind.FREEZE_THEN_KILL: 1.0, **network}
+    alone = {kind: weight for kind, weight in ours.items() if kind not in NETWORK}  # both have the same network
     agent = {Kind.KILL: 4.0, Kind.FREEZE: 1.0}
     if real:
         agent |= {Kind.FREEZE_THEN_KILL: 1.0, **network}
     master = {Kind.KILL: 4.0, **({Kind.FREEZE: 1.0, Kind.FREEZE_THEN_KILL: 0.5} if real else {})}
     executor = {Kind.KILL: 3.0, Kind.FREEZE: 1.5, Kind.FREEZE_THEN_KILL: 1.5}
     return [
-        Fates(OWMESOS, 4.0, ours, 6.0),
+        *([Fates(STANDBY, 4.0, alone, _REPLACED)] if standby else []),
+        Fates(OWMESOS, 4.0, ours, _REPLACED if standby else 6.0),
         Fates(MASTER, 1.5, master, 6.0),
         Fates(EXECUTOR, 2.5, executor, 40.0),
         *(Fates(name, 4.0 / len(agents), agent, 15.0) for name in agents),

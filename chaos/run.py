@@ -15,7 +15,7 @@ from chaos.cluster import Cluster, free_ports
 from chaos.evidence import Evidence, running
 from chaos.load import Load
 from chaos.plan import Plan, fates
-from chaos.process import Owmesos
+from chaos.process import TOKEN, group_of
 from chaos.verdict import (
     ENDED,
     Counts,
@@ -51,6 +51,8 @@ class Wanted:
     standalone: bool
     zookeeper: str | None = None
     """`host:port[,…]`, where the state is instead of in a folder."""
+    standby: bool = False
+    """Two processes of owmesos, of which one leads."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +84,22 @@ class Run:
         self._say = say
         self._failures: list[str] = []
         self._evidence = Evidence(folder / "evidence")
-        admin = f"127.0.0.1:{free_ports(1)}"
-        self._owmesos = Owmesos(folder, cluster, admin, standalone=wanted.standalone, zookeeper=wanted.zookeeper)
+        first = free_ports(2)
+        self._owmesos = group_of(
+            *(folder, cluster, (first, first + 1)),
+            standalone=wanted.standalone,
+            zookeeper=wanted.zookeeper,
+            standby=wanted.standby,
+        )
         self._attack = Attack(cluster, self._owmesos, wanted.seed + 2, say)
         self._load = Load(
-            admin,
+            self._owmesos.admin,
             self._evidence,
             rate=wanted.rate,
             most=wanted.most,
             seed=wanted.seed + 1,
             standalone=wanted.standalone,
+            token=folder / TOKEN if wanted.standby else None,
         )
 
     async def run(self) -> Result:
@@ -113,9 +121,11 @@ class Run:
         await self._owmesos.start()
         await self._within(_UP_WITHIN, self._subscribed, "owmesos has not subscribed")
         await self._load.start()
-        targets = fates(self._cluster.agents, real=self._cluster.real)
+        targets = fates(self._cluster.agents, real=self._cluster.real, standby=wanted.standby)
         await self._attack.run(Plan(targets, wanted.kills, wanted.seconds_between, wanted.seed))
         self._say("no more faults, and everything is mended")
+        if wanted.standby:
+            self._say(f"a leader was replaced and ended {self._owmesos.replaced} times")
         await self._load.stop_asking()
         await self._cluster.whole(_UP_WITHIN)
         await self._within(_UP_WITHIN, self._subscribed, "owmesos has not subscribed")
@@ -130,11 +140,12 @@ class Run:
         """As a service manager would: an owmesos that ends by itself is started again. It is a fault all the same."""
         while True:
             await asyncio.sleep(_POLL)
-            if self._owmesos.ends:
-                code = self._owmesos.ends.pop()
-                self._failures.append(f"owmesos ended by itself with {code}, see owmesos.log")
-                self._say(self._failures[-1])
-                await self._owmesos.start()
+            for name, process in self._owmesos.processes.items():
+                if process.ends:
+                    code = process.ends.pop()
+                    self._failures.append(f"{name} ended by itself with {code}, see {name}.log")
+                    self._say(self._failures[-1])
+                    await process.start()
 
     # -- the quiet after it
 
