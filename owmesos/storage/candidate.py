@@ -101,6 +101,13 @@ class Candidate:
     # -- the thread
 
     def _run(self) -> None:
+        try:
+            self._take_part()
+        except Exception as error:  # noqa: BLE001  (an internal error: a leader that nobody renews would wait for ever)
+            _log.exception("the election broke")
+            self._end(f"internal error in the election: {error}")
+
+    def _take_part(self) -> None:
         said = False
         while not self._ended:
             wake = self._election.next_wake()

@@ -134,6 +134,21 @@ def test_what_is_there_of_others_is_passed_over(address: ZooKeeperPath, kazoo: A
         eventually(told.leads.is_set)
 
 
+def test_an_internal_error_ends_it(address: ZooKeeperPath, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Told):
+        def lead(self) -> None:
+            raise ZeroDivisionError("oops")
+
+    told = Broken()
+    taking_part = Candidate(address, "http://a:1", told.lease, told)
+    taking_part.start()
+    eventually(lambda: told.ended)
+    taking_part.close()
+    assert told.ended == ["internal error in the election: oops"]
+    assert not told.lease.holds
+    assert "the election broke" in caplog.text
+
+
 def test_credentials(address: ZooKeeperPath) -> None:
     mine = ZooKeeperPath(address.hosts, address.path, Credentials("me", "secret"))
     with candidate(mine) as (_, told):
