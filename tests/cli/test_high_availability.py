@@ -62,7 +62,8 @@ class Group:
     async def leader_and_standby(self) -> AsyncIterator[tuple[Running, Running]]:
         """With one launch that runs."""
         async with self.process() as leader:
-            await leader.said(LEADS)
+            await leader.said(LEADS + r"[\s\S]*the admin API is at")
+            await leader.said("subscribed at")
             async with self.process() as standby:
                 await standby.said(
                     rf"standby: process {leader.process.pid} on \S+ leads, its admin API is at {leader.url}"
@@ -73,7 +74,7 @@ class Group:
 
     async def takes_over(self, standby: Running) -> None:
         """It leads, and both the launch before and one after run."""
-        await standby.said(LEADS)
+        await standby.said(LEADS + r"[\s\S]*the admin API is at")
         await standby.said("subscribed at")
         token = ("--admin-token-file", str(self.token))
         ran = await standby.ask(*SLEEP, "--wait", "running", *token)
