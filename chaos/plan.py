@@ -26,7 +26,7 @@ class Kind(enum.Enum):
 
 NETWORK = (Kind.CUT, Kind.HALF_OPEN, Kind.ONE_WAY, Kind.SLOW)
 OWMESOS, STANDBY, MASTER, EXECUTOR = "owmesos", "owmesos2", "master", "executor"
-_REPLACED = 12.0  # seconds at most that one of two processes is away: another leads after 4 to 6
+_REPLACED = 24.0  # seconds at most that one of two processes is away: another leads after 4 to 6
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ def fates(agents: Sequence[str], *, real: bool, standby: bool = False) -> list[F
     processes of its own to freeze, and no network between them."""
     network = {Kind.CUT: 1.0, Kind.HALF_OPEN: 1.0, Kind.ONE_WAY: 0.7, Kind.SLOW: 0.7}
     ours = {Kind.KILL: 5.0, Kind.FREEZE: 1.0, Kind.FREEZE_THEN_KILL: 1.0, **network}
+    if standby:
+        ours[Kind.FREEZE] = 4.0  # who wakes up has been replaced
     alone = {kind: weight for kind, weight in ours.items() if kind not in NETWORK}  # both have the same network
     agent = {Kind.KILL: 4.0, Kind.FREEZE: 1.0}
     if real:

@@ -10,7 +10,7 @@ from owmesos.documents import StandbyDocument
 from owmesos.service.admin_guard import answer, error_response
 
 _METRICS = """\
-# HELP owmesos_leader Whether this process leads; 0 on a standby.
+# HELP owmesos_leader 1 on the process that leads; 0 on a standby of `run --ha`.
 # TYPE owmesos_leader gauge
 owmesos_leader 0
 """

@@ -48,6 +48,7 @@ class Exposition:
         build = {(own_version("owmesos"),): 1.0}
         found = [
             gauge("owmesos_build_info", "1, with the version of owmesos.", build, ["version"]),
+            gauge("owmesos_leader", "1 on the process that leads; 0 on a standby of `run --ha`.", 1.0),
             histogram(
                 "owmesos_event_loop_lag_seconds",
                 "How late the event loop ran what was due, measured twice a second.",
