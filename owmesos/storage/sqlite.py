@@ -83,6 +83,7 @@ class SQLiteStore:
         try:
             with self._explained():
                 self._connection = open_database(self._file)
+                self._inode = _inode(self._file)
                 self._prepare()
             if forget:
                 self.commit([store.ForgetFramework()])
@@ -123,6 +124,7 @@ class SQLiteStore:
         while True:
             try:
                 with self._explained(), transaction(self._db):
+                    self._check_in_place()
                     for write in writes:
                         for statement in _STATEMENTS[type(write)]:
                             self._db.execute(statement, write)
@@ -159,6 +161,14 @@ class SQLiteStore:
         finally:
             self._sent.close()
             self._lock.release()
+
+    def _check_in_place(self) -> None:
+        """What is written to a file without a name is lost, and another process may own the folder of that name."""
+        if _inode(self._file) != self._inode:
+            raise store.StoreFailed(
+                f"the state in {self._file} was removed or replaced while it was in use: its tasks run on; put it back"
+                " from a copy, or start with a new framework"
+            )
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -220,6 +230,15 @@ class SQLiteStore:
             f"the state in {self._file} is damaged ({' '.join(why.split())}): restore it, or move it away and start"
             " with a new framework"
         )
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    """None if there is no such file."""
+    try:
+        known = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return known.st_dev, known.st_ino
 
 
 def look_into(folder: Path) -> StoredCounts | None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -345,3 +345,21 @@ class TestAFullDisk:
         assert [each for each in opened.raw()[0] if isinstance(each, SaveLaunch)] == self.LARGE[:1]
         opened.commit(self.LARGE)
         opened.close()
+
+
+@pytest.mark.parametrize("instead", ["nothing", "another"])
+def test_a_state_that_is_removed_while_it_is_in_use_takes_nothing_more(tmp_path: Path, instead: str) -> None:
+    """It would be lost, and its answer a lie; and whoever starts in the new folder would not know of this process."""
+    folder = tmp_path / "state"
+    with closing(SQLiteStore(folder)) as kept:
+        kept.commit([SaveFramework("framework-1")])
+        folder.rename(tmp_path / "away")
+        with (
+            closing(SQLiteStore(folder)) if instead == "another" else nullcontext(),
+            pytest.raises(StoreFailed, match="was removed or replaced while it was in use"),
+        ):
+            kept.commit([save(a_record())])
+        if instead == "nothing":
+            (tmp_path / "away").rename(folder)
+            kept.commit([save(a_record())])
+            assert kept.load().records == [a_record()]
