@@ -205,7 +205,7 @@ class _Routes:
         """Only the cluster manager changes the status: a restart does not help while Kafka or CouchDB is down."""
         document = self._process.health()
         servers = self._extension.servers if self._extension is not None else {}
-        healthy = document["subscribed"] or "leader" in request.query
+        healthy = self._process.leads if "leader" in request.query else document["subscribed"]
         return answer({**document, **servers}, 200 if healthy else 503)
 
     @ApiOperation("Whether the process is alive", documents.AliveDocument, open=True)

@@ -317,6 +317,11 @@ class Framework(LaunchRequests):
         """Whether the master has us."""
         return {"subscribed": self.subscribed, "framework_id": self.framework_id}
 
+    @property
+    def leads(self) -> bool:
+        """Whether it may act: always without `run --ha`, else while its lead is proven."""
+        return self._lease is None or self._lease.holds
+
     def status(self, invoker: documents.InvokerStatus | None = None) -> documents.StatusDocument:
         """What somebody on call looks at first, including the status of an `invoker` in this process."""
         self._running()

@@ -67,6 +67,10 @@ class ServedProcess(Protocol):
 
     def health(self) -> documents.HealthDocument: ...
 
+    @property
+    def leads(self) -> bool:
+        """Whether it may act: always, but in a group of which one process leads."""
+
     def status(self, invoker: documents.InvokerStatus | None = None) -> documents.StatusDocument:
         """The status of the process, including that of an `invoker` in it."""
 

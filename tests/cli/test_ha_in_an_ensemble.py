@@ -59,6 +59,7 @@ async def test_the_leader_of_the_ensemble_dies_and_then_its_quorum_is_lost(
         await eventually_async(
             lambda: all(LOST in each.log[length:] for each, length in zip(both, since, strict=True)), PATIENCE
         )
+        await eventually_async(lambda: not leaders(both), PATIENCE)  # nobody can prove that it leads
         await asyncio.to_thread(ensemble.start)
         at = time.monotonic()
         await launches_run(group, both, fake_cluster)

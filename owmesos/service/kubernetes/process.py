@@ -129,6 +129,10 @@ class KubernetesProcess:
     def health(self) -> documents.HealthDocument:
         return {"subscribed": self._running().connection.known, "framework_id": None}
 
+    @property
+    def leads(self) -> bool:
+        return True
+
     def status(self, invoker: documents.InvokerStatus | None = None) -> documents.StatusDocument:
         return self._status.document(invoker)
 
