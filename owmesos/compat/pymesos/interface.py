@@ -126,14 +126,16 @@ class SchedulerDriver(ABC):
     def acknowledgeStatusUpdate(self, status: Any) -> None:
         """One without `uuid` needs none."""
         if "uuid" in status:
-            self._call(messages.Acknowledge(status["agent_id"], status["task_id"], status["uuid"]))
+            task_id = messages.ID(status["task_id"]["value"])
+            self._call(messages.Acknowledge(status["agent_id"], task_id, status["uuid"]))
 
     def acknowledgeOperationStatusUpdate(self, status: Any) -> None:
         """One without `uuid` or `operation_id` needs none."""
         if "uuid" in status and "operation_id" in status:
             uuid = status["uuid"]
             plain = uuid["value"] if isinstance(uuid, dict) else uuid
-            of = (status["operation_id"], status.get("agent_id"), status.get("resource_provider_id"))
+            operation_id = messages.ID(status["operation_id"]["value"])
+            of = (operation_id, status.get("agent_id"), status.get("resource_provider_id"))
             self._call(messages.AcknowledgeOperationStatus(plain, *of))
 
     def reconcileTasks(self, tasks: Sequence[Any]) -> None:

@@ -20,7 +20,7 @@ from owmesos.mesos.messages import ID, Call
 from owmesos.mesos.pymesos.loading import import_pymesos
 from owmesos.mesos.wire.access import Access
 from owmesos.mesos.wire.address import ServerAddress
-from owmesos.mesos.wire.calls import SCHEDULER_PATH, STREAM_ID, CallChannel, ConnectionBroke, NothingSent
+from owmesos.mesos.wire.calls import LANES, SCHEDULER_PATH, STREAM_ID, CallChannel, ConnectionBroke, NothingSent
 from owmesos.mesos.wire.http_errors import READ_LIMIT, reason_in
 from owmesos.system.http_answers import one_line
 from owmesos.system.idle_connections import has_news
@@ -144,7 +144,8 @@ class PymesosCalls(CallChannel):
         self, address: ServerAddress, stream_id: str, framework_id: ID, access: Access, timeout: float
     ) -> None:
         super().__init__(timeout)
-        self._callers = [PymesosCaller(address, stream_id, framework_id, access.headers, timeout) for _ in range(2)]
+        headers = access.headers
+        self._callers = [PymesosCaller(address, stream_id, framework_id, headers, timeout) for _ in range(LANES)]
         self._threads = [ThreadPoolExecutor(1, thread_name_prefix="owmesos-pymesos-calls") for _ in self._callers]
         self._closing: asyncio.Future[Any] | None = None
 
