@@ -102,7 +102,7 @@ class TaskFiles:
                 return await self._ask(call, path)
             except _BROKE:  # the agent may have closed an idle connection; reading again does no harm
                 return await self._ask(call, path)
-        except aiohttp.ClientConnectorError as error:
+        except _BROKE as error:
             raise StreamAway(f"{what}: {described(error)}") from None
         except _NOT_GIVEN as error:
             raise StreamUnreadable(f"{what}: {str(error) or type(error).__name__}") from None

@@ -251,6 +251,18 @@ async def test_a_node_that_answers_is_not_away_whatever_it_has_of_the_container(
     assert await sandbox.logs.is_away(5.0)
 
 
+async def test_a_node_that_ends_each_connection_without_an_answer_is_away() -> None:
+    """As what stands between us and an agent that is gone."""
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, aiohttp.ClientSession() as session:
+        assert await ContainerLogs(TaskFiles(session, url, FRAMEWORK_ID, "t1")).is_away(5.0)
+
+
 async def test_a_node_that_does_not_answer_in_time_is_away() -> None:
     class Hangs:
         async def read(self, stream: str, offset: int) -> StreamPart:
