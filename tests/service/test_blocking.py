@@ -16,10 +16,12 @@ WITHIN = {
         "follow",
         "health",
         "host",
+        "leads",
         "now",
         "secure",
         "shell",
         "record",
+        "renew_access",
         "view",
         "wait_for",
     ),  # for what runs in the framework's own event loop: the
