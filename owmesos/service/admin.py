@@ -22,7 +22,7 @@ from owmesos.service.admin_bodies import BODIES, Budget
 from owmesos.service.admin_guard import Guard, answer
 from owmesos.service.admin_requests import STOPPING, only
 from owmesos.service.admin_tokens import Tokens
-from owmesos.service.errors import NotKnown, RecordUnreadable
+from owmesos.service.errors import NothingToExplain, NotKnown, RecordUnreadable
 from owmesos.service.events import EventStreams
 from owmesos.service.framework import Framework
 from owmesos.service.launch_routes import LaunchesRefused, LaunchRoutes
@@ -234,7 +234,16 @@ class _Routes:
     @ApiOperation("Why a launch or an activation waits", documents.LaunchExplanation | documents.ActivationExplanation)
     async def explain(self, request: web.Request) -> web.Response:
         only(request)
-        return answer(self._process.explain(request.match_info["id"]))
+        name = request.match_info["id"]
+        try:
+            return answer(self._process.explain(name))
+        except RecordUnreadable:
+            raise
+        except NotKnown:
+            story = await self._story_of_activation(name)
+            if story is None:
+                raise
+        raise NothingToExplain(story)
 
     @ApiOperation("All that happened to a launch or an activation", documents.StoryDocument | documents.ActivationStory)
     async def story(self, request: web.Request) -> web.Response:
@@ -245,10 +254,13 @@ class _Routes:
         except RecordUnreadable:
             raise
         except NotKnown:
-            found = await self._extension.story(name) if self._extension is not None else None
+            found = await self._story_of_activation(name)
             if found is None:
                 raise
         return answer(self._with_its_container(found))
+
+    async def _story_of_activation(self, name: str) -> documents.ActivationStory | None:
+        return await self._extension.story(name) if self._extension is not None else None
 
     def _with_its_container(self, story: documents.ActivationStory) -> documents.ActivationStory:
         """Adds what happened to the container that was started for it, from the activation's arrival on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from owmesos.documents import LaunchDocument
+from owmesos.documents import ActivationStory, LaunchDocument
 from owmesos.errors import OwmesosError
 from owmesos.mesos.scheduler.launches import Unreadable
 from owmesos.service.stopped import Stopped
@@ -22,6 +22,21 @@ class RecordUnreadable(NotKnown):
         OwmesosError.__init__(
             self, f"the stored launch {unreadable.launch_id} cannot be read and is set aside: {unreadable.reason}"
         )
+
+
+class NothingToExplain(NotKnown):
+    """The activation has ended, or waits for something else than a container."""
+
+    def __init__(self, story: ActivationStory) -> None:
+        name = story["activation_id"]
+        if story["state"] == "ended":
+            text = (
+                f"activation {name} has ended: `owmesos story {name}` says what happened to it,"
+                f" `owmesos activation get {name}` has its result"
+            )
+        else:
+            text = f"activation {name} does not wait for a container: {story['story'][-1]['text']}"
+        OwmesosError.__init__(self, text)
 
 
 class LogMissing(OwmesosError):

@@ -494,6 +494,17 @@ class TestApi:
             assert (status, list(answer)) == (202, ["activationId"])
         assert (await api("GET", f"explain/{answer['activationId']}"))[0] == 200
 
+    async def test_of_one_that_has_ended_explain_names_the_commands_that_know_it(self, api: Api) -> None:
+        await api("PUT", "actions/hello", PUT)
+        ended = (await api("POST", "actions/hello/invoke", {"blocking": True}))[1]["activationId"]
+        assert (await api("GET", f"activations/{ended}"))[0] == 200  # its log is there, too
+        says = (
+            f"activation {ended} has ended: `owmesos story {ended}` says what happened to it,"
+            f" `owmesos activation get {ended}` has its result"
+        )
+        for name in (ended, ended[:12]):
+            assert await api("GET", f"explain/{name}") == (404, {"error": says})
+
     async def test_an_action_that_fails_is_answered_like_others(self, api: Api) -> None:
         await api("PUT", "actions/bad", {"exec": {"kind": "python:3", "code": "def main(:"}})
         status, ran = await api("POST", "actions/bad/invoke", {"blocking": True})
