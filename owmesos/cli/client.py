@@ -30,6 +30,7 @@ _WAIT = 25.0  # seconds; that one request waits
 _PART = 64 * 1024  # bytes of an answer that comes in parts
 _EVENTS_SILENT = 15.0  # seconds, three times the interval of the API's keep-alive comments
 _IDS_PER_REQUEST = 100  # keeps the request line below the limits of servers
+_MAX_TARGET = 8000  # characters of a request's address; the framework rejects longer lines before it reads them
 _ROUND = 3.0  # seconds for all requests that take turns
 _PROBE = 3.0  # seconds; for one of several addresses to say whether it leads
 _HOPS = 4  # redirections of one request
@@ -247,6 +248,11 @@ class AdminClient:
     def _answered_at(
         self, endpoint: Endpoint, target: str, request: AdminRequest, *, forever: bool = False
     ) -> Iterator[HttpAnswer]:
+        if len(target) > _MAX_TARGET:
+            raise RequestFailed(
+                f"{target[:60]}… has {len(target)} characters, percent-encoded, and an address at most {_MAX_TARGET}:"
+                " give a shorter name"
+            )
         token, url = self._token(endpoint), endpoint.url
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         if request.body is not None:

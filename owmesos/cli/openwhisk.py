@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import sys
 import time
@@ -29,6 +30,7 @@ BLOCKING_WAIT = 60.0  # seconds that a blocking invocation waits, as the framewo
 _LOOK = 2.0  # seconds after which it is asked why there is no result
 _LEAST_WAIT = 0.01  # seconds; the framework takes no 0
 _PATIENCE = 90.0  # seconds: more than the framework lets a blocking invocation wait
+MAX_PARAMETER_FILE = 8 * 2**20  # bytes; blanks between the parameters do not count against the framework's limit
 _FAMILIES = {
     ".py": "python",
     ".js": "nodejs",
@@ -135,19 +137,29 @@ _STDIN = Path("-")
 def parameters(param: tuple[tuple[str, str], ...], param_file: Path | None) -> dict[str, Any]:
     """Raises InvalidInput."""
     found = {} if param_file is None else _object_in(param_file)
-    return {**found, **{key: _value(text) for key, text in param}}
+    return {**found, **{key: _value(key, text) for key, text in param}}
 
 
-def _read(file: Path) -> bytes:
-    """Raises OSError."""
-    return sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
+def _read(file: Path, most: int) -> bytes:
+    """Its content, or `most` bytes and one more of a longer one, which need not end. Raises OSError."""
+    if file == _STDIN:
+        return sys.stdin.buffer.read(most + 1)
+    with file.open("rb") as opened:
+        return opened.read(most + 1)
 
 
 def _object_in(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(_read(file), parse_constant=_reject_constant)
+        data = _read(file, MAX_PARAMETER_FILE)
     except OSError as error:
         raise InvalidInput(f"the parameters in {file} cannot be read: {error.strerror}") from None
+    if len(data) > MAX_PARAMETER_FILE:
+        most = MAX_PARAMETER_FILE // 2**20
+        raise InvalidInput(f"the parameters in {file} are larger than {most} MB: an invocation's may have 1 MB")
+    try:
+        content = _decoded(data)
+    except _TooLarge as error:
+        raise InvalidInput(f"the parameters in {file} cannot be sent: {error}") from None
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the parameters in {file} are not valid JSON: {error}") from None
     if not isinstance(content, dict):
@@ -155,11 +167,29 @@ def _object_in(file: Path) -> dict[str, Any]:
     return content
 
 
-def _value(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_reject_constant)
+        return _decoded(text)
+    except _TooLarge as error:
+        raise InvalidInput(f"parameter {key} cannot be sent: {error}; for text write '\"{text[:100]}\"'") from None
     except (ValueError, RecursionError):
         return text
+
+
+class _TooLarge(Exception):
+    """A number that becomes Infinity, which JSON does not have."""
+
+
+def _decoded(data: str | bytes) -> Any:
+    """Raises ValueError, RecursionError and _TooLarge."""
+    return json.loads(data, parse_constant=_reject_constant, parse_float=_finite)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise _TooLarge(f"the number {digits[:100]} is too large")
+    return number
 
 
 def _reject_constant(constant: str) -> NoReturn:
@@ -273,13 +303,14 @@ def _code_in(file: Path) -> Document:
 
     binary = file.name.lower().endswith(_BINARY)
     try:
-        data = _read(file)
+        data = _read(file, MAX_CODE)
         binary = binary or (file == _STDIN and data.startswith(_ARCHIVES))
-        code = base64.b64encode(data).decode() if binary else data.decode()
+        too_large = len(data) > MAX_CODE
+        code = "" if too_large else base64.b64encode(data).decode() if binary else data.decode()
     except OSError as error:
         raise InvalidInput(f"the code in {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"the code in {file} is not valid UTF-8: name binary code .zip, .jar or .tar.gz") from None
-    if len(code) > MAX_CODE:
+    if too_large or len(code) > MAX_CODE:
         raise InvalidInput(f"the code in {file} is larger than {MAX_CODE // 2**20} MB, as base64 if it is an archive")
     return {"code": code, "binary": binary}

@@ -238,6 +238,16 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("action", "update", "x"), 1, "unknown action x: a new action needs code"),
     (("action", "get", "/other/x"), 2, "unknown namespace in '/other/x'"),
     (("invoke", "hello", "--param-file", "none.json"), 2, "cannot be read"),
+    (("invoke", "hello", "-P", "/dev/zero"), 2, "owmesos invoke: the parameters in /dev/zero are larger than 8 MB"),
+    (("action", "create", "x", "/dev/zero", "--kind", "python:3"), 2, "the code in /dev/zero is larger than 48 MB"),
+    (("invoke", "hello", "-p", "a", "1e999"), 2, "parameter a cannot be sent: the number 1e999 is too large"),
+    (
+        ("invoke", "hello", "-p", "a", '{"b": [-1e999]}'),
+        2,
+        "parameter a cannot be sent: the number -1e999 is too large",
+    ),
+    (("invoke", "a" * 100_000), 1, "actions/aaa"),
+    (("explain", "ü" * 5000), 1, "and an address at most 8000: give a shorter name"),
     (("activation", "get"), 2, "give either the ID of an activation or --last"),
     (("activation", "get", "abc"), 1, "unknown activation abc"),
     (("activation", "list", "--limit", "1000"), 1, "limit must be 1 to 200"),
@@ -254,7 +264,11 @@ async def test_what_is_refused(process: Running) -> None:
 async def test_code_and_parameters_that_are_no_text(process: Running, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_bytes(b"\xff\xfe")
     assert "is not valid UTF-8" in (await process.ask("action", "create", "bad", str(tmp_path / "bad.py"))).line
-    for text, says in (("[1]", "are not a JSON object"), ("{", "are not valid JSON: ")):
+    for text, says in (
+        ("[1]", "are not a JSON object"),
+        ("{", "are not valid JSON: "),
+        ('{"a": 1e999}', "1e999 is too large"),
+    ):
         (tmp_path / "bad.json").write_text(text)
         assert says in (await process.ask("invoke", "hello", "-P", str(tmp_path / "bad.json"))).line
 
