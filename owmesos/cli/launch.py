@@ -124,13 +124,22 @@ def launch(
     client = admin_client(admin)
     rows = client.launch(msgspec.to_builtins(wanted), count)
     if wait != "none":
-        rows = client.wait([row["launch_id"] for row in rows], wait)
+        try:
+            rows = client.wait([row["launch_id"] for row in rows], wait)
+        except KeyboardInterrupt:
+            raise RequestFailed(f"interrupted: {_go_on([row['launch_id'] for row in rows])}") from None
     show(rows, columns.LAUNCHES, output)
     failed = [row for row in rows if _failed(row, wait)]
     if failed:
         first = failed[0]
         why = log_named(first["message"] or first["reason"] or "unknown reason", first["launch_id"])
         raise RequestFailed(f"{len(failed)} of {len(rows)} failed: {first['launch_id']} is {first['state']}: {why}")
+
+
+def _go_on(ids: list[str]) -> str:
+    if len(ids) == 1:
+        return f"launch {ids[0]} goes on; `owmesos kill {ids[0]}` ends it"
+    return f"{len(ids)} launches go on, {ids[0]} first; `owmesos launches` lists them, `owmesos kill ID...` ends them"
 
 
 def _failed(row: Document, wait: str) -> bool:

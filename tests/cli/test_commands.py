@@ -69,6 +69,20 @@ def test_what_has_ended_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) 
     assert [row["launch_id"] for row in rows] == ids
 
 
+async def test_ctrl_c_while_launches_are_waited_for_says_that_they_go_on(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: AdminClient, ids: list[str], until: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AdminClient, "wait", interrupted)
+    ran = await ask(*TOO_MUCH, "--wait", "running")
+    (row,) = (await ask("launches", "-o", "json")).json
+    says = f"owmesos launch: interrupted: launch {row['launch_id']} goes on; `owmesos kill {row['launch_id']}` ends it"
+    assert (ran.code, ran.line) == (1, says)
+    assert "interrupted: 2 launches go on, " in (await ask(*TOO_MUCH, "--count", "2", "--wait", "ended")).line
+
+
 async def test_a_launch_that_waits_says_why_in_the_listing(ask: Ask) -> None:
     (launch,) = (await ask(*TOO_MUCH, "-o", "json")).json
     explained = (await ask("explain", launch["launch_id"], "-o", "json")).json
