@@ -95,7 +95,11 @@ def main():
     framework = {"user": getpass.getuser(), "name": "batch", "failover_timeout": 60}
     batch = Batch(options.tasks)
     driver = MesosSchedulerDriver(batch, framework, options.master)
-    driver.run()
+    try:
+        driver.run()
+    except KeyboardInterrupt:
+        driver.stop()  # and with it the tasks
+        return 130
     ended = list(batch.states.values())
     print(f"{ended.count('TASK_FINISHED')} finished, {ended.count('TASK_KILLED')} killed")
     return 0 if ended.count("TASK_FINISHED") == options.tasks - 1 and "TASK_KILLED" in ended else 1
