@@ -296,10 +296,14 @@ class AdminClient:
 
     def _leader(self) -> Endpoint:
         """Of the given addresses, or the one that a standby among them names. Raises NotRunning."""
+        standby = None
         for each in self._given:
             named = self._leader_by(each)
             if named is not None and (named == each or self._leader_by(named) == named):
                 return named
+            standby = standby or (each if named is not None else None)
+        if standby is not None:
+            raise NotRunning(f"nobody leads at the moment: {standby.url} is a standby, and waits to take over")
         listed = ", ".join(each.url for each in self._given)
         raise NotRunning(f"no framework that leads answers at {listed}: start one with `owmesos run`")
 

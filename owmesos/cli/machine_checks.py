@@ -99,7 +99,13 @@ def _settings(options: RunOptions) -> Sequence[Finding]:
         said = f"invoker {settings.invoker}, namespace {settings.namespace}"
     else:
         said = f"framework {options.name}, role {', '.join(options.role)}"
-    return (Finding("settings", "ok", f"{said}, state in {options.folder}"),)
+    return (Finding("settings", "ok", f"{said}, state in {_place(options)}"),)
+
+
+def _place(options: RunOptions) -> str:
+    if not in_zookeeper(options.state):
+        return str(options.folder)
+    return f"{place_of_state(options.state, options.name)}, the rest in {options.folder}"
 
 
 # -- ports
@@ -168,12 +174,13 @@ def _state(options: RunOptions) -> Sequence[Finding]:
         return _folder(folder)
     place = place_of_state(options.state, options.name)
     try:
-        return (*state_findings(place), *_folder(folder))
+        return (*state_findings(place), *_folder(folder, launches=False))
     except InvalidInput:
-        return (Finding("state", "ok", f"{place} has no state yet"), *_folder(folder))
+        return (Finding("state", "ok", f"{place} has no state yet"), *_folder(folder, launches=False))
 
 
-def _folder(folder: Path) -> Sequence[Finding]:
+def _folder(folder: Path, *, launches: bool = True) -> Sequence[Finding]:
+    """`launches`: whether they are stored there."""
     if not folder.exists():
         parent = _existing(folder)
         if not os.access(parent, os.W_OK | os.X_OK):
@@ -185,7 +192,8 @@ def _folder(folder: Path) -> Sequence[Finding]:
     if any(each.state == "fail" for each in found):
         return found
     user = _user_of(folder)
-    return [*found, *_content(folder, f"{folder} is used by {user}" if user is not None else f"{folder} is not in use")]
+    said = f"{folder} is used by {user}" if user is not None else f"{folder} is not in use"
+    return [*found, *(_content(folder, said) if launches else (Finding("state", "ok", said),))]
 
 
 def _access_to(path: Path, folder: Path) -> Finding | None:

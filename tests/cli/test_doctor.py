@@ -128,6 +128,15 @@ class TestState:
         assert one.state == "fail"
         assert "cannot be read" in one.message
 
+    def test_with_zookeeper_it_is_there_and_no_file_is_missed_in_the_folder(self, tmp_path: Path) -> None:
+        folder = tmp_path / "local"
+        folder.mkdir(mode=0o700)
+        checked = options(tmp_path, state="zk://127.0.0.1:1/a", local_folder=folder)
+        (settings,) = found(checked, "settings")
+        assert settings.message.endswith(f"state in zk://127.0.0.1:1/a, the rest in {folder}")
+        (place,) = machine_checks._folder(folder, launches=False)
+        assert (place.state, place.message) == ("ok", f"{folder} is not in use")
+
     def test_a_file_in_the_place_of_the_folder_fails(self, tmp_path: Path) -> None:
         (tmp_path / "state").touch()
         (one,) = found(options(tmp_path), "state")

@@ -152,6 +152,11 @@ def test_nobody_leads(places: list[Place], nobody: Endpoint) -> None:
     client = AdminClient(nobody, places[0].endpoint)
     with pytest.raises(NotRunning, match=rf"no framework that leads answers at {nobody.url}, {places[0].endpoint.url}"):
         client.ask_once(LAUNCH)
+    places[0].leader = nobody.url  # it was killed
+    with pytest.raises(
+        NotRunning, match=f"nobody leads at the moment: {places[0].endpoint.url} is a standby, and waits"
+    ):
+        client.ask_once(LAUNCH)
     places[0].leader, places[1].leader = places[1].endpoint.url, places[0].endpoint.url
     with pytest.raises(MayPass, match="redirects again and again"):
         AdminClient(places[0].endpoint).ask_once(LAUNCH)
