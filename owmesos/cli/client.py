@@ -270,9 +270,10 @@ class AdminClient:
                     connection.wait_forever()
                 yield response
         except (ConnectionRefusedError, socket.gaierror):
-            raise self._may_have_moved(
-                NotRunning(f"no framework answers at {url}: start one with `owmesos run` or give --admin")
-            ) from None
+            said = f"no framework answers at {url}: start one with `owmesos run` or give --admin"
+            if endpoint not in self._given:
+                said = f"the leader does not answer at {url}, which a standby names: it waits to take over"
+            raise self._may_have_moved(NotRunning(said)) from None
         except TimeoutError:
             raise self._may_have_moved(RequestFailed(f"no answer from {url} in {request.timeout:g} s")) from None
         except (OSError, BadAnswer) as error:

@@ -157,6 +157,10 @@ def test_nobody_leads(places: list[Place], nobody: Endpoint) -> None:
         NotRunning, match=f"nobody leads at the moment: {places[0].endpoint.url} is a standby, and waits"
     ):
         client.ask_once(LAUNCH)
+    with pytest.raises(
+        NotRunning, match=f"the leader does not answer at {nobody.url}, which a standby names: it waits"
+    ):
+        AdminClient(places[0].endpoint).ask_once(LAUNCH)
     places[0].leader, places[1].leader = places[1].endpoint.url, places[0].endpoint.url
     with pytest.raises(MayPass, match="redirects again and again"):
         AdminClient(places[0].endpoint).ask_once(LAUNCH)
