@@ -57,6 +57,9 @@ class Listing:
         self.nothing = nothing
         self.columns = columns
 
+    def saying(self, nothing: str) -> Listing:
+        return Listing(self.document, nothing, *self.columns, spare=self.spare, latest_first=self.latest_first)
+
     @property
     def fields(self) -> list[str]:
         """The names that every row has, in their order."""

@@ -132,7 +132,8 @@ def launches(
             raise click.UsageError(f"give either --unreadable or --{next(iter(given))}")
         shown.of_framework("unreadable", columns.UNREADABLE)
     else:
-        shown.of_framework("launches", columns.LAUNCHES, given, latest_first=True)
+        chosen = columns.LAUNCHES.saying("no launch matches") if state or name else columns.LAUNCHES
+        shown.of_framework("launches", chosen, given, latest_first=True)
 
 
 @click.command()

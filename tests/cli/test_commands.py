@@ -288,6 +288,8 @@ async def test_a_framework_that_is_not_an_invoker_says_so(ask: Ask) -> None:
 async def test_an_empty_listing(ask: Ask) -> None:
     ran = await ask("launches")
     assert (ran.code, ran.out, ran.err) == (0, "", "no launch is known\n")
+    for choice in (("--state", "running"), ("--name", "web")):
+        assert (await ask("launches", *choice)).err == "no launch matches\n"
     assert (await ask("launches", "-o", "json")).out == "[]\n"
     assert (await ask("launches", "-o", "yaml")).out == "[]\n"
     (heading,) = (await ask("launches", "-o", "tsv")).out.splitlines()
