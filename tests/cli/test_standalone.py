@@ -101,7 +101,7 @@ async def test_an_invocation_and_what_is_to_be_seen_of_it(process: Running) -> N
     assert "cold" in row
     (container,) = (await process.ask("containers", "-o", "json")).json
     assert list(container) == [
-        *("container_id", "action", "kind", "state", "agent_id", "address", "memory", "active", "last_used")
+        *("container_id", "action", "kind", "state", "agent_id", "hostname", "address", "memory", "active", "last_used")
     ]
     assert (container["action"], container["state"], container["memory"]) == ("guest/hello", "warm", 256)
     assert columns(await process.ask("containers")) == [container["container_id"]]
