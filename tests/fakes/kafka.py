@@ -146,6 +146,7 @@ class FakeBroker:
 
     def __init__(self) -> None:
         self.change = threading.Condition()
+        self.may_send = True  # this process leads
         self.log: deque[Record] = deque()
         self.partitions = 1
         self.offsets: dict[int, int] = {}  # that are committed, by partition
