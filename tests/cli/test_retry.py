@@ -100,9 +100,9 @@ class TestAnswers:
         assert len(server.requests) == 1
 
     def test_a_token_that_was_made_meanwhile_is_used(self) -> None:
-        tokens = iter(["old", "old", "new", "new", "new"])
         server = Server([said("401 Unauthorized", b'{"error": "no"}'), said("200 OK", b"[]")])
-        assert AdminClient(server.endpoint, token=lambda _: next(tokens)).launch(SMALL, 1) == []
+        token = iter(["old", *["new"] * 9])
+        assert AdminClient(server.endpoint, token=lambda _: next(token)).launch(SMALL, 1) == []
 
     def test_a_token_that_stays_wrong_is_an_error_at_once(self) -> None:
         server = Server([said("401 Unauthorized", b'{"error": "no"}'), said("200 OK", b"[]")])

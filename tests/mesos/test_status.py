@@ -112,7 +112,7 @@ class TestNodes:
         running(world, cpus=1, mem=100)
         sums = seen(world)["nodes"]["sums"]
         assert sums["total"]["mem"] == 2048.0
-        assert sums["used"] == {"cpus": 1.0, "mem": 100.0, "disk": 0.0, "gpus": 0.0}
+        assert sums["used"] == {"cpus": 1.0, "mem": 100.0, "disk": 0.0, "gpus": 0.0, "pods": 0}
         assert sums["free"]["cpus"] == sums["total"]["cpus"] - sums["used"]["cpus"]
         assert (sums["buffer"]["cpus"], sums["buffer"]["mem"]) == (1.0, 204.8)
         assert sums["available"]["cpus"] == sums["free"]["cpus"] - sums["buffer"]["cpus"]
