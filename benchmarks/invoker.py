@@ -22,12 +22,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import aiohttp
 
 from benchmarks.row import Row
 from owmesos.core.pool.settings import PoolSettings
+from owmesos.documents import ContainerDocument
 from owmesos.invoker.action_rules import WantedAction, WantedCode, WantedLimits
 from owmesos.invoker.standalone import Standalone
 from owmesos.local.cluster import MesosCluster
@@ -46,10 +47,17 @@ TALKING = "def main(args):\n    print('a line')\n    return args\n"
 APART = 1.2  # seconds between cold invocations
 
 
-class Bench:
+class ListsContainers(Protocol):
+    def containers(self) -> list[ContainerDocument]: ...
+
+
+ProcessT = TypeVar("ProcessT", bound=ListsContainers)
+
+
+class Bench(Generic[ProcessT]):
     """One invoker on a cluster."""
 
-    def __init__(self, framework: Framework, standalone: Standalone) -> None:
+    def __init__(self, framework: ProcessT, standalone: Standalone) -> None:
         self._standalone = standalone
         self.framework = framework
 
@@ -84,7 +92,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(master: str, folder: Path) -> AsyncIterator[Bench]:
+async def bench(master: str, folder: Path) -> AsyncIterator[Bench[Framework]]:
     standalone = Standalone(folder, settings=PoolSettings(max_starts=50, max_starts_on_agent=50))
     async with Framework(
         master=master, name="invoker", state=folder / "state", new_framework=True, pool=standalone.pool
@@ -141,7 +149,7 @@ async def _warm(folder: Path, total: int, with_logs: int) -> list[Row]:
     return rows
 
 
-async def _containers_alone(invoker: Bench, addresses: list[str], total: int) -> tuple[float, float]:
+async def _containers_alone(invoker: Bench[Framework], addresses: list[str], total: int) -> tuple[float, float]:
     free = list(addresses)
     body = b'{"value":{"name":"owmesos"},"namespace":"guest","action_name":"/guest/echo"}'
     headers = {"Content-Type": "application/json"}
