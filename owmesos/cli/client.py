@@ -188,13 +188,10 @@ class AdminClient:
         pauses = iter(_PAUSES)
         pause, until, said, first = next(pauses), None, False, ""
         while True:
-            begun, at = time.monotonic(), self._at or self._given[0]
-            token = self._token(at)
+            begun = time.monotonic()
             try:
                 return self.ask(request)
-            except (MayPass, NotAllowed) as error:
-                if isinstance(error, NotAllowed) and self._token(at) == token:  # else the framework has just made it
-                    raise
+            except MayPass as error:
                 now, first = time.monotonic(), first or str(error)
                 if until is None or now - begun > PATIENCE:  # it was taken, and worked on, before it broke
                     until = now + PATIENCE

@@ -117,7 +117,8 @@ def _forbidden(rule: re.Match[str]) -> str:
 
 
 def _is_anonymous(status: int, said: Status | None) -> bool:
-    """An API server that lets anybody in takes who has no valid credentials for nobody: what lacks is no role."""
+    """An API server that allows anonymous requests takes a caller whose credential is not valid for anonymous: a role
+    would not help."""
     rule = _RBAC.search(said.message) if status == 403 and said is not None else None
     return rule is not None and rule["user"] == _ANONYMOUS
 
