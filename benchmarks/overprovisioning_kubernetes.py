@@ -14,11 +14,11 @@ from pathlib import Path
 
 from benchmarks.overprovisioning import page, table
 from benchmarks.overprovisioning.kubernetes_trial import KubernetesTrial
-from benchmarks.overprovisioning.summary import Summary, load, of_setting, save, summarize
-from benchmarks.overprovisioning.surroundings import Size, surroundings
-from benchmarks.overprovisioning.trial import Setting
-from benchmarks.overprovisioning.workload import Load, activations, functions
 from benchmarks.row import Row
+from owmesos.sizing.summary import Summary, load, of_setting, save, summarize
+from owmesos.sizing.surroundings import Size, surroundings
+from owmesos.sizing.trial import Setting
+from owmesos.sizing.workload import Load, activations, functions
 
 SEEDS = (1, 2, 3, 4, 5, 6)  # even ones with neighbours
 SECONDS = 60.0

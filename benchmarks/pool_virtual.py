@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 import time
 
-from benchmarks.overprovisioning.surroundings import Size, surroundings
-from benchmarks.overprovisioning.trial import Setting, Trial
-from benchmarks.overprovisioning.workload import Load, activations, functions
 from benchmarks.row import Row
+from owmesos.sizing.surroundings import Size, surroundings
+from owmesos.sizing.trial import Setting, Trial
+from owmesos.sizing.workload import Load, activations, functions
 
 ACTIVATIONS = 1_000_000
 AGENTS = 1_000

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.overprovisioning import page
-from benchmarks.overprovisioning.summary import Summary, load, of_setting, save, summarize
-from benchmarks.overprovisioning.surroundings import Size, surroundings
-from benchmarks.overprovisioning.trial import SETTINGS, Setting, Trial
-from benchmarks.overprovisioning.workload import Load, activations, functions
 from benchmarks.row import Row
+from owmesos.sizing.summary import Summary, load, of_setting, save, summarize
+from owmesos.sizing.surroundings import Size, surroundings
+from owmesos.sizing.trial import SETTINGS, Setting, Trial
+from owmesos.sizing.workload import Load, activations, functions
 
 SEEDS = (1, 2, 3, 4, 5, 6)  # even ones with a second framework
 SECONDS = 1_800.0

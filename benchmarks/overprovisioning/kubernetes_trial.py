@@ -8,23 +8,7 @@ from typing import Any
 
 from msgspec import structs
 
-from benchmarks.overprovisioning.fixed import SETTINGS as FIXED_SETTINGS
-from benchmarks.overprovisioning.fixed import UserMemory
-from benchmarks.overprovisioning.meter import MARGIN, OFFER_WAIT, Meter, Outcome
 from benchmarks.overprovisioning.openwhisk_on_kubernetes import RUN_TIMEOUT, OpenWhiskInvoker
-from benchmarks.overprovisioning.runs import Arrivals, InvokerRuns
-from benchmarks.overprovisioning.surroundings import AGENT_CPUS, AGENT_MB, Change, Foreign, Surroundings
-from benchmarks.overprovisioning.trial import (
-    CONTAINER_TAKES,
-    DRAIN,
-    FOREIGN,
-    STOP_TAKES,
-    Setting,
-    WatchedPool,
-    each_second,
-    happen_around,
-)
-from benchmarks.overprovisioning.workload import Activation, Function
 from owmesos.core.capacity import Capacity
 from owmesos.core.container_factory import ContainerSpec, PoolRecipe
 from owmesos.core.ledger import Buffer
@@ -40,6 +24,22 @@ from owmesos.simulator.kubernetes.objects import Document, is_deleted, is_over, 
 from owmesos.simulator.kubernetes.requests import Amounts, add, pod_requests
 from owmesos.simulator.kubernetes.store import ObjectChange
 from owmesos.simulator.kubernetes.world import KubernetesWorld, NodeDescription
+from owmesos.sizing.meter import MARGIN, OFFER_WAIT, Meter, Outcome
+from owmesos.sizing.runs import Arrivals, InvokerRuns
+from owmesos.sizing.surroundings import AGENT_CPUS, AGENT_MB, Change, Foreign, Surroundings
+from owmesos.sizing.trial import (
+    CONTAINER_TAKES,
+    DRAIN,
+    FOREIGN,
+    STOP_TAKES,
+    Setting,
+    WatchedPool,
+    each_second,
+    happen_around,
+)
+from owmesos.sizing.user_memory import SETTINGS as FIXED_SETTINGS
+from owmesos.sizing.user_memory import UserMemory
+from owmesos.sizing.workload import Function, Invocation
 from owmesos.testing.virtual_factory import VirtualFactory
 
 INVOKERS = 3
@@ -113,7 +113,7 @@ class KubernetesTrial:
         self,
         setting: Setting,
         functions: list[Function],
-        activations: list[Activation],
+        activations: list[Invocation],
         around: Surroundings,
         seed: int,
     ) -> None:
@@ -215,10 +215,10 @@ class KubernetesTrial:
             pass
         return self.outcome
 
-    def _arrive(self, activation: Activation) -> None:
+    def _arrive(self, activation: Invocation) -> None:
         self._invoker_for(activation).runs.arrive(activation)
 
-    def _invoker_for(self, activation: Activation) -> Invoker:
+    def _invoker_for(self, activation: Invocation) -> Invoker:
         """The action's home invoker; with a user-memory the next one that has some left, as OpenWhisk's Controller."""
         home = activation.function % INVOKERS
         if self._pinned:

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.overprovisioning.fixed import UserMemory
 from owmesos.core.node_stats import NodeStatsUpdate
 from owmesos.core.pool import events as pool_events
 from owmesos.core.pool.pool import Pool
 from owmesos.simulator.agenda import AgendaEntry, cancel
 from owmesos.simulator.kubernetes.objects import Document, node_of
 from owmesos.simulator.kubernetes.world import KubernetesWorld
+from owmesos.sizing.user_memory import UserMemory
 
 RUN_TIMEOUT = 60.0  # whisk.kubernetes.timeouts.run
 POLL = 1.0  # seconds

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 from benchmarks.overprovisioning import pictures, table
-from benchmarks.overprovisioning.summary import Summary
+from owmesos.sizing.summary import Summary
 
 CAPTIONS = {
     "counts.png": "Starts that the cluster could not place, and activations that waited over a minute.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
-from benchmarks.overprovisioning.summary import Summary, of_setting
+from owmesos.sizing.summary import Summary, of_setting
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 ON_DEAD = "on a dead machine"

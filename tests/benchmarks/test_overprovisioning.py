@@ -11,11 +11,12 @@ import pytest
 
 from benchmarks import overprovisioning
 from benchmarks.overprovisioning import table
-from benchmarks.overprovisioning.meter import Outcome, Sample, fits
-from benchmarks.overprovisioning.summary import Summary, summarize
-from benchmarks.overprovisioning.surroundings import AGENT_MB, Foreign, Size, peak, surroundings
-from benchmarks.overprovisioning.trial import SETTINGS, Setting, Trial
-from benchmarks.overprovisioning.workload import (
+from owmesos.resources import Ask
+from owmesos.sizing.meter import Outcome, Sample, fits
+from owmesos.sizing.summary import Summary, summarize
+from owmesos.sizing.surroundings import AGENT_MB, Foreign, Size, peak, surroundings
+from owmesos.sizing.trial import SETTINGS, Setting, Trial
+from owmesos.sizing.workload import (
     DAY,
     LIMITS,
     Load,
@@ -26,7 +27,6 @@ from benchmarks.overprovisioning.workload import (
     memory_at,
     rate_at,
 )
-from owmesos.resources import Ask
 
 SMALL = Load(seconds=120.0, busy=8_000.0, actions=60)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.overprovisioning.kubernetes_trial import KubernetesTrial
-from benchmarks.overprovisioning.meter import Outcome
-from benchmarks.overprovisioning.surroundings import Size, surroundings
-from benchmarks.overprovisioning.trial import Setting
-from benchmarks.overprovisioning.workload import Load, activations, functions
 from benchmarks.overprovisioning_kubernetes import SETTINGS
+from owmesos.sizing.meter import Outcome
+from owmesos.sizing.surroundings import Size, surroundings
+from owmesos.sizing.trial import Setting
+from owmesos.sizing.workload import Load, activations, functions
 
 SECONDS = 20.0
 SMALL = Load(seconds=SECONDS, busy=3_000.0, actions=20)

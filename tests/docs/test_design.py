@@ -21,6 +21,7 @@ LISTED = (
     "openwhisk/container",
     "openwhisk/kafka",
     "openwhisk/store",
+    "sizing",
 )
 """Rooms whose every module the picture names."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.overprovisioning.meter import Outcome, Sample
+from owmesos.sizing.meter import Outcome, Sample
 
 _EVERY = 10  # of the samples, one is kept for the pictures
 

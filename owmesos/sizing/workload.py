@@ -66,7 +66,7 @@ class Function:
 
 
 @dataclass(frozen=True, order=True)
-class Activation:
+class Invocation:
     """`at` in seconds from the beginning, `duration` in seconds."""
 
     at: float
@@ -126,17 +126,17 @@ def _drawn(count: int, chance: random.Random, at: Callable[[float], float]) -> l
     return values
 
 
-def activations(of: list[Function], load: Load, seed: int) -> list[Activation]:
+def activations(of: list[Function], load: Load, seed: int) -> list[Invocation]:
     """All invocations, in order."""
     chance = random.Random(seed + 1_000_003)
-    found: list[Activation] = []
+    found: list[Invocation] = []
     for index, function in enumerate(of):
         mu = math.log(function.duration) - WITHIN_SIGMA**2 / 2
         for at in arrivals(function.rate, function.cv, load.seconds, chance):
             duration = min(chance.lognormvariate(mu, WITHIN_SIGMA), TIMEOUT)
-            found.append(Activation(at, 0, index, duration))
+            found.append(Invocation(at, 0, index, duration))
     found.sort()
-    return [Activation(each.at, number, each.function, each.duration) for number, each in enumerate(found)]
+    return [Invocation(each.at, number, each.function, each.duration) for number, each in enumerate(found)]
 
 
 def arrivals(rate: float, cv: float, seconds: float, chance: random.Random) -> Iterator[float]:

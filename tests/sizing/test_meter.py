@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.overprovisioning.meter import Meter
 from owmesos.core.placement import Slot
 from owmesos.core.pool.containers import ContainerShape
 from owmesos.core.pool.events import StartContainer
 from owmesos.resources import Ask
+from owmesos.sizing.meter import Meter
 
 
 class Books:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.overprovisioning.meter import Outcome
-from benchmarks.overprovisioning.workload import Activation, Function
 from owmesos.core.pool import events as pool_events
 from owmesos.simulator.agenda import Agenda, AgendaEntry
+from owmesos.sizing.meter import Outcome
+from owmesos.sizing.workload import Function, Invocation
 
 INIT_TAKES = 0.3
 CONNECT_TAKES = 1.0  # to learn that a container's machine is not there
@@ -21,7 +21,7 @@ class InvokerRuns:
         self,
         agenda: Agenda,
         functions: list[Function],
-        activations: list[Activation],
+        activations: list[Invocation],
         outcome: Outcome,
         tell: Callable[[pool_events.PoolEvent], None],
         is_there: Callable[[str], bool],
@@ -37,7 +37,7 @@ class InvokerRuns:
         self._is_there = is_there
         self._running: dict[str, tuple[str, AgendaEntry]] = {}  # run → its container, and its end
 
-    def arrive(self, activation: Activation) -> None:
+    def arrive(self, activation: Invocation) -> None:
         function = self._functions[activation.function]
         run_id = str(activation.number)
         self.waiting[run_id] = self._agenda.now
@@ -101,7 +101,7 @@ class Arrivals:
     """All activations, in order, each at its time after `start`."""
 
     def __init__(
-        self, agenda: Agenda, start: float, activations: list[Activation], arrive: Callable[[Activation], None]
+        self, agenda: Agenda, start: float, activations: list[Invocation], arrive: Callable[[Invocation], None]
     ) -> None:
         self._agenda = agenda
         self._start = start

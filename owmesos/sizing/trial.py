@@ -6,12 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.overprovisioning.fixed import SETTINGS as FIXED_SETTINGS
-from benchmarks.overprovisioning.fixed import FixedFactory, UserMemory
-from benchmarks.overprovisioning.meter import MesosBooks, Meter, Outcome
-from benchmarks.overprovisioning.runs import Arrivals, InvokerRuns
-from benchmarks.overprovisioning.surroundings import AGENT_CPUS, AGENT_MB, Change, Foreign, Surroundings
-from benchmarks.overprovisioning.workload import Activation, Function
 from owmesos.core.ledger import Buffer
 from owmesos.core.pool import events as pool_events
 from owmesos.core.pool.containers import ContainerShape
@@ -26,6 +20,12 @@ from owmesos.simulator.agenda import Agenda
 from owmesos.simulator.agent.plays import Play, from_command
 from owmesos.simulator.master.settings import MasterSettings
 from owmesos.simulator.virtual import VirtualCluster
+from owmesos.sizing.meter import MesosBooks, Meter, Outcome
+from owmesos.sizing.runs import Arrivals, InvokerRuns
+from owmesos.sizing.surroundings import AGENT_CPUS, AGENT_MB, Change, Foreign, Surroundings
+from owmesos.sizing.user_memory import SETTINGS as FIXED_SETTINGS
+from owmesos.sizing.user_memory import FixedFactory, UserMemory
+from owmesos.sizing.workload import Function, Invocation
 from owmesos.testing.virtual_process import Decisions
 from owmesos.testing.virtual_scheduler import VirtualScheduler
 
@@ -75,7 +75,7 @@ class Trial:
         self,
         setting: Setting,
         functions: list[Function],
-        activations: list[Activation],
+        activations: list[Invocation],
         around: Surroundings,
         seed: int,
         *,
