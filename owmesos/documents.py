@@ -387,7 +387,7 @@ class ClusterStatus(TypedDict):
     connected: bool
     since: str | None
     silent_since: str | None  # when it was last heard, once its heartbeats are overdue
-    reason: str | None  # why there is no connection
+    reason: str | None  # why there is no connection, or what slows it down
 
 
 class StatusDocument(TypedDict):

@@ -21,6 +21,12 @@ class PostPod(KubernetesEffect, frozen=True):
     body: Mapping[str, Any]  # a Pod as JSON
 
 
+class WithdrawPost(KubernetesEffect, frozen=True):
+    """Its PostPod is not sent any more, if it was not yet: then it is answered by PostRejected."""
+
+    name: str
+
+
 class DeletePod(KubernetesEffect, frozen=True):
     """Only that one with this `uid`, where it is known. `grace`: seconds, at least 1."""
 

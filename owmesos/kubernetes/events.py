@@ -8,6 +8,7 @@ import msgspec
 
 from owmesos.kubernetes.messages import Node, Pod
 
+TOO_MANY = 429  # HTTP's Too Many Requests
 _DENIAL = re.compile(r"^admission webhook \"|olicy '[^']*' with binding '[^']*' denied request")
 
 
@@ -19,6 +20,11 @@ class ApiFailure(msgspec.Struct, frozen=True):
     message: str
     certain: bool
     retry_after: float | None = None  # seconds
+
+    @property
+    def wants_pause(self) -> bool:
+        """The API server has too much to do, of all clients' or of ours (API Priority and Fairness)."""
+        return not self.denied and (self.status == TOO_MANY or (self.status == 503 and self.retry_after is not None))
 
     @property
     def denied(self) -> bool:

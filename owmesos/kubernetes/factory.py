@@ -196,7 +196,7 @@ class KubernetesFactory:
         state = self.state
         state.nodes_listed = state.pods_listed = state.capacity.known = False
         state.ledger.disconnect()
-        state.note("warning", f"the API server cannot be reached: {event.reason}")
+        state.note("warning", f"nodes and pods are not known any more: {event.reason}")
 
     def _post_rejected(self, event: events.PostRejected, now: float) -> None:
         record = self.state.records.get(event.name)

@@ -11,7 +11,7 @@ from collections import Counter
 from owmesos.core.container_factory import ContainerSpec
 from owmesos.core.pool.events import StartContainer, StartFailed
 from owmesos.errors import InvalidInput
-from owmesos.kubernetes.effects import DeletePod, PostPod, Relist
+from owmesos.kubernetes.effects import DeletePod, PostPod, Relist, WithdrawPost
 from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.pod_manifest import altered_text, grace_of, pod_body, pod_name, port_of
 from owmesos.kubernetes.pod_outcomes import PodOutcomes
@@ -105,6 +105,19 @@ class PodWrites:
             return
         pause = self._pause(record.posts, failure)
         self._state.timers.set((KubernetesTimer.POST_AGAIN, record.name), now + pause)
+
+    def stopped_unseen(self, record: PodRecord, now: float) -> None:
+        """The pool stops it before its pod was seen: none is made only to be deleted."""
+        if record.asked:
+            self._state.emit(WithdrawPost(record.name))
+        elif not record.may_exist:
+            self._end(record, str(record.stop), now, refused=True)
+
+    def given_up(self, record: PodRecord) -> None:
+        """Its deadline is over. A request that waits for an API server that wants a pause is not sent after it."""
+        if record.asked:
+            self._state.emit(WithdrawPost(record.name))
+        self._state.drop(record)
 
     def _look_for(self, record: PodRecord, now: float) -> None:
         """One with its name exists or may exist: ours, if an earlier request had its effect. The watch will show it."""

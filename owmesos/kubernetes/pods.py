@@ -259,6 +259,7 @@ class Pods:
         record.add_to_story(now, f"the pool stops it: {reason}")
         state = self._state
         if record.uid is None:
+            self._writes.stopped_unseen(record, now)
             return
         if record.node is not None:
             taken = state.room.held_by(record.uid)
@@ -300,7 +301,7 @@ class Pods:
         why = f"it did not start within {now - record.posted_at:.0f} s: {progress(record.pod)}"
         if record.step is PodStep.POSTED:
             self._outcomes.refused(record, why, now)
-            self._state.drop(record)
+            self._writes.given_up(record)
         elif record.step is PodStep.PENDING:
             record.refused = why
             self._state.delete(record)

@@ -59,8 +59,8 @@ class _Watcher:
         self._next = self._owner.world.agenda.after(seconds, action, *args)
 
     def _list(self) -> None:
-        if not self._owner.reachable:
-            self._after(_PAUSE, self._list)
+        if not self._owner.reachable or self._owner.pause:
+            self._after(max(_PAUSE, self._owner.pause), self._list)
             return
         body = self._owner.world.api.list(self._kind).body
         self._after(self._owner.takes(), self._listed, body["items"], body["metadata"]["resourceVersion"])
@@ -75,8 +75,8 @@ class _Watcher:
             self._owner.handle(events.PodsListed(msgspec.convert(items, tuple[Pod, ...]), version))
 
     def _resume(self) -> None:
-        if not self._owner.reachable:
-            self._after(_PAUSE, self._resume)
+        if not self._owner.reachable or self._owner.pause:
+            self._after(max(_PAUSE, self._owner.pause), self._resume)
             return
         self._watch = self._owner.world.api.watch(self._kind, self._take, self._version)
 
@@ -127,6 +127,8 @@ class VirtualFactory(VirtualProcess):
         self.namespace = namespace
         self.reachable = True
         self.fate_of: Callable[[str], Fate] = lambda request: Fate.TAKEN
+        self._throttled_until = 0.0
+        self._retry_after = 0.0
         self.slow_answers = 0.0  # seconds that answers to requests come later than they do usually
         self.watch_effects: list[Callable[[Any], None]] = []
         """Told of each effect before it is carried out."""
@@ -168,6 +170,16 @@ class VirtualFactory(VirtualProcess):
                 watch.cut()
             self._lost = self.world.agenda.after(_PATIENCE, self._give_up)
 
+    def throttle(self, seconds: float, retry_after: float) -> None:
+        """API Priority and Fairness, or a limit of its account: its requests are answered with 429 meanwhile."""
+        self._throttled_until = self.world.agenda.now + seconds
+        self._retry_after = retry_after
+
+    @property
+    def pause(self) -> float:
+        """Seconds that the API server wants it to wait before it asks again."""
+        return self._retry_after if self.world.agenda.now < self._throttled_until else 0.0
+
     def find_api_server(self) -> None:
         self.reachable = True
         cancel(self._lost)
@@ -207,6 +219,10 @@ class VirtualFactory(VirtualProcess):
         if not self.reachable:
             failure = events.ApiFailure(0, "Unreachable", "the API server is not reached", certain=True)
             self._answer(self.takes(), answered, failure)
+            return
+        if self.pause:
+            failure = events.ApiFailure(429, "TooManyRequests", "later", certain=True, retry_after=self.pause)
+            self._answer(2 * self.takes(), answered, failure)
             return
         fate = self.fate_of(what)
         if fate is Fate.LOST:

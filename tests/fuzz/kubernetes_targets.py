@@ -17,7 +17,7 @@ from owmesos.kubernetes import events, quantities
 from owmesos.kubernetes.messages import Node, Pod
 from owmesos.kubernetes.pod_template import check_template, merged
 from owmesos.kubernetes.wire.access import ClusterAccess, Credential, FixedCredentials
-from owmesos.kubernetes.wire.api_errors import _message, _retry_after
+from owmesos.kubernetes.wire.api_errors import _message, retry_after_of
 from owmesos.kubernetes.wire.certificates import not_after
 from owmesos.kubernetes.wire.decoding import NODES, PODS, Bookmark, ResourceKind, Status, WatchChange, status_in
 from owmesos.kubernetes.wire.exec_plugin import API_VERSIONS, ExecCredentials, ExecPlugin, _ExecCredential
@@ -102,8 +102,8 @@ def kubernetes_errors(data: bytes) -> None:
     said = status_in(data)
     for status in (401, 403, 404, 429, 500):
         _message(status, said, data, _ACCESS, Credential())
-    _retry_after(None, said)
-    _retry_after(data.decode("latin-1"), said)
+    retry_after_of(None, said)
+    retry_after_of(data.decode("latin-1"), said)
     _second_of(data)
 
 

@@ -277,6 +277,10 @@ class FactoryMachine(RuleBasedStateMachine):
     def next_requests(self, fates: list[Fate]) -> None:
         self.cluster.fates = fates
 
+    @rule(seconds=st.sampled_from([0.0, 1.0, 20.0, 70.0]), retry_after=st.sampled_from([1.0, 7.0, 60.0]))
+    def api_server_is_busy(self, seconds: float, retry_after: float) -> None:
+        self.cluster.driven.throttle(seconds, retry_after)
+
     @rule(seconds=st.sampled_from([0.0, 0.1, 2.0]))
     def answers_are_late(self, seconds: float) -> None:
         self.cluster.driven.slow_answers = seconds
@@ -312,6 +316,7 @@ def heal(cluster: VirtualKubernetes) -> None:
     cluster.behaviour, cluster.behaviours, cluster.fates, cluster.missing = PodBehaviour(), [], [], set()
     cluster.driven.slow_answers = 0.0
     cluster.driven.find_api_server()
+    cluster.driven.throttle(0.0, 0.0)
     world.api.set_quota(NAMESPACE, None)
     cluster.neighbours_leave()
     for name in list(world.kubelets):

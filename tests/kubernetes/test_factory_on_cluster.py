@@ -59,6 +59,39 @@ class TestRuns:
         cluster.check_quiet()
 
 
+class TestABusyApiServer:
+    def test_is_asked_again_when_it_says_and_no_start_is_lost_or_made_twice(self) -> None:
+        cluster = ready(n0=1024)
+        cluster.driven.throttle(20.0, retry_after=7.0)
+        runs = [cluster.run(f"a{number}", 256, lasts=1.0) for number in range(3)]
+        cluster.wait(20.0)
+        assert (cluster.driven.requests["post"], cluster.created) == (9, {})
+        cluster.wait(7.0)
+        assert [cluster.ended.get(each, "not yet") for each in runs] == [None] * 3
+        assert len(cluster.created) == 3
+
+    def test_is_told_of_no_start_that_waited_too_long(self) -> None:
+        """Its run gets another one."""
+        cluster = ready(n0=1024)
+        cluster.driven.throttle(70.0, retry_after=60.0)
+        run_id = cluster.run("a", 256, lasts=1.0)
+        cluster.wait(150.0)
+        assert cluster.ended[run_id] is None
+        assert len(cluster.created) == 1
+
+    def test_ends_what_runs_there_late_and_only_once(self) -> None:
+        cluster = ready(n0=256)
+        cluster.run("a", 256, lasts=1.0)
+        cluster.wait(2.0)
+        cluster.driven.throttle(20.0, retry_after=7.0)
+        run_id = cluster.run("b", 256, lasts=1.0)
+        cluster.wait(15.0)
+        assert len(cluster.our_pods()) == 1
+        cluster.wait(20.0)
+        assert cluster.ended[run_id] is None
+        assert len(cluster.created) == 2
+
+
 class TestWatches:
     def test_that_stall_make_no_room_where_there_is_none(self) -> None:
         """A neighbour took the room while nothing was heard of it: kube-scheduler says so, and the run waits on."""

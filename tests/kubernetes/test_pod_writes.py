@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from owmesos.core.pool.events import ContainerStarted, ContainerStopped, RunDone, RunFailed, StopCause
+from owmesos.core.pool.settings import PoolSettings
 from owmesos.kubernetes import events
-from owmesos.kubernetes.effects import DeletePod, LogNote, PostPod, Relist
+from owmesos.kubernetes.effects import DeletePod, LogNote, PostPod, Relist, WithdrawPost
 from owmesos.kubernetes.events import ApiFailure, DeleteRejected, PostRejected
 from owmesos.kubernetes.messages import Pod, SchedulingGate
 from owmesos.kubernetes.pod_manifest import altered, placed_by_admission
@@ -19,6 +20,7 @@ from tests.kubernetes.objects import LABELS, NAMESPACE, changed, node, pod
 
 EXISTS = ApiFailure(409, "AlreadyExists", 'pods "a-1" already exists', True)
 CUT = ApiFailure(0, "", "the connection broke off", False)
+WITHDRAWN = ApiFailure(0, "Withdrawn", "it was not sent", True)
 REFUSED = ApiFailure(0, "", "connection refused", True)
 BUSY = ApiFailure(429, "TooManyRequests", "too many requests", True, 7.0)
 MUTATING_POLICY = ApiFailure(429, "Invalid", "policy 'p' with binding 'b' denied request: cannot remove", True)
@@ -107,6 +109,33 @@ class TestCertain:
         assert not of(driven.after(pause - 0.1), PostPod)
         assert of(driven.after(0.2), PostPod) == [post]
         assert driven.available() == 768
+
+    def test_no_pod_is_made_of_a_start_that_is_stopped_while_its_request_waits(self) -> None:
+        driven = Driven.connected(pool=PoolSettings(idle_grace=0.0))
+        (post,) = of(driven.run(), PostPod)
+        driven.handle(PostRejected(post.name, BUSY))
+        driven.factory.retire(driven.now)
+        assert post.name not in driven.factory.state.records
+        assert not of(driven.after(30.0), PostPod)
+        assert driven.available() == 1024
+
+    def test_a_request_that_may_not_have_been_sent_is_withdrawn_with_its_start(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(), PostPod)
+        assert of(driven.factory.retire(driven.now), WithdrawPost) == [WithdrawPost(post.name)]
+        assert post.name in driven.factory.state.records  # until it is known what became of it
+        driven.handle(PostRejected(post.name, WITHDRAWN))
+        assert post.name not in driven.factory.state.records
+
+    def test_a_request_is_not_sent_after_its_start_s_deadline(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(), PostPod)
+        assert of(driven.after(61.0), WithdrawPost) == [WithdrawPost(post.name)]
+        assert driven.factory.pool.state.counts.refused == 1
+        second = driven.posts()[-1].name
+        assert second != post.name
+        driven.handle(PostRejected(post.name, WITHDRAWN))
+        assert list(driven.factory.state.records) == [second]
 
     def test_what_is_never_accepted_is_refused_at_the_deadline(self) -> None:
         driven = Driven.connected()

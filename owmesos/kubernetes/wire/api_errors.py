@@ -24,7 +24,7 @@ _RBAC = re.compile(
 )
 _WEBHOOK_FAILED = "Internal error occurred: failed calling webhook"
 _ANONYMOUS = "system:anonymous"
-_LONGEST_PAUSE = 300.0  # seconds; of a Retry-After
+_LONGEST_PAUSE = 60.0  # seconds; of a Retry-After: for longer nobody should be blind, or a start wait
 _REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}
 
 
@@ -47,7 +47,7 @@ def answered(
         reason="Unauthorized" if _is_anonymous(status, said) else reason,
         message=_message(status, said, body, access, credential),
         certain=_had_no_effect(status, said),
-        retry_after=_retry_after(headers.get("Retry-After"), said),
+        retry_after=retry_after_of(headers.get("Retry-After"), said),
     )
 
 
@@ -145,7 +145,7 @@ def _distrust(error: aiohttp.ClientConnectorCertificateError, access: ClusterAcc
     return f"{words}; {access.source} has to name the cluster's certificate-authority"
 
 
-def _retry_after(header: str | None, said: Status | None) -> float | None:
+def retry_after_of(header: str | None, said: Status | None) -> float | None:
     """Seconds, as a number or a date (RFC 9110, 10.2.3), or as the Status says."""
     seconds: float | None = None
     if header is not None:

@@ -126,7 +126,7 @@ class ClusterWatch:
                     continue
                 if str(lost) != told:
                     told = str(lost)
-                    _log.warning("%s is lost: %s", self._access.server, lost)
+                    _log.debug("%s is lost: %s", self._access.server, lost)
                     self._put([ApiDisconnected(str(lost))])
                 pause.lived(loop.time() - begun)
                 await asyncio.sleep(max(pause.next(), lost.retry_after or 0.0))

@@ -19,7 +19,7 @@ import aiohttp
 from owmesos.errors import OwmesosError
 from owmesos.kubernetes.events import ApiFailure, KubernetesEvent
 from owmesos.kubernetes.wire.api_client import list_resource
-from owmesos.kubernetes.wire.api_errors import ApiRequestFailed, unanswered
+from owmesos.kubernetes.wire.api_errors import ApiRequestFailed, retry_after_of, unanswered
 from owmesos.kubernetes.wire.api_session import CONNECT_TIMEOUT, ApiSession
 from owmesos.kubernetes.wire.decoding import GONE, Bookmark, NotReadable, Report, ResourceKind, T, WatchError
 from owmesos.system.retry_pause import RetryPause
@@ -165,7 +165,8 @@ class Watcher(Generic[T]):
 
 def _ended_by(change: WatchError) -> ApiRequestFailed:
     status = change.status
-    return ApiRequestFailed(ApiFailure(status.code, status.reason, status.message, certain=True))
+    pause = retry_after_of(None, status)
+    return ApiRequestFailed(ApiFailure(status.code, status.reason, status.message, certain=True, retry_after=pause))
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:

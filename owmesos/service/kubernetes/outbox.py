@@ -15,12 +15,14 @@ from owmesos.kubernetes.effects import DeletePod, PostPod
 from owmesos.kubernetes.events import ApiFailure, DeleteRejected, KubernetesEvent, PodCreated, PostRejected
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
+from owmesos.service.kubernetes.api_pauses import ApiPauses
+from owmesos.system.clock import process_time
 from owmesos.system.tasks import cancel_all, keep
 
 AT_ONCE = 32
 """Most requests under way. kube-apiserver took 165 to 310 pods a second so."""
-TOO_MANY = 429  # HTTP's Too Many Requests
 _LAST_ANSWERS = 5.0  # seconds; for requests at the end
+_WITHDRAWN = ApiFailure(0, "Withdrawn", "it was not wanted any more before it could be sent", certain=True)
 _log = logging.getLogger("owmesos.service")
 PodWrite = PostPod | DeletePod
 
@@ -42,12 +44,11 @@ class PodOutbox:
         self._api = api
         self._namespace = namespace
         self._answered = answered
-        self._at_once = at_once
+        self.pauses = ApiPauses(at_once)
         self._waiting: dict[str, deque[PodWrite]] = {}  # by pod, without those under way
         self._ready: deque[str] = deque()  # pods with a request that may be sent
         self._under_way: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._hold_until = 0.0  # by the event loop's clock: the API server wanted a pause
         self._timer: asyncio.TimerHandle | None = None
         self.counts: Counter[tuple[str, str]] = Counter()
         """Requests that were answered, by verb and `ok`, or what the API server called the error."""
@@ -60,6 +61,17 @@ class PodOutbox:
             self._ready.append(request.name)
         self._fill()
 
+    def withdraw(self, name: str) -> None:
+        """The PostPod of this pod is not sent any more, if it was not yet; what comes after it is."""
+        requests = self._waiting.get(name)
+        if name in self._under_way or not requests or not isinstance(requests[0], PostPod):
+            return
+        requests.popleft()
+        if not requests:
+            del self._waiting[name]
+            self._ready.remove(name)
+        asyncio.get_running_loop().call_soon(self._answered, PostRejected(name, _WITHDRAWN))
+
     async def close(self) -> None:
         """What was asked for is sent, and its answer waited for, for some seconds."""
         loop = asyncio.get_running_loop()
@@ -68,18 +80,19 @@ class PodOutbox:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=until - loop.time())
             else:
-                await asyncio.sleep(min(until, self._hold_until) - loop.time())
+                await asyncio.sleep(min(until - loop.time(), self.pauses.until - process_time()))
         if self._timer is not None:
             self._timer.cancel()
         await cancel_all(self._tasks)
 
     def _fill(self) -> None:
         loop = asyncio.get_running_loop()
-        if loop.time() < self._hold_until:
+        pause = self.pauses.until - process_time()
+        if pause > 0:
             if self._timer is None:
-                self._timer = loop.call_at(self._hold_until, self._go_on)
+                self._timer = loop.call_later(pause, self._go_on)
             return
-        while self._ready and len(self._under_way) < self._at_once:
+        while self._ready and len(self._under_way) < self.pauses.limit:
             name = self._ready.popleft()
             requests = self._waiting[name]
             request = requests.popleft()
@@ -97,6 +110,7 @@ class PodOutbox:
         try:
             event = await self._asked(request)
             self.counts[verb, "ok"] += 1
+            self.pauses.done(process_time())
         except ApiRequestFailed as error:
             event = self._rejected(request, error.failure)
             self.counts[verb, error.failure.reason] += 1
@@ -119,7 +133,7 @@ class PodOutbox:
         return None
 
     def _rejected(self, request: PodWrite, failure: ApiFailure) -> KubernetesEvent:
-        if failure.status == TOO_MANY and failure.retry_after is not None:
-            self._hold_until = max(self._hold_until, asyncio.get_running_loop().time() + failure.retry_after)
+        if failure.wants_pause:
+            self.pauses.wanted(failure, process_time())
         kind = PostRejected if isinstance(request, PostPod) else DeleteRejected
         return kind(request.name, failure)

@@ -27,7 +27,7 @@ from owmesos.service.kubernetes.shell import KubernetesShell
 from owmesos.service.kubernetes.view import KubernetesView
 from owmesos.service.status import StatusSource, own_version
 from owmesos.service.stopped import Stopped
-from owmesos.system.clock import Clock
+from owmesos.system.clock import Clock, process_time
 from owmesos.system.tasks import cancel_all
 
 CONNECT_TIMEOUT = 60.0  # seconds
@@ -96,7 +96,8 @@ class KubernetesProcess:
                 if asyncio.get_running_loop().time() >= until:
                     shell.stop(f"{error}; tried for {self._connect_timeout:g} s", 1)
                     return
-            await asyncio.sleep(_AGAIN)
+                pause = error.failure.retry_after or 0.0
+            await asyncio.sleep(max(_AGAIN, pause))
 
     async def finished(self) -> Stopped:
         return await self._running().finished()
@@ -148,7 +149,7 @@ class KubernetesProcess:
                 "connected": known,
                 "since": listings.instant(since),
                 "silent_since": None,
-                "reason": reason,
+                "reason": reason if not known else shell.outbox.pauses.text(process_time()),
             },
             "framework_id": None,
             "name": self._settings.invoker,

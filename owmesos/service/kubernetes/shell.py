@@ -156,6 +156,7 @@ class KubernetesShell(BaseShell[events.KubernetesEvent | PoolEvent]):
         return {
             effects.PostPod: self._send,
             effects.DeletePod: self._send,
+            effects.WithdrawPost: lambda effect: self.outbox.withdraw(effect.name),
             effects.NodeStatsChanged: lambda effect: notify(self.stats, effect.update),
             effects.Relist: lambda effect: self._relist(effect.reason),
             effects.LogNote: lambda effect: _log.log(logging.getLevelName(effect.level.upper()), "%s", effect.text),

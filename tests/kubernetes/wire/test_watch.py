@@ -228,6 +228,31 @@ async def test_a_busy_server_is_asked_again_when_it_says(server: FakeApiServer, 
     assert heard.of(ApiDisconnected) == []
 
 
+async def test_a_watch_that_the_server_ends_for_a_while_is_opened_again_when_it_says(
+    server: FakeApiServer, hear: Hear
+) -> None:
+    heard = hear(WatchTimes(silence=60, patience=5.0, pause=QUICK.pause))
+    await heard.watching(server)
+    asked = server.asked("pods?watch")
+    ended = time.monotonic()
+    server.send("pods", {"type": "ERROR", "object": failure(429, "TooManyRequests", "later", retryAfterSeconds=1)})
+    await eventually_async(lambda: server.asked("pods?watch") > asked)
+    assert time.monotonic() - ended >= 1.0
+    assert heard.of(ApiDisconnected) == []
+
+
+async def test_a_list_goes_on_where_the_server_wanted_a_pause(server: FakeApiServer, hear: Hear) -> None:
+    for number in range(4):
+        server.put("pods", pod(f"p{number}"))
+    server.page_limit = 2
+    server.answers.append(("continue=2", answer(429, failure(429, "TooManyRequests", "later"), Retry_After="0.2")))
+    heard = hear()
+    (listed,) = await heard.until(PodsListed)
+    assert len(listed.pods) == 4
+    assert server.asked("pods?limit") == 3
+    assert heard.of(ApiDisconnected) == []
+
+
 # -- a cluster that is lost
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
+
+import pytest
 
 from owmesos.kubernetes.effects import DeletePod, PostPod
 from owmesos.kubernetes.events import ApiFailure, DeleteRejected, KubernetesEvent, PodCreated, PostRejected
 from owmesos.kubernetes.messages import ObjectMeta, Pod
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
+from owmesos.service.kubernetes.api_pauses import ApiPauses
 from owmesos.service.kubernetes.outbox import PodOutbox
+from owmesos.system.clock import process_time
 from tests.waiting import eventually_async
 
 
@@ -140,6 +145,76 @@ async def test_nothing_is_sent_while_the_api_server_wants_a_pause() -> None:
     assert scene.api.begun == ["post a"]
     await eventually_async(lambda: len(scene.told) == 2)
     assert asyncio.get_running_loop().time() - began >= 0.25
+    await scene.outbox.close()
+
+
+async def test_many_rejections_are_one_pause_one_line_and_fewer_requests_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene(at_once=4)
+    for name in "abcdefgh":
+        scene.api.failures[f"post {name}"] = failed(429, "TooManyRequests", certain=True, retry_after=0.2)
+        scene.post(name)
+    await scene.begun(*(f"post {name}" for name in "abcd"))
+    scene.api.let(*(f"post {name}" for name in "abcd"))
+    await scene.begun(*(f"post {name}" for name in "abcdef"))  # two at once after it
+    said = scene.outbox.pauses.text(process_time())
+    assert said is not None
+    assert said.startswith("4 requests for pods were rejected since ")
+    assert said.endswith(": said")
+    del scene.api.failures["post e"], scene.api.failures["post f"]
+    scene.api.let("post e")
+    await scene.begun(*(f"post {name}" for name in "abcdefgh"))  # each that is done allows one more
+    scene.api.failures.clear()
+    scene.api.let(*(f"post {name}" for name in "fgh"))
+    await eventually_async(lambda: len(scene.told) == 8)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    await scene.outbox.close()
+
+
+async def test_the_next_outage_is_told_anew(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    pauses, busy = ApiPauses(32), ApiFailure(429, "TooManyRequests", "later", True)
+    for now in (100.0, 101.5, 128.0):
+        pauses.wanted(busy, now)
+        assert pauses.until == now + 1.0  # which it is without a Retry-After
+        pauses.done(now + 2.0)
+    assert pauses.text(150.0) is not None
+    pauses.done(160.0)
+    assert (pauses.text(160.0), len(caplog.records)) == (None, 2)
+    assert caplog.records[1].message == "the API server takes requests again; it has rejected 3"
+    pauses.wanted(busy, 161.0)
+    assert len(caplog.records) == 3
+
+
+async def test_a_denial_wants_no_pause_whatever_its_status() -> None:
+    scene = Scene()
+    denied = ApiFailure(429, "TooManyRequests", 'admission webhook "policy" denied the request: no', True, 60.0)
+    scene.api.failures["post a"] = ApiRequestFailed(denied)
+    scene.post("a")
+    scene.api.let("post a", "post b")
+    await eventually_async(lambda: len(scene.told) == 1)
+    scene.post("b")
+    await eventually_async(lambda: len(scene.told) == 2)
+    await scene.outbox.close()
+
+
+async def test_what_waits_can_be_withdrawn_and_what_was_sent_cannot() -> None:
+    scene = Scene(at_once=1)
+    for name in "abc":
+        scene.post(name)
+    scene.delete("c")
+    await scene.begun("post a")
+    for name in "abcd":
+        scene.outbox.withdraw(name)
+    await eventually_async(lambda: len(scene.told) == 2)
+    rejected = {each.name: each.failure for each in scene.told if isinstance(each, PostRejected)}
+    assert {name: (each.reason, each.certain) for name, each in rejected.items()} == {
+        "b": ("Withdrawn", True),
+        "c": ("Withdrawn", True),
+    }
+    scene.api.let("post a", "delete c")
+    await scene.begun("post a", "delete c")
     await scene.outbox.close()
 
 

@@ -128,6 +128,24 @@ async def test_a_post_that_is_rejected_is_tried_again(caplog: pytest.LogCaptureF
         assert "its pod was not created: busy" in [line["text"] for line in found.process.story(name)["story"]]
 
 
+async def test_a_pause_that_the_api_server_wants_is_shown_and_no_pod_is_made_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with scene() as found:
+        busy = answer(429, failure(429, "TooManyRequests", "too many requests"), Retry_After="1")
+        found.server.answers += [("POST /api/v1/namespaces/default/pods", busy)] * 2
+        found.run("r1")
+        found.run("r2")
+        await eventually_async(lambda: not found.server.answers)
+        await eventually_async(lambda: found.process.status()["cluster"]["reason"] is not None)
+        cluster = found.process.status()["cluster"]
+        assert cluster["connected"]
+        assert str(cluster["reason"]).endswith(": too many requests")
+        await found.posted(2)
+        assert found.process.host.outbox.counts["create", "ok"] == 2
+        assert sum("takes no more requests for now" in record.message for record in caplog.records) == 1
+
+
 # -- the connection
 
 
