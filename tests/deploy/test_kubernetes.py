@@ -17,6 +17,7 @@ import yaml
 from owmesos.cli.kafka import KafkaOptions
 from owmesos.kubernetes.pod_template import check_template
 from owmesos.kubernetes.wire.api_client import RIGHTS
+from owmesos.openwhisk.store.couch_entities import Databases
 from owmesos.openwhisk.whisk_config import WhiskConfig
 from owmesos.service.admin_guard import OPEN
 from tests.cli.running import owmesos_process, running
@@ -74,6 +75,52 @@ def test_every_variable_of_openwhisk_is_read() -> None:
     settings = KafkaOptions(kafka="k:9092", instance=0).settings(FOLDER.parent / "runtimes.json", config)
     assert config.ignored() == []
     assert settings.couch.url == "http://1:1"
+
+
+CHART = {
+    "ConfigMap owdev-db.config": {
+        "db_host": "owdev-couchdb.openwhisk.svc.cluster.local",
+        "db_port": "5984",
+        "db_protocol": "http",
+        "db_whisk_actions": "test_whisks",
+        "db_whisk_activations": "test_activations",
+        "db_whisk_auths": "test_subjects",
+    },
+    "ConfigMap owdev-whisk.config": {
+        "whisk_internal_api_host_name": "owdev-nginx.openwhisk.svc.cluster.local",
+        "whisk_internal_api_host_port": "80",
+        "whisk_internal_api_host_proto": "http",
+    },
+    "Secret owdev-db.auth": {"db_username": "whisk_admin", "db_password": "some_passw0rd"},
+}
+"""What openwhisk-deploy-kube 1.0.1 renders for the release `owdev` in the namespace `openwhisk`."""
+CHART_KAFKA = "owdev-kafka-0.owdev-kafka.openwhisk.svc.cluster.local:9092"
+CHART_TOLERATION = {"key": "openwhisk-role", "operator": "Equal", "value": "invoker", "effect": "NoSchedule"}
+
+
+def test_every_name_is_one_that_the_chart_renders() -> None:
+    environment = {}
+    for each in container()["env"]:
+        ((kind, place),) = each["valueFrom"].items()
+        chart_kind = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}[kind]
+        environment[each["name"]] = CHART[f"{chart_kind} {place['name']}"][place["key"]]
+    settings = only("ConfigMap")["data"]
+    config = WhiskConfig(environment)
+    kafka = KafkaOptions(kafka=settings["OWMESOS_KAFKA"], instance=0)
+    read = kafka.settings(FOLDER.parent / "runtimes.json", config)
+    assert read.couch.url == "http://owdev-couchdb.openwhisk.svc.cluster.local:5984"
+    assert read.couch.databases == Databases("test_whisks", "test_activations", "test_subjects")
+    assert read.launches.api_host == "http://owdev-nginx.openwhisk.svc.cluster.local:80"
+    assert settings["OWMESOS_KAFKA"] == CHART_KAFKA
+
+
+def test_it_and_its_actions_go_where_the_chart_s_go() -> None:
+    template = yaml.safe_load(only("ConfigMap", "owmesos-files")["data"]["pod-template.yaml"])
+    assert only("Deployment")["spec"]["template"]["spec"]["tolerations"] == [CHART_TOLERATION]
+    assert template["spec"]["tolerations"] == [CHART_TOLERATION]
+    assert template["metadata"]["labels"] == {"user-action-pod": "true", "release": "owdev"}
+    assert only("ConfigMap")["data"]["OWMESOS_NODE_SELECTOR"] == "openwhisk-role=invoker"
+    assert only("Deployment")["spec"]["template"]["metadata"]["labels"]["name"] == "owdev-invoker"
 
 
 def test_the_pod_template_may_be_merged() -> None:
