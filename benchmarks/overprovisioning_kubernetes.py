@@ -43,7 +43,7 @@ def measure(seed: int, seconds: float, settings: tuple[Setting, ...] = SETTINGS)
     drawn = activations(of, wanted, seed)
     for setting in settings:
         outcome = KubernetesTrial(setting, of, drawn, around, seed).run(seconds)
-        memory = {"start": around.start_mb, "least": around.least_mb}.get(setting.user_memory or "")
+        memory = setting.memory_on(around)
         yield summarize(outcome, setting=setting.name, seed=seed, neighbour=neighbour, user_memory=memory)
 
 

@@ -455,3 +455,27 @@ class _ServerName(TypedDict):
 
 class ServerRow(_ServerName, ServerDocument):
     """A server in the table of `owmesos invoker`."""
+
+
+class SimulationDocument(TypedDict):
+    """What `owmesos simulate` found of one setting. Waits in seconds, memory in MB; `cold`, `memory_used` and
+    `memory_busy` are shares."""
+
+    setting: str
+    user_memory: int | None  # None: the cluster is asked
+    activations: int
+    wait_median_s: float  # until the run begins, /init included
+    wait_p99_s: float
+    wait_max_s: float
+    long_waits: int  # over a minute
+    failed: int  # activations
+    lost: int  # with their agents
+    starts: int  # of containers
+    overprovisioned: int  # starts that the cluster had no room for
+    refused: int  # starts whose room was gone
+    failed_starts: int
+    cold: float  # activations that needed /init
+    evictions: int
+    memory_used: float  # by containers, of that of all agents
+    memory_busy: float  # of these, with an activation
+    memory_peak: int  # that containers held at once

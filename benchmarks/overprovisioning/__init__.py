@@ -44,7 +44,7 @@ def measure(
     for setting in settings:
         trial = Trial(setting, of, drawn, around, seed)
         outcome = trial.run(seconds)
-        memory = {"start": around.start_mb, "least": around.least_mb}.get(setting.user_memory or "")
+        memory = setting.memory_on(around)
         yield summarize(outcome, setting=setting.name, seed=seed, neighbour=neighbour, user_memory=memory)
 
 

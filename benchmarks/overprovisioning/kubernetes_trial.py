@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +34,12 @@ from owmesos.sizing.trial import (
     STOP_TAKES,
     Setting,
     WatchedPool,
-    each_second,
     happen_around,
+    repeat,
 )
 from owmesos.sizing.user_memory import SETTINGS as FIXED_SETTINGS
 from owmesos.sizing.user_memory import UserMemory
-from owmesos.sizing.workload import Function, Invocation
+from owmesos.sizing.workload import TIMEOUT, Function, Invocation
 from owmesos.testing.virtual_factory import VirtualFactory
 
 INVOKERS = 3
@@ -112,7 +112,7 @@ class KubernetesTrial:
     def __init__(
         self,
         setting: Setting,
-        functions: list[Function],
+        functions: Sequence[Function],
         activations: list[Invocation],
         around: Surroundings,
         seed: int,
@@ -127,9 +127,9 @@ class KubernetesTrial:
         self._foreign_pods = 0
         self.outcome = Outcome()
         self.world = KubernetesWorld([], seed=seed, behaviour_of=_behaviour, namespaces=(NAMESPACE, OTHERS))
-        for name in around.machines:
-            if name not in around.absent:
-                self._join(name)
+        for machine in around.machines:
+            if machine.name not in around.absent:
+                self._join(machine.name)
         self._books = KubernetesBooks(self.world, self._dead)
         self._pinned = setting.user_memory is None
         self.meter = Meter(
@@ -178,7 +178,9 @@ class KubernetesTrial:
     @property
     def _user_memory(self) -> int:
         """MB, of all invokers together."""
-        return self._around.start_mb if self._setting.user_memory == "start" else self._around.least_mb
+        memory = self._setting.memory_on(self._around)
+        assert memory is not None
+        return memory
 
     def _runs(self, tell: Callable[[pool_events.PoolEvent], None], where: dict[str, str]) -> InvokerRuns:
         def is_there(container_id: str) -> bool:
@@ -208,9 +210,9 @@ class KubernetesTrial:
         agenda = self.world.agenda
         happen_around(self._around, agenda, self.start, self._change, self._foreign)
         Arrivals(agenda, self.start, self._activations, self._arrive)
-        each_second(agenda, self.start + seconds, self._sample)
+        repeat(agenda, 1.0, self.start + seconds, self._sample)
         self.world.run(seconds)
-        until = self.world.now + DRAIN
+        until = self.world.now + DRAIN + 2 * TIMEOUT
         while any(each.runs.waiting for each in self.invokers) and self.world.step(until):
             pass
         return self.outcome

@@ -3,8 +3,13 @@ and texts of `wsk`."""
 
 from __future__ import annotations
 
+import csv
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, TextIO
 from urllib.parse import quote
 
 import click
@@ -18,6 +23,11 @@ from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, show, show_object
 from owmesos.cli.text import visible
 from owmesos.errors import InvalidInput
+
+PAGE = 200
+"""Activations that are asked for at a time: as many as the admin API gives."""
+TRACE_COLUMNS = ("at", "namespace", "action", "kind", "memory", "duration")
+"""Those of `owmesos.sizing.trace_files`."""
 
 
 def _invoke(
@@ -68,7 +78,7 @@ def _waits(activation_id: str, why: str) -> None:
 
 @click.group()
 def activation() -> None:
-    """Show invocations and cancel them. Needs `owmesos run --standalone`."""
+    """Show invocations, cancel and export them. Needs `owmesos run --standalone`."""
 
 
 @dataclass(frozen=True)
@@ -153,3 +163,68 @@ def logs(*, choice: ActivationChoice, admin: AdminAccess) -> None:
 def result(*, choice: ActivationChoice, admin: AdminAccess) -> None:
     """Print the result of an activation as JSON."""
     show_object(choice.document(admin, "/result")["result"], "json")
+
+
+@activation.command(name="export")
+@with_options
+def export_activations(
+    *,
+    file: Annotated[Path | None, Argument("[FILE]")] = None,
+    name: Annotated[str | None, Option("Only activations of this action.", "NAME", type=ActionName())] = None,
+    admin: AdminAccess,
+) -> None:
+    """Write when activations came and how long they ran as a trace for `owmesos simulate`: CSV to FILE, or to stdout.
+
+    The latest is first. Those that have not run have no duration, and are left out.
+    """
+    client = ActionsClient(admin)
+    rows = _every_activation(client, name)
+    first = next(rows, None)  # before FILE is touched: the framework may not answer
+    if first is None:
+        raise InvalidInput("no activation has ended yet")
+    if file is None:
+        _export(sys.stdout, first, rows)
+        return
+    try:
+        with file.open("w", encoding="utf-8", newline="") as opened:
+            _export(opened, first, rows)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _every_activation(client: ActionsClient, name: str | None) -> Iterator[Document]:
+    """Those that have ended, the latest first. While more end, pages overlap."""
+    filters, seen = {} if name is None else {"name": name}, set[str]()
+    skip = 0
+    while page := client.get("activations", limit=PAGE, skip=skip, **filters):
+        for each in page:
+            if each["activationId"] not in seen:
+                seen.add(each["activationId"])
+                yield each
+        skip += len(page)
+
+
+def _export(file: TextIO, first: Document, rest: Iterator[Document]) -> None:
+    writer, count, left_out = csv.writer(file, lineterminator="\n"), 0, 0
+    writer.writerow(TRACE_COLUMNS)
+    for each in chain((first,), rest):
+        line = _trace_line(each)
+        if line is None:
+            left_out += 1
+        else:
+            count += 1
+            writer.writerow(line)
+    file.flush()
+    more = f"; {left_out:,} that did not run are left out" if left_out else ""
+    click.echo(f"exported {count:,} activations{more}", err=True)
+
+
+def _trace_line(row: Document) -> tuple[str, ...] | None:
+    """In the order of `TRACE_COLUMNS`; None if it did not run. What its record calls its duration has /init in it."""
+    noted = {each["key"]: each["value"] for each in row["annotations"]}
+    if "limits" not in noted or row["duration"] is None:
+        return None
+    came = row["start"] - (noted.get("waitTime") or 0)
+    ran = max(0, row["duration"] - (noted.get("initTime") or 0))
+    memory = str(noted["limits"]["memory"])
+    return (f"{came / 1000:.3f}", row["namespace"], row["name"], noted["kind"], memory, f"{ran / 1000:.3f}")

@@ -381,3 +381,32 @@ UNREADABLE = Listing(
     *_fields(LAUNCH="launch_id"),
     Column("WHY", lambda row: str(row["reason"]), long=True),
 )
+
+
+def _seconds(title: str, field: str) -> Column:
+    return Column(title, lambda row: f"{row[field]:.2f}s" if row[field] < 10 else f"{row[field]:.0f}s", number=True)
+
+
+def _share(title: str, field: str) -> Column:
+    return Column(title, lambda row: f"{row[field]:.1%}", number=True)
+
+
+def _count(title: str, field: str) -> Column:
+    return Column(title, lambda row: f"{row[field]:,}", number=True)
+
+
+SIMULATIONS = Listing(
+    documents.SimulationDocument,
+    "no setting was simulated",
+    *_fields(SETTING="setting"),
+    _seconds("MEDIAN", "wait_median_s"),
+    _seconds("P99", "wait_p99_s"),
+    _seconds("MAX", "wait_max_s"),
+    _count(">60S", "long_waits"),
+    _count("FAILED", "failed"),
+    _count("OVER", "overprovisioned"),
+    _share("COLD", "cold"),
+    _share("USED", "memory_used"),
+    _share("BUSY", "memory_busy"),
+    spare=("BUSY", "MAX", ">60S"),
+)

@@ -45,6 +45,7 @@ _COMMANDS = {
     "activation": "owmesos.cli.activations:activation",
     "local": "owmesos.cli.local:local",
     "demo": "owmesos.cli.demo.command:demo",
+    "simulate": "owmesos.cli.simulate:simulate",
     "completion": "owmesos.cli.completion:completion",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from owmesos.core.pool import events as pool_events
@@ -20,8 +20,8 @@ class InvokerRuns:
     def __init__(
         self,
         agenda: Agenda,
-        functions: list[Function],
-        activations: list[Invocation],
+        functions: Sequence[Function],
+        invocations: Sequence[Invocation],
         outcome: Outcome,
         tell: Callable[[pool_events.PoolEvent], None],
         is_there: Callable[[str], bool],
@@ -31,15 +31,15 @@ class InvokerRuns:
         self.waiting: dict[str, float] = {}  # run → when it came
         self._agenda = agenda
         self._functions = functions
-        self._activations = activations
+        self._invocations = invocations
         self._outcome = outcome
         self._tell = tell
         self._is_there = is_there
         self._running: dict[str, tuple[str, AgendaEntry]] = {}  # run → its container, and its end
 
-    def arrive(self, activation: Invocation) -> None:
-        function = self._functions[activation.function]
-        run_id = str(activation.number)
+    def arrive(self, invocation: Invocation) -> None:
+        function = self._functions[invocation.function]
+        run_id = str(invocation.number)
         self.waiting[run_id] = self._agenda.now
         self._outcome.activations += 1
         self.load += function.action.shape.memory
@@ -61,7 +61,7 @@ class InvokerRuns:
         if not self._is_there(effect.container_id):
             agenda.after(CONNECT_TAKES, self._reschedule, effect)
             return
-        activation = self._activations[int(effect.run_id)]
+        invocation = self._invocations[int(effect.run_id)]
         arrived = self.waiting.pop(effect.run_id)
         init = INIT_TAKES if effect.initialize else 0.0
         outcome.waits.append(now - arrived)
@@ -70,11 +70,11 @@ class InvokerRuns:
         self.busy += self._memory(effect.run_id)
         if effect.initialize:
             agenda.after(init, self._initialized, effect.container_id)
-        end = agenda.after(init + activation.duration, self._done, effect.run_id)
+        end = agenda.after(init + invocation.duration, self._done, effect.run_id)
         self._running[effect.run_id] = (effect.container_id, end)
 
     def _memory(self, run_id: str) -> int:
-        return self._functions[self._activations[int(run_id)].function].action.shape.memory
+        return self._functions[self._invocations[int(run_id)].function].action.shape.memory
 
     def _initialized(self, container_id: str) -> None:
         self._tell(pool_events.Initialized(container_id))
@@ -101,21 +101,21 @@ class Arrivals:
     """All activations, in order, each at its time after `start`."""
 
     def __init__(
-        self, agenda: Agenda, start: float, activations: list[Invocation], arrive: Callable[[Invocation], None]
+        self, agenda: Agenda, start: float, invocations: Sequence[Invocation], arrive: Callable[[Invocation], None]
     ) -> None:
         self._agenda = agenda
         self._start = start
-        self._activations = activations
+        self._invocations = invocations
         self._arrive = arrive
         self._next = 0
         self._plan()
 
     def _plan(self) -> None:
-        if self._next < len(self._activations):
-            self._agenda.at(self._start + self._activations[self._next].at, self._come)
+        if self._next < len(self._invocations):
+            self._agenda.at(self._start + self._invocations[self._next].at, self._come)
 
     def _come(self) -> None:
-        activation = self._activations[self._next]
+        invocation = self._invocations[self._next]
         self._next += 1
         self._plan()
-        self._arrive(activation)
+        self._arrive(invocation)

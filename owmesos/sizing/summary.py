@@ -10,13 +10,14 @@ import msgspec
 
 from owmesos.sizing.meter import Outcome, Sample
 
-_EVERY = 10  # of the samples, one is kept for the pictures
+_EVERY = 10
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Latencies in seconds; `held` and `busy` are shares of the machines' memory, weighted by time.
 
-    `quantiles` are the 1st to the 999th thousandth of the latencies. `on_dead` is counted on Kubernetes only.
+    `quantiles` are the 1st to the 999th thousandth of the latencies, `longest` is the last. `on_dead` is counted on
+    Kubernetes only.
     """
 
     setting: str
@@ -40,10 +41,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     quantiles: list[float]
     samples: list[Sample]
     on_dead: int = 0
+    longest: float = 0.0
+    peak: int = 0  # MB, the most that was held at once
 
 
-def summarize(outcome: Outcome, *, setting: str, seed: int, neighbour: bool, user_memory: int | None) -> Summary:
-    quantiles = statistics.quantiles(outcome.latencies, n=1000, method="inclusive")
+def summarize(
+    outcome: Outcome, *, setting: str, seed: int, neighbour: bool, user_memory: int | None, every: int = _EVERY
+) -> Summary:
+    """Of the samples one in `every` is kept."""
+    latencies = outcome.latencies if len(outcome.latencies) > 1 else 2 * (outcome.latencies or [0.0])
+    quantiles = statistics.quantiles(latencies, n=1000, method="inclusive")
     return Summary(
         setting=setting,
         seed=seed,
@@ -65,7 +72,9 @@ def summarize(outcome: Outcome, *, setting: str, seed: int, neighbour: bool, use
         cold=outcome.cold / max(1, outcome.activations),
         evictions=outcome.evictions,
         quantiles=[round(value, 4) for value in quantiles],
-        samples=outcome.samples[::_EVERY],
+        samples=outcome.samples[::every],
+        longest=max(latencies),
+        peak=max((sample.held for sample in outcome.samples), default=0),
     )
 
 

@@ -1,8 +1,8 @@
 """What happens around the invoker: machines that leave and come, and a second framework that takes room and frees it.
 
-Both are drawn in advance by seed, so that every setting meets the same. Machines die (the master notices the broken
-connection, and gives them up when its pings stay unanswered) or are removed by their operator (MARK_AGENT_GONE);
-what comes is a new agent with a new id.
+Both are known in advance, drawn by seed here or read from a file, so that every setting meets the same. Machines die
+(the master notices the broken connection, and gives them up when its pings stay unanswered) or are removed by their
+operator (MARK_AGENT_GONE); what comes is a new agent with a new id.
 """
 
 from __future__ import annotations
@@ -12,6 +12,15 @@ from dataclasses import dataclass
 
 AGENT_MB = 8_192
 AGENT_CPUS = 8
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine with an agent. `mem` in MB."""
+
+    name: str
+    cpus: float = AGENT_CPUS
+    mem: int = AGENT_MB
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Foreign:
 class Surroundings:
     """`machines` are all that ever are there; those in `absent` are not at the start."""
 
-    machines: tuple[str, ...]
+    machines: tuple[Machine, ...]
     absent: tuple[str, ...]
     changes: tuple[Change, ...]
     foreign: tuple[Foreign, ...]
@@ -45,16 +54,17 @@ class Surroundings:
     @property
     def start_mb(self) -> int:
         """Memory of the cluster at the start, all of it free."""
-        return (len(self.machines) - len(self.absent)) * AGENT_MB
+        return sum(each.mem for each in self.machines if each.name not in self.absent)
 
     @property
     def least_mb(self) -> int:
         """The least that the cluster ever has, less the most that the second framework ever wants."""
-        there = least = len(self.machines) - len(self.absent)
+        there = least = self.start_mb
+        mem = {each.name: each.mem for each in self.machines}
         for change in self.changes:
-            there += 1 if change.up else -1
+            there += mem[change.name] if change.up else -mem[change.name]
             least = min(least, there)
-        return least * AGENT_MB - peak(self.foreign)
+        return least - peak(self.foreign)
 
 
 def peak(tasks: tuple[Foreign, ...]) -> int:
@@ -84,7 +94,7 @@ def surroundings(size: Size, seconds: float, seed: int, *, neighbour: bool) -> S
     machines = tuple(f"agent{n}" for n in range(1, size.most + 1))
     changes = _changes(size, machines, seconds, chance)
     foreign = _foreign(size, seconds, chance) if neighbour else ()
-    return Surroundings(machines, machines[size.start :], tuple(changes), tuple(foreign))
+    return Surroundings(tuple(map(Machine, machines)), machines[size.start :], tuple(changes), tuple(foreign))
 
 
 def _changes(size: Size, machines: tuple[str, ...], seconds: float, chance: random.Random) -> list[Change]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from owmesos.core.ledger import Buffer
 from owmesos.core.pool import events as pool_events
@@ -16,13 +16,15 @@ from owmesos.mesos.messages import TaskInfo
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.mesos.scheduler.scheduler import Scheduler
 from owmesos.mesos.scheduler.settings import Settings
+from owmesos.simulator import notation
 from owmesos.simulator.agenda import Agenda
 from owmesos.simulator.agent.plays import Play, from_command
 from owmesos.simulator.master.settings import MasterSettings
+from owmesos.simulator.protocol import AgentDescription
 from owmesos.simulator.virtual import VirtualCluster
 from owmesos.sizing.meter import MesosBooks, Meter, Outcome
 from owmesos.sizing.runs import Arrivals, InvokerRuns
-from owmesos.sizing.surroundings import AGENT_CPUS, AGENT_MB, Change, Foreign, Surroundings
+from owmesos.sizing.surroundings import AGENT_MB, Change, Foreign, Machine, Surroundings
 from owmesos.sizing.user_memory import SETTINGS as FIXED_SETTINGS
 from owmesos.sizing.user_memory import FixedFactory, UserMemory
 from owmesos.sizing.workload import Function, Invocation
@@ -31,19 +33,27 @@ from owmesos.testing.virtual_scheduler import VirtualScheduler
 
 CONTAINER_TAKES = 1.0  # seconds from a task's start to a container that answers (OpenWhisk #3621: 0.7 to 1.3)
 STOP_TAKES = 1.0
+SMALLEST = 128  # MB; a machine has a port for each container of that size, and at least 1,000
 TASK_LAUNCH = 45.0  # whisk.mesos.timeouts.task-launch
 FOREIGN = "foreign"
-DRAIN = 240.0  # seconds after the last arrival: longer than any run may wait
+FOREIGN_WAITS = 60.0  # seconds; what finds no room for so long is not taken
+DRAIN = 120.0  # seconds after the last arrival, and twice an action's time-out: longer than any run may wait
+SAMPLES = 7_200  # at most, or one each second
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What decides on room: the cluster less a `buffer`, or a fixed user-memory: what it has at the start, or least."""
+    """What decides on room: the cluster less a `buffer`, or a fixed user-memory."""
 
     name: str
-    user_memory: str | None = None  # "start" or "least"
+    user_memory: int | Literal["start", "least"] | None = None  # MB; or what the cluster has at the start, or least
     buffer: float = 0.0
     max_starts: int = 20
+
+    def memory_on(self, around: Surroundings) -> int | None:
+        """Its user-memory in MB, if it has one."""
+        known = {"start": around.start_mb, "least": around.least_mb}
+        return known[self.user_memory] if isinstance(self.user_memory, str) else self.user_memory
 
 
 SETTINGS = (
@@ -74,30 +84,32 @@ class Trial:
     def __init__(
         self,
         setting: Setting,
-        functions: list[Function],
-        activations: list[Invocation],
+        functions: Sequence[Function],
+        invocations: Sequence[Invocation],
         around: Surroundings,
         seed: int,
         *,
         judged: bool = True,
+        sampled: Callable[[float], None] = lambda at: None,
     ) -> None:
-        """Unless `judged`, starts are counted without a look at the cluster's books, and nothing is sampled."""
+        """Unless `judged`, starts are counted without a look at the cluster's books, and nothing is sampled. `sampled`
+        is told how many seconds of the run are over, now and then."""
         self._setting = setting
-        self._activations = activations
+        self._functions = functions
+        self._invocations = invocations
+        self._sampled = sampled
         self._around = around
         self._judged = judged
         self._launches: dict[ContainerShape, Launch] = {}
         self._dead: set[str] = set()  # agent ids
         self.cluster = VirtualCluster(
-            len(around.machines),
-            resources=f"cpus:{AGENT_CPUS};mem:{AGENT_MB};disk:100000;ports:[31000-31999]",
-            attributes="",
+            [_agent(number, machine) for number, machine in enumerate(around.machines, 1)],
             seed=seed,
             settings=MasterSettings(agent_ping_timeout=15.0, max_agent_ping_timeouts=5),
             play=_play,
         )
         agenda, self._outcome = self.cluster.world.agenda, Outcome()
-        self._runs = InvokerRuns(agenda, functions, activations, self._outcome, self._tell, self._is_there)
+        self._runs = InvokerRuns(agenda, functions, invocations, self._outcome, self._tell, self._is_there)
         for name in around.absent:
             self._change(Change(0.0, name, up=False, removed=True))
         self.cluster.run(1.0)
@@ -123,12 +135,12 @@ class Trial:
             judging=self._judged,
             outcome=self._outcome,
         )
-        if self._setting.user_memory is None:
+        user_memory = self._setting.memory_on(self._around)
+        if user_memory is None:
             self.pool = WatchedPool(scheduler.state.capacity, PoolSettings(max_starts=self._setting.max_starts))
             self.pool.meter = self.meter
             return PooledScheduler(scheduler, self.pool, self._launch)
-        around = self._around
-        memory = UserMemory(around.start_mb if self._setting.user_memory == "start" else around.least_mb)
+        memory = UserMemory(user_memory)
         self.pool = WatchedPool(memory.capacity, FIXED_SETTINGS)
         self.pool.meter = self.meter
         return FixedFactory(scheduler, self.pool, self._launch, memory)
@@ -160,17 +172,20 @@ class Trial:
         """All of it: arrivals for `seconds`, and then until nothing waits."""
         agenda = self.cluster.world.agenda
         happen_around(self._around, agenda, self.start, self._change, self._foreign)
-        Arrivals(agenda, self.start, self._activations, self._runs.arrive)
+        Arrivals(agenda, self.start, self._invocations, self._runs.arrive)
         if self._judged:
-            each_second(agenda, self.start + seconds, self._sample)
+            repeat(agenda, max(1.0, seconds / SAMPLES), self.start + seconds, self._sample)
         self.cluster.run(seconds)
-        self.cluster.run_until(self.cluster.now + DRAIN, lambda: not self._runs.waiting)
+        drain = DRAIN + 2 * max((each.action.timeout for each in self._functions), default=0.0)
+        self.cluster.run_until(self.cluster.now + drain, lambda: not self._runs.waiting)
         return self._outcome
 
     def _sample(self) -> None:
         info = self.driven.scheduler.state.info
         self._books.framework_id = info.id.value if info.id is not None else None
-        self.meter.sample(self.cluster.now - self.start, self._runs.busy, len(self.pool.state.buffer))
+        at = self.cluster.now - self.start
+        self.meter.sample(at, self._runs.busy, len(self.pool.state.buffer))
+        self._sampled(at)
 
     def _is_there(self, container_id: str) -> bool:
         return self.driven.scheduler.state.launches[container_id].agent_id not in self._dead
@@ -193,9 +208,8 @@ class Trial:
         self._runs.break_off()
 
     def _foreign(self, task: Foreign) -> None:
-        launch = Launch(
-            name=FOREIGN, command=f"sleep {task.seconds:.3f}", cpus=task.mem / AGENT_MB, mem=task.mem, deadline=60.0
-        )
+        cpus, command = max(0.01, task.mem / AGENT_MB), f"sleep {task.seconds:.3f}"
+        launch = Launch(name=FOREIGN, command=command, cpus=cpus, mem=task.mem, deadline=FOREIGN_WAITS)
         self.neighbour.submit(launch)
 
 
@@ -212,13 +226,20 @@ def happen_around(
         agenda.at(start + task.at, foreign, task)
 
 
-def each_second(agenda: Agenda, until: float, sample: Callable[[], None]) -> None:
+def repeat(agenda: Agenda, pause: float, until: float, sample: Callable[[], None]) -> None:
     def look() -> None:
         sample()
-        if agenda.now + 1.0 <= until:
-            agenda.after(1.0, look)
+        if agenda.now + pause <= until:
+            agenda.after(pause, look)
 
-    agenda.after(1.0, look)
+    agenda.after(pause, look)
+
+
+def _agent(number: int, machine: Machine) -> AgentDescription:
+    ports = max(1_000, machine.mem // SMALLEST)
+    total = f"cpus:{machine.cpus:g};mem:{machine.mem};disk:100000;ports:[31000-{min(30_999 + ports, 65_535)}]"
+    ip = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    return AgentDescription(machine.name, f"agent-{number}.example.org", ip, 5051, notation.resources(total))
 
 
 def _play(info: TaskInfo) -> Play:

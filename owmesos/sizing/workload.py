@@ -48,13 +48,19 @@ class Load:
 
 @dataclass(frozen=True)
 class Function:
-    """An action with its rate (invocations a second) and average duration in seconds.
+    """An action and the namespace that invokes it."""
+
+    action: PoolAction
+    namespace: str
+
+
+@dataclass(frozen=True)
+class DrawnFunction(Function):
+    """With its rate (invocations a second) and average duration in seconds.
 
     `cv` is the coefficient of variation of the times between invocations.
     """
 
-    action: PoolAction
-    namespace: str
     rate: float
     duration: float
     cv: float
@@ -91,11 +97,15 @@ def duration_at(share: float) -> float:
 
 def memory_at(share: float) -> int:
     """The limit in MB that this share of the functions need at most."""
-    used = MEMORY_SCALE * ((1 - share) ** (-1 / MEMORY_K) - 1) ** (1 / MEMORY_C)
+    return limit_for(MEMORY_SCALE * ((1 - share) ** (-1 / MEMORY_K) - 1) ** (1 / MEMORY_C))
+
+
+def limit_for(used: float) -> int:
+    """The limit in MB of an action that uses so much."""
     return next((limit for limit in LIMITS if used <= limit), LIMITS[-1])
 
 
-def functions(load: Load, seed: int) -> list[Function]:
+def functions(load: Load, seed: int) -> list[DrawnFunction]:
     """The actions, the same for the same arguments."""
     chance = random.Random(seed)
     count = load.actions
@@ -106,7 +116,7 @@ def functions(load: Load, seed: int) -> list[Function]:
         count, chance, lambda share: 0.0 if share < TIMERS else 1.0 if share < (1 + TIMERS) / 2 else BURST_CV
     )
     made = [
-        Function(
+        DrawnFunction(
             PoolAction(f"action{n}", "0.0.1", ContainerShape("python:3", int(memories[n])), timeout=TIMEOUT),
             f"namespace{n % 20}",
             rates[n],
@@ -116,7 +126,7 @@ def functions(load: Load, seed: int) -> list[Function]:
         for n in range(count)
     ]
     factor = load.busy / sum(each.busy for each in made)
-    return [Function(each.action, each.namespace, each.rate * factor, each.duration, each.cv) for each in made]
+    return [DrawnFunction(each.action, each.namespace, each.rate * factor, each.duration, each.cv) for each in made]
 
 
 def _drawn(count: int, chance: random.Random, at: Callable[[float], float]) -> list[float]:
@@ -126,7 +136,7 @@ def _drawn(count: int, chance: random.Random, at: Callable[[float], float]) -> l
     return values
 
 
-def activations(of: list[Function], load: Load, seed: int) -> list[Invocation]:
+def activations(of: list[DrawnFunction], load: Load, seed: int) -> list[Invocation]:
     """All invocations, in order."""
     chance = random.Random(seed + 1_000_003)
     found: list[Invocation] = []

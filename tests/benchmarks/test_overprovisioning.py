@@ -74,7 +74,7 @@ class TestSurroundings:
     def test_machines_leave_and_come_within_bounds(self) -> None:
         size = Size()
         around = surroundings(size, 1_800.0, 1, neighbour=False)
-        there = set(around.machines) - set(around.absent)
+        there = {each.name for each in around.machines} - set(around.absent)
         counts = [len(there)]
         for change in around.changes:
             assert (change.name in there) is not change.up

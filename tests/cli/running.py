@@ -61,11 +61,13 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-async def started(*arguments: str, variables: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
-    """A process whose output can be read."""
+async def started(
+    *arguments: str, variables: Mapping[str, str] | None = None, **more: Any
+) -> asyncio.subprocess.Process:
+    """A process whose output can be read. `more` is of `create_subprocess_exec`."""
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=pipe, stderr=pipe, env=environment(**(variables or {})), cwd=ROOT
+        *COMMAND, *arguments, stdout=pipe, stderr=pipe, env=environment(**(variables or {})), cwd=ROOT, **more
     )
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import tarfile
+import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,7 +17,10 @@ from typing import Any
 import pytest
 
 from owmesos.cli.columns import ACTIVATIONS
+from owmesos.core.pool.containers import ContainerShape
 from owmesos.simulator.cluster import SimulatedCluster
+from owmesos.sizing.trace import TracePart
+from owmesos.sizing.trace_files import read_trace
 from tests.cli.conftest import Ask
 from tests.cli.running import Ran, Running, owmesos, owmesos_process, running
 from tests.fixtures.task_ports import TaskPorts
@@ -144,6 +148,32 @@ async def test_parameters_are_json_where_they_can_be(process: Running, tmp_path:
     options = [word for key, (text, _) in given.items() for word in ("-p", key, text)]
     ran = await process.ask("invoke", "hello", "-P", str(tmp_path / "params.json"), *options, "--result")
     assert ran.json == {"got": {**{key: value for key, (_, value) in given.items()}, "f": [1]}}
+
+
+async def test_activations_are_exported_as_a_trace(process: Running, tmp_path: Path) -> None:
+    assert (await process.ask("activation", "export")).line == "owmesos activation: no activation has ended yet"
+    before = time.time()
+    for _ in range(2):
+        await process.ask("invoke", "hello", "--blocking")
+    file = tmp_path / "trace.csv"
+    ran = await process.ask("activation", "export", str(file))
+    assert (ran.code, ran.out, ran.err) == (0, "", "exported 2 activations\n")
+    assert (await process.ask("activation", "export", "--name", "hello")).out == file.read_text()
+    trace = read_trace(file, TracePart())
+    assert [(each.action.name, each.namespace, each.action.shape) for each in trace.functions] == [
+        ("hello", "guest", ContainerShape("python:3", 256))
+    ]
+    first, second = trace.invocations
+    assert 0 <= first.at < second.at < time.time() - before
+    records = (await process.ask("activation", "list", "-o", "json")).json
+    ran_for = [each["duration"] - _noted(each).get("initTime", 0) for each in reversed(records)]
+    assert [round(1000 * each.duration) for each in trace.invocations] == ran_for
+    last = file.read_text().splitlines()[1].split(",")
+    assert last[0] == f"{(records[0]['start'] - _noted(records[0])['waitTime']) / 1000:.3f}"
+
+
+def _noted(record: dict[str, Any]) -> dict[str, Any]:
+    return {each["key"]: each["value"] for each in record["annotations"]}
 
 
 async def test_an_invocation_that_is_not_waited_for(process: Running) -> None:
@@ -411,6 +441,9 @@ async def test_one_that_finds_no_room_says_why_and_can_be_cancelled(process: Run
     assert again.line == f"owmesos activation: activation {activation_id} has ended already"
     (row,) = (await process.ask("activation", "list")).out.splitlines()[1:]
     assert row.split()[2:5] == ["python:3", "-", "-"]
+    exported = await process.ask("activation", "export")
+    assert exported.out == "at,namespace,action,kind,memory,duration\n"
+    assert exported.err == "exported 0 activations; 1 that did not run are left out\n"
 
 
 async def test_a_blocking_invocation_that_still_waits_at_the_end_fails(

@@ -41,6 +41,7 @@ def written() -> dict[str, list[str]]:
         ("actions", openwhisk_documents.ListedAction),
         ("explain", documents.LaunchExplanation),
         ("invoker", documents.InvokerDocument),
+        ("simulate", documents.SimulationDocument),
     ],
 )
 def test_the_fields_in_the_docs_are_those_of_the_type_in_its_order(name: str, document: type) -> None:
