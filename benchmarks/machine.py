@@ -8,13 +8,14 @@ from pathlib import Path
 
 
 def describe() -> dict[str, str | int | float]:
-    """CPU model, cores, memory in GB, operating system and Python."""
+    """CPU model, cores, memory in GB, operating system, Python, and how busy the machine was in the last minute."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "load": round(os.getloadavg()[0], 1),
     }
 
 

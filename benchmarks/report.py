@@ -126,7 +126,7 @@ def sentence(where: dict[str, str | int | float], when: datetime) -> str:
     """Where and when, for people."""
     return (
         f"Taken on {when:%Y-%m-%d} with {where['python']} on {where['cores']} cores of {where['cpu']}, "
-        f"{where['memory_gb']} GB, {where['system']}."
+        f"{where['memory_gb']} GB, {where['system']}; the load before it was {where['load']}."
     )
 
 
@@ -155,17 +155,18 @@ def main(selected: tuple[str, ...], quick: bool, docs: bool) -> None:
     console = Console()
     results = []
     for name in selected or known:
+        taken_on = sentence(machine.describe(), when)  # the load is another one each time
         results.append(measure(name, quick))
         show(results[-1], console)
+        click.echo(taken_on)
         if docs:
-            taken_on = sentence(where, when)
             write(DOCUMENT, markdown(results[-1], taken_on), name)
             publish = getattr(_module(name), "publish", None)
             if publish is not None:
                 document, section = publish(taken_on)
                 write(document, section, name)
     path = write_json(results, where, when).relative_to(HERE.parent)
-    click.echo(f"{sentence(where, when)}\nWritten to {path}.")
+    click.echo(f"Written to {path}.")
     sys.exit(any(row.met is False for result in results for row in result.rows))
 
 

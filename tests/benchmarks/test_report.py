@@ -54,7 +54,8 @@ def test_the_sentence_names_machine_and_day() -> None:
         "cpu": "a cpu",
         "memory_gb": 8.0,
         "system": "Linux x86_64",
+        "load": 1.5,
     }
     assert sentence(where, datetime(2026, 1, 2, tzinfo=timezone.utc)) == (
-        "Taken on 2026-01-02 with CPython 3.12.1 on 2 cores of a cpu, 8.0 GB, Linux x86_64."
+        "Taken on 2026-01-02 with CPython 3.12.1 on 2 cores of a cpu, 8.0 GB, Linux x86_64; the load before it was 1.5."
     )

@@ -18,23 +18,13 @@ from cryptography.hazmat.primitives import serialization
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from tests.servers.process import CACHE, Server, ServerMissing, fetched, free_port, need
+from tests.servers.maven import jars
+from tests.servers.process import Server, ServerMissing, free_port
 
 VERSION = "4.1.1"
 USER, PASSWORD = "invoker", "secret"
-POM = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>owmesos</groupId>
-  <artifactId>kafka-for-tests</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-  </dependencies>
-</project>
-"""
+FOLDER = f"kafka-{VERSION}"
+ARTIFACTS = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-simple:1.7.36")
 PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
@@ -68,17 +58,6 @@ min.insync.replicas={in_sync}
 JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 
 
-def jars() -> Path:
-    """The folder with the jars; fetches them the first time. Raises ServerMissing."""
-    need("java", "mvn")
-    folder = CACHE / f"kafka-{VERSION}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pom.xml").write_text(POM)
-    command = ("mvn", "--batch-mode", "--quiet", "--no-transfer-progress", "dependency:copy-dependencies")
-    fetched(folder, folder / "complete", *command, "-DincludeScope=runtime", f"-DoutputDirectory={folder / 'jars'}")
-    return folder / "jars"
-
-
 class Kafka(Server):
     """A broker that can be stopped and started again, keeping its topics.
 
@@ -90,7 +69,7 @@ class Kafka(Server):
     def __init__(self, folder: Path, port: int | None = None, *, node: int = 1) -> None:
         """`node` is its number among the brokers of a cluster."""
         super().__init__(folder, port or free_port())
-        self._classpath = f"{jars()}/*"
+        self._classpath = f"{jars(FOLDER, *ARTIFACTS)}/*"
         self.secure_port = free_port()
         self.node = node
         self.voter = f"{node}@127.0.0.1:{free_port()}"
