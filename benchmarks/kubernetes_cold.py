@@ -46,10 +46,10 @@ class TimedApi(ApiClient):
 
     posted_at = 0.0
 
-    async def post_pod(self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Pod:
+    async def post_pod(self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False, **more: Any) -> Pod:
         if not dry_run:
             TimedApi.posted_at = time.perf_counter()
-        return await super().post_pod(namespace, body, dry_run=dry_run)
+        return await super().post_pod(namespace, body, dry_run=dry_run, **more)
 
 
 class TimedWatcher(Watcher[Any]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.state_places import in_zookeeper, place_of_state
@@ -13,12 +14,24 @@ from owmesos.errors import InvalidInput
 if TYPE_CHECKING:
     from owmesos.cli.renewal import Renewal
     from owmesos.cli.run import RunOptions
+    from owmesos.kubernetes.settings import KubernetesSettings
+    from owmesos.kubernetes.wire.access import ClusterAccess
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
+    from owmesos.storage.election import CandidateListener, TakesPart
     from owmesos.system.lease import Lease
 
 _WILDCARDS = ("0.0.0.0", "::")
+
+
+class Turn(NamedTuple):
+    """How a process with --ha waits for its turn."""
+
+    lease: Lease
+    group: str  # whose lead it waits for, for the log
+    candidate: Callable[[str, CandidateListener], TakesPart]
+    """Its first argument is the URL of this process's admin API for others."""
 
 
 def check_ha(options: RunOptions) -> None:
@@ -29,11 +42,7 @@ def check_ha(options: RunOptions) -> None:
         if options.ha_admin is not None:
             raise InvalidInput(f"--ha-admin {options.ha_admin} needs --ha")
         return
-    if options.cluster != "mesos":
-        raise InvalidInput(
-            "--ha is for --cluster mesos: on Kubernetes let a Deployment with one replica start the process anew"
-        )
-    if not in_zookeeper(options.state):
+    if options.cluster == "mesos" and not in_zookeeper(options.state):
         raise InvalidInput(
             "--ha needs --state zk://host:port[,...]/path: in ZooKeeper the processes elect the one that leads, and the"
             " next one finds the state"
@@ -63,19 +72,43 @@ def admin_for_others(options: RunOptions, server: AdminServer) -> str:
     return Endpoint(socket.getfqdn(), server.port, server.url.partition(":")[0]).url
 
 
-def lease_of(options: RunOptions) -> Lease | None:
+def turn_by_zookeeper(options: RunOptions) -> Turn | None:
     """None without --ha."""
     if not options.ha:
         return None
-    from owmesos.storage.candidate import SESSION
+    from owmesos.mesos.wire.address import ZooKeeperPath
+    from owmesos.storage.candidate import SESSION, Candidate
     from owmesos.system.lease import Lease
 
-    return Lease(SESSION)
+    place, lease = place_of_state(options.state, options.name), Lease(SESSION)
+    assert isinstance(place, ZooKeeperPath)
+
+    def candidate(admin: str, listener: CandidateListener) -> TakesPart:
+        return Candidate(place, admin, lease, listener)
+
+    return Turn(lease, f"the framework of {place}", candidate)
+
+
+def turn_by_kubernetes(options: RunOptions, access: ClusterAccess, settings: KubernetesSettings) -> Turn | None:
+    """None without --ha. Raises InvalidInput."""
+    if not options.ha:
+        return None
+    from owmesos.kubernetes.leases import lease_name
+    from owmesos.storage.lease_candidate import LeaseCandidate
+    from owmesos.storage.lease_election import DURATION
+    from owmesos.system.lease import Lease
+
+    lease, name = Lease(DURATION), lease_name(settings.invoker)
+
+    def candidate(admin: str, listener: CandidateListener) -> TakesPart:
+        return LeaseCandidate(access, settings.namespace, settings.invoker, admin, lease, listener)
+
+    return Turn(lease, f"invoker {settings.invoker} by the Lease {settings.namespace}/{name}", candidate)
 
 
 def run_in_turn(
     options: RunOptions,
-    lease: Lease,
+    turn: Turn,
     build: Callable[[], ServedProcess],
     server: AdminServer,
     tokens: Tokens,
@@ -87,9 +120,6 @@ def run_in_turn(
     import asyncio
 
     from owmesos.cli.serving_in_turn import serve_in_turn
-    from owmesos.mesos.wire.address import ZooKeeperPath
 
-    place = place_of_state(options.state, options.name)
-    assert isinstance(place, ZooKeeperPath)
-    admin = admin_for_others(options, server)
-    asyncio.run(serve_in_turn(place, admin, lease, build, server, tokens, extension, what_ends, renewal))
+    candidate = partial(turn.candidate, admin_for_others(options, server))
+    asyncio.run(serve_in_turn(candidate, turn.group, turn.lease, build, server, tokens, extension, what_ends, renewal))

@@ -8,9 +8,11 @@ from functools import partial
 
 from owmesos.cli.findings import Check, Finding
 from owmesos.cli.run import RunOptions
+from owmesos.kubernetes.leases import lease_name
 from owmesos.kubernetes.wire.access import ClusterAccess
 from owmesos.kubernetes.wire.api_client import RIGHTS, ApiClient
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
+from owmesos.kubernetes.wire.lease_client import lease_rights
 from owmesos.service.kubernetes.checks import dry_run, missing_text
 
 CheckOfCluster = Callable[[ApiClient, ClusterAccess, str], Awaitable[Sequence[Finding]]]
@@ -18,8 +20,9 @@ _MEND = "check --kubeconfig, --context, and that kubectl reaches the cluster"
 
 
 def checks(options: RunOptions) -> list[Check]:
+    rights = partial(_rights, options=options)
     return [
-        Check("api server", partial(_on, options, _rights), _MEND),
+        Check("api server", partial(_on, options, rights), _MEND),
         Check("pods", partial(_on, options, _pods), "see the reason: a quota, a policy, or an admission webhook"),
     ]
 
@@ -35,12 +38,14 @@ def _on(options: RunOptions, check: CheckOfCluster) -> Sequence[Finding]:
     return asyncio.run(checked())
 
 
-async def _rights(api: ApiClient, access: ClusterAccess, namespace: str) -> Sequence[Finding]:
-    missing = await api.missing_rights(namespace)
+async def _rights(api: ApiClient, access: ClusterAccess, namespace: str, *, options: RunOptions) -> Sequence[Finding]:
+    of_lease = lease_rights(lease_name(options.kubernetes_settings(access).invoker)) if options.ha else ()
+    needed = (*RIGHTS, *of_lease)
+    missing = await api.missing_rights(namespace, needed)
     answers = Finding("api server", "ok", f"{access.server} answers; by {access.source}")
     if missing:
         return (answers, Finding("rights", "fail", missing_text(missing, namespace), "give owmesos these rights"))
-    return (answers, Finding("rights", "ok", f"all {len(RIGHTS)} that owmesos needs in namespace {namespace}"))
+    return (answers, Finding("rights", "ok", f"all {len(needed)} that owmesos needs in namespace {namespace}"))
 
 
 async def _pods(api: ApiClient, access: ClusterAccess, namespace: str) -> Sequence[Finding]:

@@ -16,7 +16,7 @@ import click
 
 from owmesos.cli import connection
 from owmesos.cli.columns import short_ids
-from owmesos.cli.high_availability import check_ha, lease_of, run_in_turn
+from owmesos.cli.high_availability import Turn, check_ha, run_in_turn, turn_by_kubernetes, turn_by_zookeeper
 from owmesos.cli.kafka import KafkaOptions, read_manifest
 from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
 from owmesos.cli.options import Option, not_empty, with_options
@@ -175,7 +175,11 @@ class RunOptions:
     state: StateOption = None
     local_folder: LocalFolder = None
     ha: Annotated[
-        bool, Option("Wait while another process with the same --state zk://... leads, and take over from it.")
+        bool,
+        Option(
+            "Wait while another process leads, with the same --state zk://... or, on Kubernetes, the same id; and take"
+            " over from it."
+        ),
     ] = False
     ha_admin: Annotated[
         str | None, Option("Address at which others reach this process's admin API. [default: --admin]", "URL")
@@ -254,7 +258,8 @@ def _run_on_mesos(options: RunOptions) -> None:
         if zookeeper:
             stack.callback(own_folder(folder).release)
             _log.info("the state is in ZooKeeper; what stays on this machine is in %s", folder)
-        lease = lease_of(options)
+        turn = turn_by_zookeeper(options)
+        lease = turn.lease if turn is not None else None
         extension = _extension(
             folder, standalone=options.standalone, runtimes=options.runtimes, kafka=options.kafka, lease=lease
         )
@@ -274,7 +279,7 @@ def _run_on_mesos(options: RunOptions) -> None:
             pool=extension.pool if extension is not None else None,
             lease=lease,
         )
-        _serve(options, build, server, extension, folder, lease)
+        _serve(options, build, server, extension, folder, turn)
 
 
 def _run_on_kubernetes(options: RunOptions) -> None:
@@ -290,18 +295,24 @@ def _run_on_kubernetes(options: RunOptions) -> None:
         raise InvalidInput("--state zk://… is for --cluster mesos: give a folder for the invoker's journal and actions")
     access = options.kubernetes.access()
     settings = options.kubernetes_settings(access)
+    turn = turn_by_kubernetes(options, access, settings)
+    lease = turn.lease if turn is not None else None
     _log_to_stderr(options.log_level)
     with ExitStack() as stack:
         server = options.admin.server()
         stack.callback(server.close)
         stack.callback(own_folder(folder).release)
-        extension = _extension(folder, standalone=options.standalone, runtimes=options.runtimes, kafka=kafka)
+        extension = _extension(
+            folder, standalone=options.standalone, runtimes=options.runtimes, kafka=kafka, lease=lease
+        )
         assert extension is not None
-        process = KubernetesProcess(access, extension.pool, settings, connect_timeout=scheduler.connect_timeout)
+        process = KubernetesProcess(
+            access, extension.pool, settings, connect_timeout=scheduler.connect_timeout, lease=lease
+        )
         _log.info(
             "%s, namespace %s, invoker %s; by %s", access.server, settings.namespace, settings.invoker, access.source
         )
-        _serve(options, lambda: process, server, extension, folder)
+        _serve(options, lambda: process, server, extension, folder, turn)
 
 
 def _serve(
@@ -310,22 +321,22 @@ def _serve(
     server: AdminServer,
     extension: Extension | None,
     folder: Path,
-    lease: Lease | None = None,
+    turn: Turn | None = None,
 ) -> None:
-    """Until its end; with `lease` once this process leads. Raises CannotRun."""
+    """Until its end; with `turn` once this process leads. Raises CannotRun."""
     import asyncio
 
     from owmesos.cli.renewal import Renewal
     from owmesos.cli.serving import serve
     from owmesos.service.admin_tokens import tokens
 
-    process = build() if lease is None else None
+    process = build() if turn is None else None
     found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
     with ExitStack() as announcements:
         announcements.enter_context(options.admin.announced(server, found))
         renewal = Renewal(options.admin, server, found, announcements)
-        if lease is not None:
-            run_in_turn(options, lease, build, server, found, extension, _what_ends(options), renewal)
+        if turn is not None:
+            run_in_turn(options, turn, build, server, found, extension, _what_ends(options), renewal)
         else:
             assert process is not None
             asyncio.run(serve(process, server, found, extension, _what_ends(options), renewal))

@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.serving import CannotRun, handle_signals, serve
 from owmesos.errors import InvalidInput
-from owmesos.storage.candidate import Candidate
 from owmesos.system.hosts import is_loopback
 from owmesos.system.tasks import cancel_all
 
 if TYPE_CHECKING:
     from owmesos.cli.renewal import Renewal
-    from owmesos.mesos.wire.address import ZooKeeperPath
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
     from owmesos.service.stopped import Stopped
-    from owmesos.storage.election import Leader
+    from owmesos.storage.election import CandidateListener, Leader, TakesPart
     from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.run")
@@ -79,8 +77,8 @@ def _admin_of(leader: Leader) -> str | None:
 
 
 async def serve_in_turn(
-    place: ZooKeeperPath,
-    admin: str,
+    candidate: Callable[[CandidateListener], TakesPart],
+    group: str,
     lease: Lease,
     build: Callable[[], ServedProcess],
     server: AdminServer,
@@ -89,7 +87,7 @@ async def serve_in_turn(
     what_ends: str,
     renewal: Renewal,
 ) -> None:
-    """Wait until this process leads, then `serve`. `admin`: the URL of the admin API for others. `build` makes the
+    """Wait until this process leads, then `serve`. `group`: whose lead is waited for, for the log. `build` makes the
     process, in another thread. Raises CannotRun and what `build` raises."""
 
     def ended(stopped: Stopped) -> None:
@@ -98,11 +96,11 @@ async def serve_in_turn(
 
     signalled, standing = asyncio.Event(), _Standing()
     handle_signals(signalled, renewal, None)
-    candidate = Candidate(place, admin, lease, standing)
+    taking_part = candidate(standing)
     await server.start_standby(lambda: standing.leader, tokens)
     try:
-        candidate.start()
-        _log.info("waiting to lead the framework of %s; the admin API is at %s", place, server.url)
+        taking_part.start()
+        _log.info("waiting to lead %s; the admin API is at %s", group, server.url)
         ends = [asyncio.ensure_future(signalled.wait()), asyncio.ensure_future(standing.changed.wait())]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -117,4 +115,4 @@ async def serve_in_turn(
             _log.info("stopping: this process does not lead")
     finally:
         await server.stop()
-        await asyncio.to_thread(candidate.close)
+        await asyncio.to_thread(taking_part.close)

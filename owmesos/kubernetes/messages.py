@@ -36,6 +36,32 @@ class ObjectMeta(ApiObject, frozen=True):
     deletion_grace_period_seconds: int | None = None
 
 
+class LeaseAnnotations(ApiObject, frozen=True):
+    """Those that we write."""
+
+    admin: str = msgspec.field(default="", name="owmesos/admin")
+    waiting: str = msgspec.field(default="", name="owmesos/waiting")
+
+
+class LeaseMeta(ApiObject, frozen=True):
+    resource_version: str = ""
+    annotations: LeaseAnnotations | None = None
+
+
+class LeaseSpec(ApiObject, frozen=True):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class LeaseObject(ApiObject, frozen=True):
+    """A Lease of coordination.k8s.io/v1, by which processes elect one that leads."""
+
+    metadata: LeaseMeta
+    spec: LeaseSpec = LeaseSpec()
+
+
 # -- nodes
 
 

@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError, NodeExistsError, NoNodeError
@@ -25,9 +25,9 @@ from kazoo.protocol.states import KazooState
 from owmesos.errors import NOT_READABLE
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage import election
-from owmesos.storage.election import Election, ElectionEffect, ElectionEvent, Leader
+from owmesos.storage.election import CandidateListener, Election, ElectionEffect, ElectionEvent, Leader, shown
 from owmesos.storage.store import StoreFailed
-from owmesos.storage.zookeeper_session import LOST, NOT_PRIVATE, client_for, open_to_all, shown
+from owmesos.storage.zookeeper_session import LOST, NOT_PRIVATE, client_for, open_to_all
 from owmesos.system.lease import Lease, clock
 
 _log = logging.getLogger("owmesos.election")
@@ -45,19 +45,6 @@ class _Node(msgspec.Struct, frozen=True):
 
     holder: str
     admin: str
-
-
-class CandidateListener(Protocol):
-    """Called in the candidate's thread."""
-
-    def lead(self) -> None:
-        """This process leads while the lease holds."""
-
-    def follow(self, leader: Leader | None) -> None:
-        """Another one leads."""
-
-    def end(self, reason: str) -> None:
-        """This process led and does not any more, or can never lead. The last call."""
 
 
 class Candidate:
@@ -83,12 +70,10 @@ class Candidate:
         self._thread = threading.Thread(target=self._run, name="owmesos-election", daemon=True)
 
     def start(self) -> None:
-        """Does not wait for ZooKeeper."""
         self._client.start_async()
         self._thread.start()
 
     def close(self) -> None:
-        """Give the lead, if we have it, to another process. Has no effect if it is already closed."""
         self._ended = True
         self._lease.end()
         self._events.put(None)

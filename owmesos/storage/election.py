@@ -9,7 +9,7 @@ and goes on if its session turns out to live. With another session, or without i
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 PROVE_EVERY = 0.5
 """Seconds between two proofs of the leader."""
@@ -25,6 +25,29 @@ class Leader(NamedTuple):
 
     holder: str
     admin: str
+
+
+class CandidateListener(Protocol):
+    """Called in the candidate's thread."""
+
+    def lead(self) -> None:
+        """This process leads while the lease holds."""
+
+    def follow(self, leader: Leader | None) -> None:
+        """Another one leads."""
+
+    def end(self, reason: str) -> None:
+        """This process led and does not any more, or can never lead. The last call."""
+
+
+class TakesPart(Protocol):
+    """A process's part in an election, from `start` to `close`."""
+
+    def start(self) -> None:
+        """Does not wait for a server."""
+
+    def close(self) -> None:
+        """Give the lead, if we have it, to another process. Has no effect if it is already closed."""
 
 
 # -- events
@@ -103,12 +126,17 @@ class Follow(NamedTuple):
 
 
 class Depose(NamedTuple):
-    """End: this process led and must not any more."""
+    """End: this process led and must not any more, or can never lead."""
 
     reason: str
 
 
 ElectionEffect: TypeAlias = MakeNode | Look | Prove | Renew | Lead | Follow | Depose
+
+
+def shown(holder: str) -> str:
+    """The name of a process that somebody wrote, on one line of a log."""
+    return "".join(each if each.isprintable() else "?" for each in holder[:200])
 
 
 def number_of(node: str) -> int:

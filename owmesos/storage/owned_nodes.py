@@ -24,8 +24,9 @@ from kazoo.exceptions import NoAuthError
 
 from owmesos.errors import NOT_READABLE
 from owmesos.mesos.wire.address import ZooKeeperPath
+from owmesos.storage.election import shown
 from owmesos.storage.store import StateDamaged, StateInUse, StateTooNew, StoreFailed
-from owmesos.storage.zookeeper_session import PATIENCE, SESSION, Lost, Operation, Rejection, ZooKeeperSession, shown
+from owmesos.storage.zookeeper_session import PATIENCE, SESSION, Lost, Operation, Rejection, ZooKeeperSession
 
 _log = logging.getLogger("owmesos.storage")
 FORMAT = 1

@@ -250,11 +250,6 @@ def open_to_all(acls: Iterable[ACL]) -> bool:
     return any(each.id.scheme in ("world", "ip") and each.perms & ~Permissions.READ for each in acls)
 
 
-def shown(holder: str) -> str:
-    """The name of a process that a node holds, on one line of a log."""
-    return "".join(each if each.isprintable() else "?" for each in holder[:200])
-
-
 class Rejection(NamedTuple):
     """A transaction is rejected because of the operation at `position`, or of all of them together."""
 

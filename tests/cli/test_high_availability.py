@@ -222,12 +222,9 @@ def test_settings_that_cannot_be_had(options: tuple[str, ...], expected: str) ->
     assert expected in ran.line
 
 
-def test_a_local_cluster_and_kubernetes_cannot_be_had() -> None:
+def test_a_local_cluster_cannot_be_had() -> None:
     state = ("--state", "zk://h:1/a")
     assert "--master local: that cluster ends" in owmesos("run", "--ha", "--master", "local", *state).line
-    ran = owmesos("run", "--ha", "--cluster", "kubernetes", "--kafka", "h:1", "--id", "0")
-    assert ran.code == 2
-    assert "--ha is for --cluster mesos" in ran.line
     assert "needs --ha" in owmesos("run", "--ha-admin", "h:1", "--master", "h:1").line
 
 

@@ -15,8 +15,12 @@ import pytest
 import yaml
 
 from owmesos.cli.kafka import KafkaOptions
+from owmesos.kubernetes.leases import kept, lease_name, new_lease, taken
 from owmesos.kubernetes.pod_template import check_template
 from owmesos.kubernetes.wire.api_client import RIGHTS
+from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
+from owmesos.kubernetes.wire.kubeconfig import find_access
+from owmesos.kubernetes.wire.lease_client import LeaseClient, lease_rights
 from owmesos.openwhisk.store.couch_entities import Databases
 from owmesos.openwhisk.whisk_config import WhiskConfig
 from owmesos.service.admin_guard import OPEN
@@ -27,6 +31,7 @@ from tests.servers.kubernetes.cluster import KubernetesCluster
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 SETTINGS = FOLDER.parents[1] / "docs" / "settings.md"
 NAMESPACE = "openwhisk"
+LEASE = lease_name("invoker0")
 OBJECTS: list[dict[str, Any]] = [
     each
     for file in yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
@@ -50,17 +55,27 @@ def container() -> dict[str, Any]:
 
 def test_the_roles_give_the_rights_that_are_asked_for_at_the_start_and_no_others() -> None:
     given = {
-        (verb, resource, kind == "Role")
+        (verb, group, resource, name, kind == "Role")
         for kind in ("Role", "ClusterRole")
         for rule in only(kind)["rules"]
         for verb in rule["verbs"]
+        for group in rule["apiGroups"]
         for resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
     }
     needed = {
-        (each.verb, f"{each.resource}/{each.subresource}" if each.subresource else each.resource, each.namespaced)
-        for each in RIGHTS
+        (each.verb, each.group, "/".join(filter(None, (each.resource, each.subresource))), each.name, each.namespaced)
+        for each in (*RIGHTS, *lease_rights(LEASE))
     }
     assert given == needed
+
+
+def test_several_replicas_elect_a_leader() -> None:
+    spec = only("Deployment")["spec"]
+    assert spec["replicas"] > 1
+    assert only("ConfigMap")["data"]["OWMESOS_HA"] == "true"
+    spread = spec["template"]["spec"]["topologySpreadConstraints"][0]
+    assert spread["labelSelector"] == spec["selector"]
 
 
 def test_every_setting_is_an_option() -> None:
@@ -247,6 +262,18 @@ def test_the_rights_suffice_for_an_action_and_its_log(account: Path, tmp_path: P
             assert (await process.ask("activation", "logs", "--last")).out.rstrip().endswith("stdout: seen")
 
     asyncio.run(scene())
+
+
+@pytest.mark.kubernetes
+async def test_the_rights_suffice_for_its_lease_and_for_no_other(account: Path, kubernetes_namespace: str) -> None:
+    access, now = find_access(account, None, {}), "2026-01-02T03:04:05.678901Z"
+    async with LeaseClient(access, kubernetes_namespace, LEASE) as client:
+        assert await client.read() is None
+        made = await client.create(taken(new_lease(kubernetes_namespace, "invoker0"), "a", "http://a:1", 4, now))
+        await client.replace(kept(made.document, "2026-01-02T03:04:06.678901Z"))
+    async with LeaseClient(access, kubernetes_namespace, "another") as client:
+        with pytest.raises(ApiRequestFailed, match="RBAC forbids"):
+            await client.read()
 
 
 @pytest.mark.kubernetes

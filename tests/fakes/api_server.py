@@ -13,6 +13,11 @@ from typing import Any
 
 from aiohttp import web
 
+from owmesos.simulator.agenda import Agenda
+from owmesos.simulator.kubernetes.admission import ApiAnswer
+from owmesos.simulator.kubernetes.api_server import ApiServer
+from owmesos.simulator.kubernetes.settings import ControlPlaneSettings
+
 Object = dict[str, Any]
 Answer = Callable[[web.Request], web.StreamResponse]
 VERSION = "resourceVersion"
@@ -45,7 +50,10 @@ def answer(status: int, body: Object | str = "", **headers: str) -> Answer:
 
 
 class FakeApiServer:
-    """`tokens`: those that are accepted; None: everybody is. `requests`: the method and path of each, in order."""
+    """`tokens`: those that are accepted; None: everybody is. `requests`: the method and path of each, in order.
+
+    Of Leases the simulated API server decides, `leases`.
+    """
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self.tokens: set[str] | None = None
@@ -59,6 +67,9 @@ class FakeApiServer:
         self.objects: dict[str, dict[str, Object]] = {"nodes": {}, "pods": {}}
         self.denied: set[tuple[str, str]] = set()  # verb and resource
         self.log = b""
+        self.hold: asyncio.Event | None = None  # requests wait for it
+        self.unavailable: Callable[[web.Request], bool] = lambda _: False  # whether a request is answered with 503
+        self.leases = ApiServer(Agenda(0.0), ControlPlaneSettings())
         self.port = 0
         self._tls = tls
         self._version = 100
@@ -83,6 +94,10 @@ class FakeApiServer:
         app.router.add_get(f"{pods}/{{name}}", self._get)
         app.router.add_delete(f"{pods}/{{name}}", self._delete)
         app.router.add_get(f"{pods}/{{name}}/log", self._log)
+        leases = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        app.router.add_post(leases, self._post_lease)
+        app.router.add_get(f"{leases}/{{name}}", self._get_lease)
+        app.router.add_put(f"{leases}/{{name}}", self._put_lease)
         app.router.add_post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", self._review)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
@@ -148,6 +163,10 @@ class FakeApiServer:
         self.headers.append(dict(request.headers))
         self.queries.append(dict(request.query))
         self.bodies.append(await request.json() if request.body_exists else None)
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.unavailable(request):
+            return web.json_response(failure(503, "ServiceUnavailable", "not now"), status=503)
         for number, (text, given) in enumerate(self.answers):
             if text in line:
                 del self.answers[number]
@@ -221,6 +240,28 @@ class FakeApiServer:
         self.remove("pods", name, namespace)
         return web.json_response(found)
 
+    async def _get_lease(self, request: web.Request) -> web.StreamResponse:
+        return self._of_lease("get", request) or _response(self.leases.get_lease(*request.match_info.values()))
+
+    async def _post_lease(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        namespace = request.match_info["namespace"]
+        return self._of_lease("create", request) or _response(self.leases.post_lease(namespace, asked))
+
+    async def _put_lease(self, request: web.Request) -> web.StreamResponse:
+        asked, (namespace, name) = await request.json(), request.match_info.values()
+        return self._of_lease("update", request) or _response(self.leases.put_lease(namespace, name, asked))
+
+    def _of_lease(self, verb: str, request: web.Request) -> web.Response | None:
+        """Whoever may not is told so as by RBAC."""
+        if (verb, "leases") not in self.denied:
+            return None
+        told = (
+            f'leases.coordination.k8s.io is forbidden: User "u" cannot {verb} resource "leases" in API group'
+            f' "coordination.k8s.io" in the namespace "{request.match_info["namespace"]}"'
+        )
+        return web.json_response(failure(403, "Forbidden", told), status=403)
+
     async def _log(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=self.log[: int(request.query.get("limitBytes", len(self.log)))])
 
@@ -240,6 +281,10 @@ class FakeApiServer:
     def _send(self, kind: str, line: Object | str) -> None:
         for watch in self._watches[kind]:
             watch.put_nowait(_line(line))
+
+
+def _response(given: ApiAnswer) -> web.Response:
+    return web.json_response(given.body, status=given.status)
 
 
 def _no_pod(name: str) -> web.Response:

@@ -13,8 +13,8 @@ import yaml
 from owmesos.cli.kubernetes import _template
 from owmesos.core.listings import reservations
 from owmesos.errors import InvalidInput
-from owmesos.kubernetes import events, quantities
-from owmesos.kubernetes.messages import Node, Pod
+from owmesos.kubernetes import events, leases, quantities
+from owmesos.kubernetes.messages import LeaseObject, Node, Pod
 from owmesos.kubernetes.pod_template import check_template, merged
 from owmesos.kubernetes.wire.access import ClusterAccess, Credential, FixedCredentials
 from owmesos.kubernetes.wire.api_errors import _message, retry_after_of
@@ -22,7 +22,11 @@ from owmesos.kubernetes.wire.certificates import not_after
 from owmesos.kubernetes.wire.decoding import NODES, PODS, Bookmark, ResourceKind, Status, WatchChange, status_in
 from owmesos.kubernetes.wire.exec_plugin import API_VERSIONS, ExecCredentials, ExecPlugin, _ExecCredential
 from owmesos.kubernetes.wire.kubeconfig import Kubeconfig
+from owmesos.kubernetes.wire.lease_client import stored_lease
 from owmesos.service.kubernetes.pod_streams import _second_of
+from owmesos.storage.election import TimePassed
+from owmesos.storage.lease_candidate import seen_lease
+from owmesos.storage.lease_election import LeaseElection, LeaseSeen
 from tests.fuzz.target import file_of, sample, target
 from tests.kubernetes.factories import Driven
 from tests.kubernetes.objects import LABELS, NAMESPACE, node, pod
@@ -74,6 +78,23 @@ def kubernetes_nodes(data: bytes) -> None:
 @target("kubernetes-pods", *_lines(_PODS))
 def kubernetes_pods(data: bytes) -> None:
     _watched(PODS, data)
+
+
+_LEASE = sample(LeaseObject) | {"kind": "Lease"}
+_HOLDERS = ("", "0123abcd process 7 on a", "4567cdef process 7 on b", "postgres-0")
+
+
+@target("kubernetes-leases", *(_LEASE | {"spec": _LEASE["spec"] | {"holderIdentity": each}} for each in _HOLDERS))
+def kubernetes_leases(data: bytes) -> None:
+    """A candidate goes on after any Lease, and what it writes into it can be read."""
+    found = stored_lease(data)
+    decides, now = LeaseElection(_HOLDERS[1]), "2026-01-02T03:04:05.678901Z"
+    for second in range(9):
+        decides.handle(TimePassed(), second)
+        decides.handle(LeaseSeen(seen_lease(found)), second)
+    taken = leases.taken(found.document, _HOLDERS[1], "http://h:1", 4, now)
+    for changed in (taken, leases.kept(taken, now), leases.released(taken, now), leases.announced(taken, "b")):
+        seen_lease(stored_lease(msgspec.json.encode(changed)))
 
 
 _META = {"resourceVersion": "5", "continue": "token", "remainingItemCount": 3}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,7 +21,7 @@ from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.wire.access import ClusterAccess
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
-from owmesos.kubernetes.wire.api_session import TIMEOUT, ApiSession
+from owmesos.kubernetes.wire.api_session import TIMEOUT, ApiSession, Sending
 from owmesos.kubernetes.wire.decoding import GONE, NotReadable, Report, ResourceKind, T
 from owmesos.system.once_per_reason import OncePerReason
 
@@ -37,15 +37,18 @@ class _Stale(Exception):
 
 
 class Right(NamedTuple):
-    """A rule of RBAC. `namespaced`: in our namespace, else in the cluster."""
+    """A rule of RBAC. `namespaced`: in our namespace, else in the cluster. `name`: of the only object, if any."""
 
     verb: str
     resource: str
     subresource: str = ""
     namespaced: bool = True
+    group: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.resource}{f'/{self.subresource}' if self.subresource else ''}"
+        part, one = f"/{self.subresource}" if self.subresource else "", f" {self.name}" if self.name else ""
+        return f"{self.verb} {self.resource}{part}{one}"
 
 
 RIGHTS = (
@@ -57,7 +60,7 @@ RIGHTS = (
     Right("delete", "pods"),
     Right("get", "pods", "log"),
 )
-"""All that owmesos needs; deploy/kubernetes gives exactly these."""
+"""All that owmesos needs without `--ha`; deploy/kubernetes gives these, and `lease_client.lease_rights`."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,18 @@ class ApiClient:
     async def pod(self, namespace: str, name: str) -> Pod:
         return self._pod(await self._session.read("GET", _path(namespace, name)))
 
-    async def post_pod(self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Pod:
+    async def post_pod(
+        self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False, sending: Sending | None = None
+    ) -> Pod:
         """The pod as the API server has stored it. With `dry_run` all is checked (rights, the namespace, quotas,
         admission), and nothing stored."""
         parameters = [("dryRun", "All")] if dry_run else []
-        return self._pod(await self._session.read("POST", _path(namespace), parameters=parameters, body=body))
+        path = _path(namespace)
+        return self._pod(await self._session.read("POST", path, parameters=parameters, body=body, sending=sending))
 
-    async def delete_pod(self, namespace: str, name: str, *, uid: str | None, grace: int) -> None:
+    async def delete_pod(
+        self, namespace: str, name: str, *, uid: str | None, grace: int, sending: Sending | None = None
+    ) -> None:
         """Only the one with `uid`, if given: another answers 409. `grace`: seconds, at least 1.
 
         With 0 the API server forgets a pod whose processes still run, and its room would be given away. Raises
@@ -121,7 +129,7 @@ class ApiClient:
         }
         if uid is not None:
             options["preconditions"] = {"uid": uid}
-        await self._session.read("DELETE", _path(namespace, name), body=options)
+        await self._session.read("DELETE", _path(namespace, name), body=options, sending=sending)
 
     async def logs(
         self,
@@ -149,8 +157,8 @@ class ApiClient:
     async def allowed(self, right: Right, namespace: str) -> bool:
         """Whether we have it: a SelfSubjectAccessReview, which everybody may ask for."""
         attributes = {"verb": right.verb, "resource": right.resource}
-        if right.subresource:
-            attributes["subresource"] = right.subresource
+        more = {"group": right.group, "subresource": right.subresource, "name": right.name}
+        attributes |= {field: value for field, value in more.items() if value}
         if right.namespaced:
             attributes["namespace"] = namespace
         body = {
@@ -165,9 +173,9 @@ class ApiClient:
         except NOT_READABLE as error:
             raise unreadable(f"the answer to a SelfSubjectAccessReview cannot be read: {error}") from None
 
-    async def missing_rights(self, namespace: str) -> list[Right]:
-        """Those of RIGHTS that we do not have."""
-        return [right for right in RIGHTS if not await self.allowed(right, namespace)]
+    async def missing_rights(self, namespace: str, rights: Sequence[Right] = RIGHTS) -> list[Right]:
+        """Those of `rights` that we do not have."""
+        return [right for right in rights if not await self.allowed(right, namespace)]
 
     def _pod(self, data: bytes) -> Pod:
         try:

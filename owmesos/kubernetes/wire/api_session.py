@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 from weakref import WeakSet
@@ -28,6 +28,8 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "owmesos"}
 
 Parameters = Sequence[tuple[str, str]]
+Sending = Callable[[], None]
+"""Called just before a request is written; what it raises is raised instead, and nothing was sent."""
 
 
 class ApiSession:
@@ -68,10 +70,13 @@ class ApiSession:
         body: Mapping[str, Any] | None = None,
         timeout: float = TIMEOUT,
         limit: int | None = None,
+        sending: Sending | None = None,
     ) -> bytes:
         """The body of the answer, cut off at `limit` bytes."""
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
-        async with self.stream(method, path, parameters=parameters, body=body, limits=limits) as response:
+        async with self.stream(
+            method, path, parameters=parameters, body=body, limits=limits, sending=sending
+        ) as response:
             try:
                 return await (response.read() if limit is None else body_of(response, limit))
             except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
@@ -86,18 +91,19 @@ class ApiSession:
         parameters: Parameters = (),
         body: Mapping[str, Any] | None = None,
         limits: aiohttp.ClientTimeout,
+        sending: Sending | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer that is a success, of which only the headers were read."""
         data = None if body is None else msgspec.json.encode(body)
         credential = await self._credential()
-        response = await self._send(credential, method, path, parameters, data, limits)
+        response = await self._send(credential, method, path, parameters, data, limits, sending)
         try:
             if response.status == 401:
                 renewed = await self._credential(rejected=credential)
                 if renewed != credential:
                     _leave(response)
                     credential = renewed
-                    response = await self._send(credential, method, path, parameters, data, limits)
+                    response = await self._send(credential, method, path, parameters, data, limits, sending)
             if not 200 <= response.status < 300:
                 raise ApiRequestFailed(await self._failure(response, credential))
             yield response
@@ -130,6 +136,7 @@ class ApiSession:
         parameters: Parameters,
         data: bytes | None,
         limits: aiohttp.ClientTimeout,
+        sending: Sending | None,
     ) -> aiohttp.ClientResponse:
         session = await self._session_for(credential)
         headers = credential.headers if data is None else {**credential.headers, "Content-Type": "application/json"}
@@ -144,6 +151,7 @@ class ApiSession:
                 timeout=limits,
                 proxy=self.access.proxy_for_requests(),
                 server_hostname=self.access.server_name,
+                trace_request_ctx=sending,
             )
         except aiohttp.ClientConnectorCertificateError as error:
             self._certificate_changed()  # the authority may have been replaced: it is read anew
@@ -179,6 +187,7 @@ class ApiSession:
                 headers=_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=_READ_BUFFER,
+                trace_configs=[_before_writing()],
             )
         return self._session
 
@@ -202,6 +211,21 @@ class ApiSession:
 
     def _is_closed(self) -> NoReturn:
         raise ApiRequestFailed(ApiFailure(0, "Closed", "the client is closed", certain=True)) from None
+
+
+def _before_writing() -> aiohttp.TraceConfig:
+    """Calls each request's `sending`: a connection may take a while, and the process may stand still meanwhile. aiohttp
+    sends these signals before it writes, whatever they are called."""
+
+    async def before(_session: object, context: Any, _parameters: object) -> None:
+        sending: Sending | None = context.trace_request_ctx
+        if sending is not None:
+            sending()
+
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(before)
+    config.on_request_chunk_sent.append(before)
+    return config
 
 
 def _leave(response: aiohttp.ClientResponse) -> None:

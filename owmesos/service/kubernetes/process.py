@@ -28,6 +28,7 @@ from owmesos.service.kubernetes.view import KubernetesView
 from owmesos.service.status import StatusSource, own_version
 from owmesos.service.stopped import Stopped
 from owmesos.system.clock import Clock, process_time
+from owmesos.system.lease import Lease
 from owmesos.system.tasks import cancel_all
 
 CONNECT_TIMEOUT = 60.0  # seconds
@@ -45,11 +46,14 @@ class KubernetesProcess:
         settings: KubernetesSettings,
         *,
         connect_timeout: float = CONNECT_TIMEOUT,
+        lease: Lease | None = None,
     ) -> None:
-        """`connect_timeout`: seconds that the API server may be away at the start. Raises InvalidInput."""
+        """`connect_timeout`: seconds that the API server may be away at the start. With `lease` no pod is created or
+        deleted while that does not hold: another process may lead then. Raises InvalidInput."""
         self._access = access
         self._settings = settings
         self._connect_timeout = connect_timeout
+        self._lease = lease
         self._factory = KubernetesFactory.of(pool, settings)
         self._api = ApiClient(access)
         self._shell: KubernetesShell | None = None
@@ -59,7 +63,7 @@ class KubernetesProcess:
     async def __aenter__(self) -> KubernetesProcess:
         """Does not wait for the API server."""
         clock = Clock()
-        shell = self._shell = KubernetesShell(self._factory, self._api, clock)
+        shell = self._shell = KubernetesShell(self._factory, self._api, clock, self._lease)
         shell.ended.append(self._ended)
         self._started_at = clock.now()
         self._status = StatusSource(self._make_status)
@@ -132,7 +136,7 @@ class KubernetesProcess:
 
     @property
     def leads(self) -> bool:
-        return True
+        return self._lease is None or self._lease.holds
 
     def status(self, invoker: documents.InvokerStatus | None = None) -> documents.StatusDocument:
         return self._status.document(invoker)

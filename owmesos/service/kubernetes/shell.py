@@ -17,6 +17,7 @@ from owmesos.documents import LaunchState
 from owmesos.kubernetes import effects, events
 from owmesos.kubernetes.factory import KubernetesFactory
 from owmesos.kubernetes.wire.api_client import ApiClient
+from owmesos.kubernetes.wire.leased import leased_pods
 from owmesos.service import long_waits
 from owmesos.service.base_shell import BaseShell
 from owmesos.service.kubernetes.outbox import PodOutbox
@@ -24,6 +25,7 @@ from owmesos.service.kubernetes.pod_streams import PodStreams
 from owmesos.service.kubernetes.stories import ContainerStories
 from owmesos.service.listeners import notify
 from owmesos.system.clock import Clock
+from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.service")
 
@@ -49,11 +51,12 @@ class ApiConnection(NamedTuple):
 class KubernetesShell(BaseShell[events.KubernetesEvent | PoolEvent]):
     """An `InvokerHost`."""
 
-    def __init__(self, factory: KubernetesFactory, api: ApiClient, clock: Clock) -> None:
+    def __init__(self, factory: KubernetesFactory, api: ApiClient, clock: Clock, lease: Lease | None = None) -> None:
+        """With `lease` no pod is created or deleted while that does not hold."""
         super().__init__(clock)
         settings = factory.state.settings
         self.factory = factory
-        self.outbox = PodOutbox(api, settings.namespace, self.observe)
+        self.outbox = PodOutbox(leased_pods(api, lease), settings.namespace, self.observe)
         self.stories = ContainerStories(factory.state.records, self._container_changed)
         self.connection = ApiConnection(False, clock.now(), "nodes and pods have not been listed yet")
         self.lost = 0

@@ -59,6 +59,19 @@ def problem_of(pod: Mapping[str, Any], namespace: str) -> ApiAnswer | None:
     return None
 
 
+def problem_of_lease(name: str, spec: Mapping[str, Any]) -> ApiAnswer | None:
+    """Why a Lease is not taken, None for a right one."""
+    wrong = []
+    if len(name) > 253 or not _NAME.fullmatch(name):
+        wrong.append(f"metadata.name: Invalid value: {name!r}: a lowercase RFC 1123 subdomain is needed")
+    for field, least in (("leaseDurationSeconds", 1), ("leaseTransitions", 0)):
+        if spec.get(field) is not None and spec[field] < least:
+            wrong.append(f"spec.{field}: Invalid value: {spec[field]}: must be at least {least}")
+    if wrong:
+        return failure(422, "Invalid", f'Lease.coordination.k8s.io "{name}" is invalid: {"; ".join(wrong)}')
+    return None
+
+
 def _wrong_fields(name: str, metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
     wrong = []
     if len(name) > 253 or not _NAME.fullmatch(name):

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from owmesos.simulator.agenda import Agenda
-from owmesos.simulator.kubernetes.admission import ApiAnswer, failure, problem_of, quota_exceeded, with_defaults
+from owmesos.simulator.kubernetes.admission import (
+    ApiAnswer,
+    failure,
+    problem_of,
+    problem_of_lease,
+    quota_exceeded,
+    with_defaults,
+)
 from owmesos.simulator.kubernetes.objects import (
     Document,
     PodKey,
@@ -26,6 +33,7 @@ from owmesos.simulator.kubernetes.settings import ControlPlaneSettings
 from owmesos.simulator.kubernetes.store import Kind, ObjectChange, ObjectStore, Sink, Watch
 
 DISRUPTION = "DisruptionTarget"
+_LEASES = "leases.coordination.k8s.io"
 
 
 class _Page(NamedTuple):
@@ -220,6 +228,46 @@ class ApiServer:
         answer = self.delete_pod(namespace, name, why=why)
         return ApiAnswer(201, {"kind": "Status", "status": "Success"}) if answer.done else answer
 
+    # -- requests: leases
+
+    def get_lease(self, namespace: str, name: str) -> ApiAnswer:
+        lease = self.store.objects["Lease"].get((namespace, name))
+        return _not_found(_LEASES, name) if lease is None else ApiAnswer(200, lease)
+
+    def post_lease(self, namespace: str, body: Mapping[str, Any]) -> ApiAnswer:
+        if namespace not in self.namespaces:
+            return failure(404, "NotFound", f'namespaces "{namespace}" not found')
+        name = body["metadata"]["name"]
+        problem = problem_of_lease(name, body.get("spec", {}))
+        if problem is not None:
+            return problem
+        if (namespace, name) in self.store.objects["Lease"]:
+            return failure(409, "AlreadyExists", f'{_LEASES} "{name}" already exists')
+        metadata = {**body["metadata"], **self._identity(), "namespace": namespace}
+        return ApiAnswer(201, self.store.put("Lease", {**body, "metadata": metadata}))
+
+    def put_lease(self, namespace: str, name: str, body: Mapping[str, Any]) -> ApiAnswer:
+        """Of the version that it names. One without `uid` makes a Lease that is not there."""
+        lease = self.store.objects["Lease"].get((namespace, name))
+        uid, version = (body["metadata"].get(field) for field in ("uid", "resourceVersion"))
+        there = uid_of(lease) if lease is not None else ""
+        if uid not in (None, there):
+            return _conflict(name, f"Precondition failed: UID in precondition: {uid}, UID in object meta: {there}")
+        if lease is None:
+            return self.post_lease(namespace, body)
+        if version is None:
+            told = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+            return failure(422, "Invalid", f'{_LEASES} "{name}" is invalid: {told}')
+        if version != lease["metadata"]["resourceVersion"]:
+            return _conflict(name, "the object has been modified; please apply your changes to the latest version")
+        return problem_of_lease(name, body.get("spec", {})) or ApiAnswer(200, self.store.put("Lease", dict(body)))
+
+    def delete_lease(self, namespace: str, name: str) -> ApiAnswer:
+        if (namespace, name) not in self.store.objects["Lease"]:
+            return _not_found(_LEASES, name)
+        self.store.remove("Lease", (namespace, name))
+        return ApiAnswer(200, {"kind": "Status", "status": "Success"})
+
     # -- what befalls it
 
     def restart(self) -> None:
@@ -266,6 +314,10 @@ class ApiServer:
             self.quotas.pop(namespace, None)
         else:
             self.quotas[namespace] = amounts(limits)
+
+
+def _conflict(name: str, why: str) -> ApiAnswer:
+    return failure(409, "Conflict", f'Operation cannot be fulfilled on {_LEASES} "{name}": {why}')
 
 
 def _not_found(what: str, name: str) -> ApiAnswer:

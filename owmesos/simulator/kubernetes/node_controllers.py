@@ -96,7 +96,8 @@ class NodeControllers:
     # -- taints
 
     def _hear_soon(self, change: ObjectChange) -> None:
-        self._agenda.after(self._settings.watch_takes, self._hear, change)
+        if change.kind in ("Node", "Pod"):
+            self._agenda.after(self._settings.watch_takes, self._hear, change)
 
     def _hear(self, change: ObjectChange) -> None:
         if change.kind == "Node":

@@ -10,7 +10,7 @@ from owmesos.simulator.agenda import Agenda, AgendaEntry, cancel
 from owmesos.simulator.kubernetes.objects import Document, PodKey, key_of, with_metadata
 from owmesos.simulator.kubernetes.settings import ControlPlaneSettings
 
-Kind = Literal["Pod", "Node"]
+Kind = Literal["Pod", "Node", "Lease"]
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -34,7 +34,7 @@ class ObjectStore:
         self.agenda = agenda
         self.settings = settings
         self.version = 1_000
-        self.objects: dict[Kind, dict[PodKey, Document]] = {"Pod": {}, "Node": {}}
+        self.objects: dict[Kind, dict[PodKey, Document]] = {"Pod": {}, "Node": {}, "Lease": {}}
         self.listeners: list[Callable[[ObjectChange], None]] = []
         self.watches: list[Watch] = []
         self._history: deque[ObjectChange] = deque(maxlen=settings.history)

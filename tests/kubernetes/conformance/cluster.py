@@ -126,6 +126,16 @@ class Cluster(Protocol):
 
     async def cordon(self, node: str, unschedulable: bool = True) -> None: ...
 
+    # -- Leases, as JSON
+
+    async def get_lease(self, name: str) -> dict[str, Any]: ...
+
+    async def post_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    async def put_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    async def delete_lease(self, name: str) -> None: ...
+
     # -- what befalls it
 
     async def kill_node(self, name: str) -> None:

@@ -73,6 +73,7 @@ class RealKubernetes:
         self._cluster = cluster
         self._session = session
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
     def now(self) -> float:
         return time.monotonic()
@@ -161,6 +162,18 @@ class RealKubernetes:
     async def cordon(self, node: str, unschedulable: bool = True) -> None:
         await self._ask("PATCH", f"/api/v1/nodes/{node}", {"spec": {"unschedulable": unschedulable}}, _MERGE)
 
+    async def get_lease(self, name: str) -> dict[str, Any]:
+        return _document(await self._ask("GET", f"{self._leases}/{name}"))
+
+    async def post_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        return _document(await self._ask("POST", self._leases, lease))
+
+    async def put_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        return _document(await self._ask("PUT", f"{self._leases}/{lease['metadata']['name']}", lease))
+
+    async def delete_lease(self, name: str) -> None:
+        await self._ask("DELETE", f"{self._leases}/{name}")
+
     # -- what befalls it
 
     async def kill_node(self, name: str) -> None:
@@ -197,6 +210,11 @@ async def real_kubernetes(cluster: KubernetesCluster, namespace: str) -> AsyncIt
         for node in real.nodes:
             if (await real.node(node)).spec.unschedulable:
                 await real.cordon(node, False)
+
+
+def _document(answer: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(answer)
+    return found
 
 
 def command_of(program: Program) -> list[str]:

@@ -152,6 +152,18 @@ class SimulatedKubernetes:
         self.world.cordon(node, unschedulable)
         self.world.run(self.world.settings.answer_takes)
 
+    async def get_lease(self, name: str) -> dict[str, Any]:
+        return self._asked(self.world.api.get_lease(NAMESPACE, name))
+
+    async def post_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        return self._asked(self.world.api.post_lease(NAMESPACE, lease))
+
+    async def put_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        return self._asked(self.world.api.put_lease(NAMESPACE, lease["metadata"]["name"], lease))
+
+    async def delete_lease(self, name: str) -> None:
+        self._asked(self.world.api.delete_lease(NAMESPACE, name))
+
     # -- what befalls it
 
     async def kill_node(self, name: str) -> None:
