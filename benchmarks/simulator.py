@@ -35,11 +35,11 @@ _ROLE = "bench"
 Json = dict[str, Any]
 
 
-def serve(agents: int) -> None:
+def serve(agents: int, resources: str = f"cpus:{EACH};mem:{32 * EACH}") -> None:
     """Prints where the master is, and ends with its standard input."""
     cluster = SimulatedCluster(
         agents=agents,
-        resources=f"cpus:{EACH};mem:{32 * EACH}",
+        resources=resources,
         processes=False,
         agent_settings=AgentSettings(launch_delay=0.0),
     )
