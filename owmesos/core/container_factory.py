@@ -115,6 +115,10 @@ class StreamPart(NamedTuple):
 class ContainerStreams(Protocol):
     """A container's `stdout` and `stderr`, as files that only grow. `str` of it names them for people."""
 
+    @property
+    def remain(self) -> bool:
+        """Whether they can be read after the container's end too."""
+
     async def read(self, stream: str, offset: int) -> StreamPart:
         """From byte `offset` on, as much as comes at once; of a negative one only the size. Raises StreamUnreadable."""
 

@@ -79,6 +79,7 @@ class InFlight(msgspec.Struct, eq=False):
     state: InFlightState = InFlightState.RECEIVED
     order: Order | None = None  # what its container gets; set when it is queued
     dispatched_at: float | None = None  # seconds since the epoch; None while no container has it
+    container_id: str | None = None  # that has it, or had it: its log may be read after the pool is done with it
     begun: bool = False  # whether any container may have been asked to run it; stays when it is queued again
     # The result as its caller gets it, from ANSWERED or ENDED on; None if its caller gets none.
     result: asyncio.Future[Activation | None] = msgspec.field(default_factory=_future)

@@ -238,7 +238,7 @@ class Invoker:
         run = self.in_flight.find(event.run_id) if isinstance(event, pool_events.Reschedule) else None
         if run is not None:
             run.enter(InFlightState.QUEUED)
-            run.dispatched_at = None
+            run.dispatched_at = run.container_id = None
         self._for_pool.append(event)
         if self._notifying:
             return
@@ -286,7 +286,7 @@ class Invoker:
     def _dispatch(self, effect: pool_events.Dispatch) -> None:
         run = self.in_flight[effect.run_id]
         run.enter(InFlightState.DISPATCHED)
-        run.dispatched_at = self._now()
+        run.dispatched_at, run.container_id = self._now(), effect.container_id
         assert run.order is not None
         self._containers.run(effect.container_id, run.order, initialize=effect.initialize)
 

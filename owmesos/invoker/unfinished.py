@@ -32,7 +32,7 @@ def unfinished(runs: Iterable[InFlight], pool: Pool) -> list[UnfinishedActivatio
             explained -= 1
             found = pool.explain(run.run_id)
             summary = found.summary if found is not None else None
-        rows.append(_row(run, state, _container(run.run_id, pool), summary))
+        rows.append(_row(run, state, _container(run, pool), summary))
     return rows
 
 
@@ -66,10 +66,10 @@ def _state(run: InFlight) -> Literal["waiting", "running"]:
     return "running" if is_running(run) else "waiting"
 
 
-def _container(run_id: str, pool: Pool) -> str | None:
+def _container(run: InFlight, pool: Pool) -> str | None:
     """The container of the run, or the one that is starting for it."""
-    running, waiting = pool.state.running.get(run_id), pool.state.buffer.by_id.get(run_id)
-    return running[0] if running is not None else waiting.covered_by if waiting is not None else None
+    waiting = pool.state.buffer.by_id.get(run.run_id)
+    return waiting.covered_by if waiting is not None else run.container_id
 
 
 class _Moment(NamedTuple):
@@ -87,7 +87,7 @@ class _Moment(NamedTuple):
 
 def story_of_run(run: InFlight, pool: Pool, now: float) -> ActivationStory:
     """The story of an activation that has not ended; `now` in seconds since the epoch."""
-    message, container_id = run.message, _container(run.run_id, pool)
+    message, container_id = run.message, _container(run, pool)
     moments = [_Moment(run.received_at, "received", f"received for {message.action.document_id}")]
     found = pool.explain(run.run_id)
     if run.dispatched_at is not None:

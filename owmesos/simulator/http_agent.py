@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import grp
+import os
 import pwd
 import stat
 import time
@@ -115,18 +116,19 @@ class AgentHttp:
         """What a path of the API means, within the work folder only."""
         if self._work_folder is None:
             return None
-        root = self._work_folder.resolve()
-        wanted = Path(path)
+        root = os.path.realpath(self._work_folder)
+        wanted = path
         if path.startswith("/frameworks/"):
-            parts = wanted.parts
-            if "runs" in parts and parts[parts.index("runs") + 1 : parts.index("runs") + 2] != ("latest",):
+            parts = path.split("/")
+            if "runs" in parts and parts[parts.index("runs") + 1 : parts.index("runs") + 2] != ["latest"]:
                 return None
-            wanted = root / "slaves" / (self._agent.id or "none") / path.lstrip("/")
+            wanted = f"{root}/slaves/{self._agent.id or 'none'}{path}"
         try:
-            found = wanted.resolve()
-        except (OSError, RuntimeError, ValueError):
+            found = os.path.realpath(wanted)
+        except (OSError, ValueError):
             return None
-        return found if wanted.is_absolute() and found.is_relative_to(root) and found.exists() else None
+        inside = wanted.startswith("/") and (found == root or found.startswith(f"{root}/"))
+        return Path(found) if inside and Path(found).exists() else None
 
     # -- what it says of its tasks
 

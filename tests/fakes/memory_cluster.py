@@ -30,6 +30,8 @@ from tests.runtimes.container import free_port
 class Files:
     """A container's streams."""
 
+    remain = True
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 

@@ -157,6 +157,7 @@ def couchdb_answers(data: bytes) -> None:
 # -- action containers
 
 
+_TIME = "2026-11-29T12:00:00Z"
 _LOG = f"one\n{SENTINEL}\ntwo\nthree {SENTINEL}\n"
 
 
@@ -186,13 +187,16 @@ def container_answers(data: bytes) -> None:
 def container_logs(data: bytes) -> None:
     """However it is cut, nothing is read twice and nothing left out."""
     step = 1 + len(data) % 17
-    collection = LogCollection(dict.fromkeys(STREAMS, 0), 10_000, sentinels=True, is_foreign=lambda stream, line: False)
+    collection, whole = (LogCollection(10_000, sentinels=True, is_foreign=lambda stream, line: False) for _ in range(2))
     for stream in STREAMS:
-        while stream in collection.missing and collection.offset(stream) < len(data):
-            at = collection.offset(stream)
-            collection.feed(stream, data[at : at + step], "2026-11-29T12:00:00Z")
-    collection.end("2026-11-29T12:00:00Z", failed=False)
-    assert all(position <= len(data) for position in collection.positions.values())
+        at, rest = 0, b""
+        while collection.takes(stream) and at < len(data):
+            rest = collection.feed(stream, data[at : at + step], _TIME)
+            at += step
+        assert rest + data[at:] == whole.feed(stream, data, _TIME)
+    for each in (collection, whole):
+        each.end(_TIME, failed=False)
+    assert collection.lines == whole.lines
 
 
 # -- users

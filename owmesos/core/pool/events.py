@@ -54,6 +54,12 @@ class RunDone(PoolEvent, frozen=True):
     reuse: bool = True
 
 
+class ContainerUnfit(PoolEvent, frozen=True):
+    """The container must not serve again, which came out after its run was done. Runs that it has may end."""
+
+    container_id: str
+
+
 class Reschedule(PoolEvent, frozen=True):
     """A run could not be given to its container, which is taken as dead: it waits again at its old place.
 

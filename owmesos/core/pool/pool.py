@@ -28,6 +28,8 @@ from owmesos.core.pool.starts import Starts
 from owmesos.core.pool.state import PoolState, PoolTimer
 from owmesos.errors import InvalidInput, InvariantBroken
 
+_NOT_AGAIN = "it must not serve again"
+
 
 class Pool:
     """One invoker's pool. Its state may be read between events."""
@@ -51,6 +53,7 @@ class Pool:
             events.CancelRun: self._cancel,
             events.Initialized: self._initialized,
             events.RunDone: self._done,
+            events.ContainerUnfit: self._unfit,
             events.Reschedule: self._reschedule,
             events.ContainerStarted: self._started,
             events.ContainerStopped: self._stopped,
@@ -186,10 +189,20 @@ class Pool:
             state.emit(events.FeedMore())
         if container is None:
             return
-        self._ease(container, now, "it must not serve again", reuse=event.reuse)
+        self._ease(container, now, _NOT_AGAIN, reuse=event.reuse)
         if not container.doomed:
             state.timers.set_earliest((PoolTimer.IDLE, container.id), now + state.settings.idle_timeout)
             self._feed_container(container, now)
+
+    def _unfit(self, event: events.ContainerUnfit, now: float) -> None:
+        state, container = self.state, self.containers.by_id.get(event.container_id)
+        if container is None or container.state is ContainerState.STOPPING:
+            return
+        state.containers.unindex(container)
+        container.doomed = True
+        state.containers.put(container)
+        if not container.active:
+            state.stop(container, _NOT_AGAIN, now)
 
     def _ease(self, container: Container, now: float, reason: str, *, reuse: bool) -> None:
         """Take one run off the container's count. Without `reuse` it stops once it has none."""

@@ -75,6 +75,8 @@ class AgentFiles:
 class TaskFiles:
     """One task's streams (`ContainerStreams`). `agent` is the agent's URL. The caller closes `session`."""
 
+    remain = True
+
     def __init__(self, session: aiohttp.ClientSession, agent: str, framework_id: str, executor_id: str) -> None:
         self._session = session
         self._url = f"{agent.rstrip('/')}/api/v1"

@@ -1,8 +1,8 @@
 """From the bytes of a container's streams to the log of one activation: up to the sentinels, and no more than allowed.
 
-No I/O here. A container's streams are files that only grow; where the last activation's log ended is kept in
-`Positions`. Lines look as OpenWhisk's (DockerToActivationLogStore.scala); their time is when they were read, for the
-streams keep none. What the cluster manager wrote among them is left out.
+No I/O here. A container's streams are files that only grow. Lines look as OpenWhisk's
+(DockerToActivationLogStore.scala); their time is when they were read, for the streams keep none. What the cluster
+manager wrote among them is left out.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ LOGS_MISSING = "There was an issue while collecting your logs. Data might be mis
 DEVELOPER_WARNING = "The action did not initialize or run as expected. Log data might be missing."
 _MB = 2**20
 _SENTINEL = SENTINEL.encode()
-
-Positions = dict[str, int]
-"""For each stream the byte that the next activation's log begins with."""
+_TAIL = 2 * len(_SENTINEL)  # bytes of a line that is dropped, in which a sentinel may begin
 
 
 def time_limit(limit: int) -> float:
@@ -35,17 +33,15 @@ def log_line(time: str, stream: str, text: str) -> str:
 
 
 class LogCollection:
-    """One activation's log. `positions` move as it reads; `limit` in bytes of both streams together.
+    """One activation's log. `limit` in bytes of both streams together.
 
     `complete` at the end says whether nothing is missing. With `sentinels` it ends when both streams have had theirs.
+    One that exceeds its limit ends at once; what is fed to it from then on is dropped, up to the sentinels.
     `is_foreign`: see `ContainerStreams`.
     """
 
-    def __init__(
-        self, positions: Positions, limit: int, *, sentinels: bool, is_foreign: Callable[[str, bytes], bool]
-    ) -> None:
+    def __init__(self, limit: int, *, sentinels: bool, is_foreign: Callable[[str, bytes], bool]) -> None:
         self._is_foreign = is_foreign
-        self.positions = positions
         self.lines: list[str] = []
         self.complete = True
         self._limit = limit
@@ -53,51 +49,65 @@ class LogCollection:
         self._size = 0
         self._partial = dict.fromkeys(STREAMS, b"")
         self._open = set(STREAMS)
+        self._truncated = False
 
     @property
     def missing(self) -> Sequence[str]:
-        """The streams of which more is to be read."""
-        return [stream for stream in STREAMS if stream in self._open]
+        """The streams of which more is to be read for it."""
+        return () if self._truncated else [stream for stream in STREAMS if stream in self._open]
 
-    def offset(self, stream: str) -> int:
-        """Where to read on."""
-        return self.positions[stream] + len(self._partial[stream])
+    def takes(self, stream: str) -> bool:
+        """Whether the stream's next bytes are still its own."""
+        return stream in self._open
 
-    def feed(self, stream: str, data: bytes, time: str) -> None:
-        """The bytes at `offset`. What follows the sentinel belongs to the next activation."""
-        *lines, rest = (self._partial[stream] + data).split(b"\n")
-        for line in lines:
-            before, found, _ = line.partition(_SENTINEL)
-            if (before or not found) and not self._is_foreign(stream, before):
-                self._size += len(before) + 1
-                if self._size > self._limit:
-                    self._truncate(time)
-                    return
-                self.lines.append(log_line(time, stream, before.decode(errors="replace")))
-            self.positions[stream] += len(line) + 1
+    @property
+    def takes_any(self) -> bool:
+        return bool(self._open)
+
+    def feed(self, stream: str, data: bytes, time: str) -> bytes:
+        """The next bytes. Returns those after the sentinel, which belong to the next activation."""
+        data = self._partial[stream] + data
+        begin = 0
+        while (end := data.find(b"\n", begin)) >= 0:
+            before, found, _ = data[begin:end].partition(_SENTINEL)
+            begin = end + 1
+            if before or not found:
+                self._take(stream, before, time)
             if found:
                 self._partial[stream] = b""
                 self._open.discard(stream)
-                return
-        self._partial[stream] = rest
+                return data[begin:]
+        rest = data[begin:]
         if self._size + len(rest) > self._limit:
             self._truncate(time)
+        self._partial[stream] = rest[-_TAIL:] if self._truncated else rest
+        return b""
+
+    def _take(self, stream: str, line: bytes, time: str) -> None:
+        if self._truncated or self._is_foreign(stream, line):
+            return
+        self._size += len(line) + 1
+        if self._size > self._limit:
+            self._truncate(time)
+        else:
+            self.lines.append(log_line(time, stream, line.decode(errors="replace")))
 
     def end(self, time: str, *, failed: bool) -> None:
         """No more will be read: lines without an end are taken as they are, what is missing is told."""
         for stream in self.missing:
-            rest = self._partial[stream]
-            self.positions[stream] += len(rest)
-            self._partial[stream] = b""
-            text = rest.replace(_SENTINEL, b"")
+            text = self._partial.pop(stream).replace(_SENTINEL, b"")
             if text:
                 self.lines.append(log_line(time, stream, text.decode(errors="replace")))
-        if self.complete and (failed or (self._open and self._sentinels)):
+        if self.complete and (failed or (self.missing and self._sentinels)):
             self.lines.append(log_line(time, "stderr", LOGS_MISSING))
             self.complete = False
+        if not self._truncated:
+            self._open.clear()
 
     def _truncate(self, time: str) -> None:
+        if self._truncated:
+            return
         text = f"Logs were truncated because the total bytes size exceeds the limit of {self._limit} bytes."
         self.lines.append(log_line(time, "stderr", text))
         self.complete = False
-        self._open.clear()
+        self._truncated = True

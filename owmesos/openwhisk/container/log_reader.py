@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ _log = logging.getLogger("owmesos.logs")
 PATIENCE = 8.0  # seconds; a node of Mesos that was restarted has its containers back after 6.5 (measured)
 _AGAIN = 0.25  # seconds between requests meanwhile
 POLLS = (0.005, 0.1)  # seconds; the first pause and the longest, while the sentinels are not there
+REST = (0.1, 1.0)  # seconds from one reading to the next at leisure, at least and at most
+BUSY = 4.0  # times as long as the last reading took, within these: a node that is slow is asked less often
 
 
 class CollectedLogs(NamedTuple):
@@ -41,7 +43,8 @@ class CollectedLogs(NamedTuple):
 
 
 class ContainerLogs:
-    """The logs of one container. Its activations take turns; each log begins where the last one ended.
+    """The logs of one container. Its activations take turns; each log begins where the last one ended. What one reading
+    brings beyond that is kept for the next activations.
 
     `refusing` are the nodes whose refusal was logged, shared by the containers' logs.
     """
@@ -60,7 +63,11 @@ class ContainerLogs:
         self._patience = patience
         self._refusing = refusing if refusing is not None else set()
         self._now = now
-        self._positions = dict.fromkeys(STREAMS, 0)
+        self._read_to = dict.fromkeys(STREAMS, 0)  # bytes
+        self._ahead = dict.fromkeys(STREAMS, b"")  # what was read and is of later activations
+        self._cut: list[LogCollection] = []  # that were too long: the rest of them is still in the streams
+        self._astray = False  # a sentinel is missing, so nobody knows whose the next one is
+        self._rests_until = 0.0  # on the loop's clock
         self._turn = asyncio.Lock()
 
     async def skip_beginning(self) -> None:
@@ -71,7 +78,7 @@ class ContainerLogs:
             except StreamUnreadable as error:
                 self._say(logging.INFO, "the logs of this container include what it wrote before its first run", error)
             else:
-                self._positions = {stream: found.size for stream, found in zip(STREAMS, sizes, strict=True)}
+                self._read_to = {stream: found.size for stream, found in zip(STREAMS, sizes, strict=True)}
 
     async def is_away(self, timeout: float) -> bool:
         """Whether the container's node does not answer, or not within `timeout` seconds."""
@@ -83,20 +90,36 @@ class ContainerLogs:
             return isinstance(error, StreamAway) and not isinstance(error, StreamMissing)
         return False
 
-    async def collect(self, limit: int, *, sentinels: bool, developer_error: bool = False) -> CollectedLogs:
-        """One activation's log: up to the sentinels, or without them everything so far. `limit` in bytes."""
+    @property
+    def remain(self) -> bool:
+        """See `ContainerStreams`."""
+        return self._streams.remain
+
+    async def collect(
+        self, limit: int, *, sentinels: bool, developer_error: bool = False, at_leisure: bool = False
+    ) -> CollectedLogs:
+        """One activation's log: up to the sentinels, or without them everything so far. `limit` in bytes.
+
+        `at_leisure`: nobody waits for it but who called the action, so that one reading may bring several logs."""
         async with self._turn:
-            collection = LogCollection(self._positions, limit, sentinels=sentinels, is_foreign=self._streams.is_foreign)
-            failed = False
+            collection = LogCollection(limit, sentinels=sentinels, is_foreign=self._streams.is_foreign)
+            failed = self._astray and sentinels
+            self._hand_out(collection, self._ahead)
+            if at_leisure and collection.missing:
+                await asyncio.sleep(self._rests_until - asyncio.get_running_loop().time())
             try:
-                await asyncio.wait_for(self._collect(collection, sentinels=sentinels), time_limit(limit))
+                if collection.missing:  # else an earlier reading brought all of it
+                    await asyncio.wait_for(self._collect(collection, sentinels=sentinels), time_limit(limit))
             except asyncio.TimeoutError:
                 failed = True
                 _log.warning("the log in %s did not end within %g s", self._streams, time_limit(limit))
             except StreamUnreadable as error:
                 failed = True
                 self._say(logging.WARNING, "a log cannot be read", error)
+            self._astray = self._astray or (sentinels and bool(collection.missing))
             collection.end(self._time(), failed=failed)
+            if collection.takes_any:
+                self._cut.append(collection)
             if developer_error:
                 collection.lines.append(log_line(self._time(), "stderr", DEVELOPER_WARNING))
             return CollectedLogs(collection.lines, collection.complete)
@@ -106,26 +129,45 @@ class ContainerLogs:
         heard, pause = loop.time(), POLLS[0]
         patient_until = heard + self._patience
         while collection.missing:
-            streams = collection.missing
             try:
-                found = await asyncio.gather(
-                    *(self._streams.read(stream, collection.offset(stream)) for stream in streams)
-                )
+                found = await self._read(collection.missing)
             except StreamAway:
                 if loop.time() >= patient_until:
                     raise
                 await asyncio.sleep(_AGAIN)
                 heard = loop.time()
                 continue
-            for stream, part in zip(streams, found, strict=True):
-                collection.feed(stream, part.data, self._time())
-            if any(part.data for part in found):
+            self._hand_out(collection, found)
+            if any(found.values()):
                 heard, pause = loop.time(), POLLS[0]
                 continue
             if not sentinels or loop.time() - heard >= self._idle_limit:
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, POLLS[1])
+
+    async def _read(self, streams: Sequence[str]) -> dict[str, bytes]:
+        """What follows in each. Raises StreamUnreadable."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        parts = await asyncio.gather(*(self._streams.read(stream, self._read_to[stream]) for stream in streams))
+        ended = loop.time()
+        self._rests_until = ended + min(max(REST[0], BUSY * (ended - begun)), REST[1])
+        found = {stream: part.data for stream, part in zip(streams, parts, strict=True)}
+        for stream, data in found.items():
+            self._read_to[stream] += len(data)
+        return found
+
+    def _hand_out(self, collection: LogCollection, found: Mapping[str, bytes]) -> None:
+        """What was read, to those whose it is, in order; the rest is of those that come after `collection`."""
+        time = self._time()
+        for stream, data in list(found.items()):
+            rest = data
+            for each in (*self._cut, collection):
+                if rest and each.takes(stream):
+                    rest = each.feed(stream, rest, time)
+            self._ahead[stream] = rest
+        self._cut = [each for each in self._cut if each.takes_any]
 
     def _say(self, level: int, what: str, error: StreamUnreadable) -> None:
         """A node's refusal once, for it is the same each time."""

@@ -6,6 +6,10 @@ failure if `/init` fails. Every run ends in exactly one way: the pool gets RunDo
 and recorded; or it was not taken, and the pool gets Reschedule. A container whose action failed in any other way
 than by its own error, or whose log could not be read completely, must not serve again. Containers are never paused,
 which Mesos cannot do.
+
+A container that has shown that it marks the end of each log, in streams that remain after its end, takes the next run
+while the log of the last one is still to be read; so one reading may bring several logs. That a log could not be read
+completely comes out later then: the container takes no more runs from that moment on.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from enum import Enum
 
 import msgspec
 
-from owmesos.core.pool.events import Initialized, PoolEvent, Reschedule, RunDone
+from owmesos.core.pool.events import ContainerUnfit, Initialized, PoolEvent, Reschedule, RunDone
 from owmesos.openwhisk.activation import (
     APPLICATION_ERROR,
     DEVELOPER_ERROR,
@@ -33,6 +37,8 @@ from owmesos.openwhisk.container.protocol import NoAnswer, Outcome
 from owmesos.openwhisk.executable import Executable, StoredCode
 from owmesos.openwhisk.limits import USUAL_LIMITS, PayloadLimits, ResponseLimits
 from owmesos.openwhisk.messages import ActivationMessage, transaction_start
+
+UNREAD_LOGS = 50  # of one container, at most; with more, a run occupies it until its log is read
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -96,6 +102,7 @@ class CollectLogs(RunEffect, frozen=True):
     limit: int
     sentinels: bool
     developer_error: bool
+    at_leisure: bool = False  # its container does not wait for it
 
 
 class SendAck(RunEffect, frozen=True):
@@ -127,6 +134,7 @@ class _Run(msgspec.Struct):
     reused: bool
     init: Interval | None = None
     activation: Activation | None = None
+    done: bool = False  # the pool knows, though its log is to be read
 
 
 class ContainerProxy:
@@ -137,7 +145,10 @@ class ContainerProxy:
         container_id: str,
         ciphers: Mapping[str, Decrypt] | None = None,
         payload: PayloadLimits = USUAL_LIMITS,
+        *,
+        logs_remain: bool = False,
     ) -> None:
+        """`logs_remain`: its streams can be read after its end too."""
         self.container_id = container_id
         self._ciphers = ciphers or {}
         self._payload = payload
@@ -145,6 +156,9 @@ class ContainerProxy:
         self._gone = False
         self._waiting: list[_Run] = []
         self._runs: dict[str, _Run] = {}
+        self._logs_remain = logs_remain
+        self._marks_ends = False  # a log of it was complete, with its sentinels
+        self._unread = 0  # logs of runs that are done
 
     def run(self, order: Order, now: float, *, initialize: bool) -> list[RunEffect]:
         """The pool assigns a run; `initialize` is set only for the first one."""
@@ -213,6 +227,9 @@ class ContainerProxy:
         run = self._runs.pop(run_id)
         assert run.activation is not None
         activation = msgspec.structs.replace(run.activation, logs=lines)
+        self._marks_ends = complete and run.order.executable.sentinelled_logs
+        if run.done:
+            return self._logged_later(run, activation, complete=complete)
         reuse = _keeps_container(activation.response) and complete
         return self._end_by(AckKind.COMPLETION, run.order, activation, reuse=reuse)
 
@@ -257,8 +274,29 @@ class ContainerProxy:
         run.activation = activation
         self._runs[order.run_id] = run
         failed = response.status_code == DEVELOPER_ERROR
-        collect = CollectLogs(order.run_id, limit, order.executable.sentinelled_logs and not failed, failed)
-        return [SendAck(AckKind.RESULT, order.message, activation), collect] if order.message.blocking else [collect]
+        sentinels = order.executable.sentinelled_logs and not failed
+        run.done = sentinels and _keeps_container(response) and self._may_read_later
+        effects: list[RunEffect] = [CollectLogs(order.run_id, limit, sentinels, failed, at_leisure=run.done)]
+        if order.message.blocking:
+            effects.insert(0, SendAck(AckKind.RESULT, order.message, activation))
+        if run.done:
+            self._unread += 1
+            effects.append(NotifyPool(RunDone(self.container_id, order.run_id)))
+        return effects
+
+    @property
+    def _may_read_later(self) -> bool:
+        return self._logs_remain and self._marks_ends and self._unread < UNREAD_LOGS and self._stage is not _Stage.DEAD
+
+    def _logged_later(self, run: _Run, activation: Activation, *, complete: bool) -> list[RunEffect]:
+        """The container may have another run by now."""
+        self._unread -= 1
+        message = run.order.message
+        effects: list[RunEffect] = [SendAck(AckKind.COMPLETION, message, activation), Record(message, activation)]
+        if not complete:
+            self._stage = _Stage.DEAD
+            effects.append(NotifyPool(ContainerUnfit(self.container_id)))
+        return effects
 
     def _end_unrun(self, order: Order, response: Response, now: float, *, reuse: bool) -> list[RunEffect]:
         """It cannot run, and the container was not asked."""

@@ -114,7 +114,8 @@ class ActionContainers:
     ) -> None:
         """The container runs at `address` (`host:port`). Without `logs` its actions have no logs."""
         loop = asyncio.get_running_loop()
-        proxy = ContainerProxy(container_id, self._ciphers, self._payload)
+        remain = logs is not None and logs.remain
+        proxy = ContainerProxy(container_id, self._ciphers, self._payload, logs_remain=remain)
         client = ContainerClient(address, secret=access.secret)
         self._known[container_id] = _KnownContainer(
             proxy, client, access, address, logs, started_at=loop.time(), ended=loop.create_future()
@@ -212,7 +213,10 @@ class ActionContainers:
         lines, complete = CollectedLogs([], True)
         if known.logs is not None:
             lines, complete = await known.logs.collect(
-                effect.limit, sentinels=effect.sentinels, developer_error=effect.developer_error
+                effect.limit,
+                sentinels=effect.sentinels,
+                developer_error=effect.developer_error,
+                at_leisure=effect.at_leisure,
             )
         return known.proxy.logged(effect.run_id, lines, complete=complete)
 

@@ -41,6 +41,8 @@ class LogApi(Protocol):
 class PodStreams:
     """The `ContainerStreams` of one pod. Offsets count from the first byte that this object has read."""
 
+    remain = False
+
     def __init__(self, api: LogApi, namespace: str, pod: str, clock: Callable[[], float] | None = None) -> None:
         self._api = api
         self._namespace = namespace

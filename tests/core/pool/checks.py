@@ -13,6 +13,7 @@ from owmesos.core.pool.events import (
     CancelRun,
     ContainerStarted,
     ContainerStopped,
+    ContainerUnfit,
     Dispatch,
     FeedMore,
     Initialized,
@@ -102,6 +103,8 @@ class Checks:
                 self._waiting.add(event.run_id)
             else:
                 self._over.add(event.run_id)
+        elif isinstance(event, ContainerUnfit):
+            self._doomed.add(event.container_id)
         elif isinstance(event, ContainerStarted):
             self._starting.pop(event.container_id, None)
             self._reserved.pop(event.container_id, None)

@@ -18,6 +18,7 @@ from owmesos.core.pool.containers import ContainerShape, ContainerState
 from owmesos.core.pool.events import (
     ContainerStarted,
     ContainerStopped,
+    ContainerUnfit,
     Initialized,
     PoolTick,
     Reschedule,
@@ -158,6 +159,13 @@ class PoolMachine(RuleBasedStateMachine):
         if running:
             self.world.done(running[any_ % len(running)], reuse=False)
 
+    @rule(any_=ANY)
+    def container_is_unfit(self, any_: int) -> None:
+        """Whatever it does: idle, with runs, or stopping."""
+        of_actions = [each.id for each in self.world.pool.containers if each.key is not None]
+        if of_actions:
+            self.world.send(ContainerUnfit(of_actions[any_ % len(of_actions)]))
+
     @rule(reschedule=st.booleans())
     def one_of_several_runs_ends_badly(self, reschedule: bool) -> None:
         """Its container has another, and a third run of the same action comes."""
@@ -229,7 +237,7 @@ class PoolMachine(RuleBasedStateMachine):
             Reschedule(container_id, "a run that it never had"),
         ]
         if container_id not in world.pool.containers.by_id:
-            words += [ContainerStopped(container_id, "late"), Initialized(container_id)]
+            words += [ContainerStopped(container_id, "late"), Initialized(container_id), ContainerUnfit(container_id)]
         world.send(PoolTick())  # whatever is due by now is not the late word's doing
         assert world.pool.handle(words[of % len(words)], world.now) == []
         check_pool(world.pool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from owmesos.core.pool.containers import ContainerState
-from owmesos.core.pool.events import Dispatch, FeedMore, RunDone, StartContainer, StopContainer
+from owmesos.core.pool.events import ContainerUnfit, Dispatch, FeedMore, RunDone, StartContainer, StopContainer
 from owmesos.core.pool.settings import PoolSettings
 from tests.core.pool.cluster import FakeCluster
 from tests.core.pool.invariants import check_pool
@@ -44,6 +44,37 @@ class TestPassing:
         assert world.given[second] == world.given[first]
         world.done(second)
         assert world.given[third] == world.given[first]
+
+
+class TestUnfit:
+    """It came out after its run was done that its container must not serve again."""
+
+    def test_one_without_runs_stops_at_once(self) -> None:
+        world = FakeCluster({"S1": 1024})
+        container_id = world.warm("a")
+        world.take()
+        world.send(ContainerUnfit(container_id))
+        assert stops(world) == [container_id]
+        world.send(ContainerUnfit(container_id))
+        assert stops(world) == []
+        assert world.given.get(world.run("a")) != container_id
+
+    def test_one_with_a_run_takes_no_more_and_stops_after_it(self) -> None:
+        world = FakeCluster({"S1": 1024})
+        container_id = world.warm("a", concurrency=2)
+        run_id = world.run("a", concurrency=2)
+        assert world.given[run_id] == container_id
+        world.take()
+        world.send(ContainerUnfit(container_id))
+        assert stops(world) == []
+        assert world.given.get(world.run("a", concurrency=2)) != container_id
+        world.done(run_id)
+        assert stops(world) == [container_id]
+
+    def test_of_one_that_is_gone_nothing_is_done(self) -> None:
+        world = FakeCluster({"S1": 1024})
+        world.send(ContainerUnfit("nonesuch"))
+        assert stops(world) == []
 
 
 class TestDoomed:

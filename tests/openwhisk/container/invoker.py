@@ -61,11 +61,19 @@ def status(code: int, body: bytes = b"") -> ContainerAnswer:
 class FakeInvoker:
     """`memory` MB. `asked`, `acks` and `records` are by activation id."""
 
-    def __init__(self, memory: int = 1024, *, prewarm: tuple[PrewarmSetting, ...] = (), starts: bool = True) -> None:
+    def __init__(
+        self,
+        memory: int = 1024,
+        *,
+        prewarm: tuple[PrewarmSetting, ...] = (),
+        starts: bool = True,
+        logs_remain: bool = False,
+    ) -> None:
         self.now = 1000.0
         self.node = OneNode(memory)
         self.pool = Pool(self.node.capacity, PoolSettings(), prewarm)
         self.starts = starts
+        self._logs_remain = logs_remain
         self.proxies: dict[str, ContainerProxy] = {}
         self.given: dict[str, str] = {}  # run → container
         self.asked: dict[str, Initialize | Execute | CollectLogs] = {}
@@ -150,7 +158,7 @@ class FakeInvoker:
     def _carry_out_pools(self, effect: PoolEffect, events: deque[PoolEvent | NodeStatsUpdate]) -> None:
         if isinstance(effect, StartContainer):
             self.started.append(effect)
-            self.proxies[effect.container_id] = ContainerProxy(effect.container_id)
+            self.proxies[effect.container_id] = ContainerProxy(effect.container_id, logs_remain=self._logs_remain)
             address = f"host:{len(self.started)}"
             if self.starts:
                 events += (ContainerStarted(effect.container_id, effect.slot, address), self.node.started(effect))

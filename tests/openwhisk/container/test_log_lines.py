@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owmesos.mesos.wire.agent_files import TaskFiles
-from owmesos.openwhisk.container.log_lines import STREAMS, LogCollection, time_limit
+from owmesos.openwhisk.container.log_lines import LogCollection, time_limit
 from owmesos.runtimes.framing import SENTINEL
 
 T = "2026-01-02T03:04:05.000000Z"
@@ -14,7 +14,7 @@ END = f"{SENTINEL}\n".encode()
 
 
 def collection(limit: int = 1000, *, sentinels: bool = True) -> LogCollection:
-    return LogCollection(dict.fromkeys(STREAMS, 0), limit, sentinels=sentinels, is_foreign=TaskFiles.is_foreign)
+    return LogCollection(limit, sentinels=sentinels, is_foreign=TaskFiles.is_foreign)
 
 
 def line(stream: str, text: str) -> str:
@@ -41,9 +41,8 @@ def test_a_line_may_come_in_pieces_and_end_in_a_sentinel_without_an_end_of_its_o
 
 def test_what_follows_the_sentinel_is_the_next_activations() -> None:
     found = collection()
-    found.feed("stdout", b"mine\n" + END + b"yours\n", T)
+    assert found.feed("stdout", b"mine\n" + END + b"yours\n", T) == b"yours\n"
     assert found.lines == [line("stdout", "mine")]
-    assert found.positions["stdout"] == 5 + len(END)
 
 
 def test_what_mesos_executor_says_in_between_is_left_out() -> None:
@@ -97,7 +96,7 @@ def test_without_sentinels_it_is_what_there_is() -> None:
     found.end(T, failed=False)
     assert found.lines == [line("stdout", "one"), line("stdout", "half")]
     assert found.complete
-    assert found.positions == {"stdout": 8, "stderr": 0}
+    assert not found.takes_any
 
 
 def test_the_time_to_collect_follows_the_limit_and_has_a_floor() -> None:
@@ -109,9 +108,24 @@ def test_the_time_to_collect_follows_the_limit_and_has_a_floor() -> None:
 def test_however_it_is_cut_the_log_is_the_same(lines: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(each + b"\n" for each in lines) + END + b"next\n"
     found = collection(limit=10_000)
+    at, rest = 0, b""
     while found.missing != ["stderr"]:
-        offset = found.offset("stdout")
         size = data.draw(st.integers(1, len(whole)))
-        found.feed("stdout", whole[offset : offset + size], T)
+        rest = found.feed("stdout", whole[at : at + size], T)
+        at += size
     assert found.lines == [line("stdout", each.decode(errors="replace").strip()) for each in lines]
-    assert found.positions["stdout"] == len(whole) - 5
+    assert rest + whole[at:] == b"next\n"
+
+
+@given(st.integers(1, 60), st.integers(0, 200))
+def test_what_exceeds_the_limit_is_dropped_up_to_the_sentinel_however_it_is_cut(step: int, more: int) -> None:
+    whole = b"x" * 20 + b"\n" + b"y" * more + b"\n" + END + b"next\n"
+    found = collection(limit=10)
+    at, rest = 0, b""
+    while found.takes("stdout"):
+        rest = found.feed("stdout", whole[at : at + step], T)
+        at += step
+        assert not found.missing or at < 21
+    assert rest + whole[at:] == b"next\n"
+    assert found.takes("stderr")
+    assert len(found.lines) == 1

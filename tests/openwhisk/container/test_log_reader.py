@@ -18,8 +18,8 @@ from owmesos.core.container_factory import StreamPart, StreamRefused
 from owmesos.mesos.wire.access import Access, Tls
 from owmesos.mesos.wire.address import Credentials
 from owmesos.mesos.wire.agent_files import AgentFiles, TaskFiles
-from owmesos.openwhisk.container.log_lines import LOGS_MISSING
-from owmesos.openwhisk.container.log_reader import ContainerLogs
+from owmesos.openwhisk.container.log_lines import LOGS_MISSING, STREAMS
+from owmesos.openwhisk.container.log_reader import REST, ContainerLogs
 from owmesos.runtimes.framing import SENTINEL
 from tests.fakes.agent_files import FRAMEWORK_ID, FakeAgentFiles
 from tests.waiting import eventually_async
@@ -76,6 +76,67 @@ async def test_activations_at_once_take_turns(sandbox: Sandbox) -> None:
         sandbox.write(b"run %d\n" % number, end=True)
     found = await asyncio.gather(*(sandbox.logs.collect(MB, sentinels=True) for _ in range(3)))
     assert [each.lines for each in found] == [[f"{PREFIX}stdout: run {number}"] for number in range(3)]
+
+
+async def test_one_reading_brings_the_logs_of_all_that_have_ended(sandbox: Sandbox) -> None:
+    for number in range(3):
+        sandbox.write(b"run %d\n" % number, b"also %d\n" % number, end=True)
+    found = [await sandbox.logs.collect(MB, sentinels=True, at_leisure=True) for _ in range(3)]
+    assert [each.lines for each in found] == [
+        [f"{PREFIX}stdout: run {number}", f"{PREFIX}stderr: also {number}"] for number in range(3)
+    ]
+    assert len(sandbox.agent.reads) == len(STREAMS)
+
+
+async def test_what_is_read_ahead_may_be_a_part_only(sandbox: Sandbox) -> None:
+    sandbox.write(b"mine\n", end=True)
+    sandbox.write(b"yours, h")
+    assert (await sandbox.logs.collect(MB, sentinels=True)).lines == [f"{PREFIX}stdout: mine"]
+    sandbox.write(b"alf\n", end=True)
+    assert (await sandbox.logs.collect(MB, sentinels=True)).lines == [f"{PREFIX}stdout: yours, half"]
+
+
+async def test_a_log_that_was_cut_costs_the_next_one_nothing(sandbox: Sandbox) -> None:
+    sandbox.write(b"x" * 999 + b"\n" + b"y" * 99_999 + b"\nlast\n", b"z\n", end=True)
+    sandbox.write(b"mine\n", b"also\n", end=True)
+    assert not (await sandbox.logs.collect(100, sentinels=True)).complete
+    lines, complete = await sandbox.logs.collect(100, sentinels=True)
+    assert (sorted(lines), complete) == (
+        [f"{PREFIX}stderr: also", f"{PREFIX}stdout: mine"],
+        True,
+    )
+
+
+async def test_behind_a_sentinel_that_never_came_no_log_counts_as_whole(sandbox: Sandbox) -> None:
+    """The next sentinel may be the one that was missing."""
+    sandbox.write(b"first\n")
+    assert not (await sandbox.logs.collect(MB, sentinels=True)).complete
+    sandbox.write(end=True)
+    sandbox.write(b"second\n", end=True)
+    lines, complete = await sandbox.logs.collect(MB, sentinels=True)
+    assert LOGS_MISSING in lines[-1]
+    assert not complete
+
+
+async def test_what_is_read_at_leisure_waits_until_the_last_reading_is_some_time_ago() -> None:
+    class Counted:
+        remain = True
+        reads = 0
+
+        async def read(self, stream: str, offset: int) -> StreamPart:
+            self.reads += 1
+            return StreamPart(offset, f"{SENTINEL}\n".encode())
+
+        def is_foreign(self, stream: str, line: bytes) -> bool:
+            return False
+
+    streams = Counted()
+    logs = ContainerLogs(streams)
+    begun = asyncio.get_running_loop().time()
+    await logs.collect(MB, sentinels=True)
+    await logs.collect(MB, sentinels=True, at_leisure=True)
+    assert asyncio.get_running_loop().time() - begun >= REST[0]
+    assert streams.reads == 2 * len(STREAMS)
 
 
 async def test_what_the_executor_wrote_before_is_nobodys(sandbox: Sandbox) -> None:
@@ -264,6 +325,8 @@ async def test_a_node_that_ends_each_connection_without_an_answer_is_away() -> N
 
 async def test_a_node_that_does_not_answer_in_time_is_away() -> None:
     class Hangs:
+        remain = True
+
         async def read(self, stream: str, offset: int) -> StreamPart:
             await asyncio.Event().wait()
             raise AssertionError

@@ -16,8 +16,16 @@ from owmesos.core.pool.events import Initialized, PoolTick, RunDone
 from owmesos.errors import OwmesosError
 from owmesos.openwhisk.activation import SUCCESS, WHISK_ERROR, whisk_error
 from owmesos.openwhisk.arguments import arguments_of
-from owmesos.openwhisk.container.run_state import AckKind, Execute, Initialize, NotifyPool, SendAck
-from tests.openwhisk.container.invoker import SHAPE, FakeInvoker, prewarmed
+from owmesos.openwhisk.container.run_state import (
+    UNREAD_LOGS,
+    AckKind,
+    CollectLogs,
+    Execute,
+    Initialize,
+    NotifyPool,
+    SendAck,
+)
+from tests.openwhisk.container.invoker import SHAPE, FakeInvoker, prewarmed, status
 from tests.openwhisk.runs import API_KEY, action, activation, decoded
 
 PAIR = action(concurrency=2)
@@ -207,6 +215,90 @@ class TestRunning:
         assert [effect.event for effect in effects if isinstance(effect, NotifyPool)] == [
             RunDone(proxy.container_id, run_id, False) for run_id in (first, second)
         ]
+
+
+class TestLogsThatAreReadLater:
+    """A container that has shown where its logs end, in streams that remain, does not wait until they are read."""
+
+    TALKING = action(logs=1)
+
+    def next_runs(self, invoker: FakeInvoker, count: int) -> list[str]:
+        """One after the other, each answered, with its log unread."""
+        runs = []
+        for _ in range(count):
+            runs.append(invoker.run(self.TALKING))
+            invoker.answer(runs[-1])
+        return runs
+
+    def shown(self, *, logs_remain: bool = True, complete: bool = True) -> FakeInvoker:
+        """Its container has had one run."""
+        invoker = FakeInvoker(logs_remain=logs_remain)
+        first = invoker.run(self.TALKING)
+        invoker.init(first)
+        invoker.answer(first)
+        assert invoker.states() == ["busy"]
+        invoker.logs(first, complete=complete)
+        return invoker
+
+    def test_the_container_is_free_and_the_slot_is_not(self) -> None:
+        invoker = self.shown()
+        first, second = self.next_runs(invoker, 2)
+        assert invoker.given[first] == invoker.given[second]
+        assert invoker.states() == ["warm"]
+        asked = invoker.asked[first]
+        assert isinstance(asked, CollectLogs)
+        assert asked.at_leisure
+        assert invoker.kinds(first) == [AckKind.RESULT]
+        assert first not in invoker.records
+        for run_id in (first, second):
+            invoker.logs(run_id, f"of {run_id}")
+            assert invoker.kinds(run_id) == [AckKind.RESULT, AckKind.COMPLETION]
+            assert invoker.records[run_id].logs == [f"of {run_id}"]
+
+    def test_streams_that_go_with_the_container_are_waited_for(self) -> None:
+        invoker = self.shown(logs_remain=False)
+        self.next_runs(invoker, 1)
+        assert invoker.states() == ["busy"]
+
+    def test_the_log_of_a_run_that_failed_is_waited_for(self) -> None:
+        invoker = self.shown()
+        run_id = invoker.run(self.TALKING)
+        invoker.answer(run_id, status(502))
+        assert invoker.states() == ["busy"]
+        invoker.logs(run_id)
+        assert invoker.stopped == [invoker.given[run_id]]
+
+    def test_a_container_whose_log_cannot_be_read_stops_as_soon_as_that_is_known(self) -> None:
+        invoker = self.shown()
+        first, second = self.next_runs(invoker, 2)
+        invoker.logs(first, complete=False)
+        assert invoker.stopped == [invoker.given[first]]
+        assert invoker.kinds(first) == [AckKind.RESULT, AckKind.COMPLETION]
+        invoker.logs(second, complete=False)
+        assert second in invoker.records
+        assert len(invoker.stopped) == 1
+
+    def test_the_run_that_such_a_container_has_meanwhile_ends_as_usual(self) -> None:
+        invoker = self.shown()
+        (first,) = self.next_runs(invoker, 1)
+        second = invoker.run(self.TALKING)
+        invoker.logs(first, complete=False)
+        assert invoker.stopped == []
+        invoker.answer(second)
+        assert invoker.stopped == [], "its log is waited for"
+        invoker.logs(second)
+        assert invoker.stopped == [invoker.given[second]]
+        assert invoker.records[second].response.status_code == SUCCESS
+
+    def test_a_container_runs_only_so_far_ahead_of_its_logs(self) -> None:
+        invoker = self.shown()
+        runs = self.next_runs(invoker, UNREAD_LOGS)
+        assert invoker.states() == ["warm"]
+        runs += self.next_runs(invoker, 1)
+        assert invoker.states() == ["busy"]
+        for run_id in runs:
+            invoker.logs(run_id)
+        assert invoker.states() == ["warm"]
 
 
 class TestAcknowledging:
