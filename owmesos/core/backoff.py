@@ -17,7 +17,9 @@ others run on the node   these two do not go together  the launch is at fault
 nothing runs there yet   counts twice against the node counts once against the node
 ======================== ============================= ==============================
 
-In each case the launch avoids that node for a while, so that its next attempt is made elsewhere and brings evidence.
+In each case the launch avoids that node for a while, so that its next attempt is made elsewhere and brings evidence:
+first on a node that is *proved*, where something ran and nothing failed since but a launch at fault, for any other node
+may be broken too. So while there is room on such a node, a launch loses one attempt to broken nodes and no more.
 What was open is settled later: the launch runs elsewhere, and the failure counts against the node; another launch
 runs on the node, or the launch fails on a second node, and the launch is at fault.
 
@@ -37,7 +39,7 @@ nothing counts. A node that registers anew, or where anything runs, begins at ze
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable, Iterator, Set
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -67,10 +69,33 @@ class BackoffLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Avoided(NamedTuple):
-    """Nodes that a launch does not use now (`never`), and all that it uses if there is no other (`last_choice`)."""
+    """Nodes that a launch does not use now (`never`), and all that it uses if there is no other (`last_choice`).
+
+    A launch that failed begins with nodes that are `proved`: any other one may be broken too.
+    """
 
     never: frozenset[str] = frozenset()
     last_choice: frozenset[str] = frozenset()
+    proved: Set[str] = frozenset()
+
+    @property
+    def choices(self) -> Iterator[Container[str]]:
+        """What is avoided at the first choice, at the next, and at the last."""
+        if self.proved:
+            yield _AllBut(self.proved)
+        yield self.last_choice
+        if self.never != self.last_choice:
+            yield self.never
+
+
+class _AllBut:
+    """Every node but these."""
+
+    def __init__(self, agent_ids: Set[str]) -> None:
+        self._agent_ids = agent_ids
+
+    def __contains__(self, agent_id: object) -> bool:
+        return agent_id not in self._agent_ids
 
 
 class Backoff:
@@ -86,6 +111,7 @@ class Backoff:
         self._launches: dict[Hashable, LaunchFaults] = {}
         self._suspects: set[Hashable] = set()  # launches that failed, or that avoid a node
         self._doubted: set[str] = set()
+        self._proved: set[str] = set()  # something ran there, and nothing failed since
         self._outages = 0
         self.failures: Counter[AtFault] = Counter()
         """Failed starts since the process began."""
@@ -98,6 +124,7 @@ class Backoff:
         elsewhere = [each for each in launch.failing if each != agent_id]
         launch.failing, launch.outcast, launch.strikes = {}, set(), 0
         launch.struck_at = launch.until = NEVER
+        launch.failed_at = NEVER
         launch.pairs.pop(agent_id, None)
         launch.ran_on = (*(each for each in launch.ran_on if each != agent_id), agent_id)[-2:]
         if not launch.pairs:
@@ -107,6 +134,7 @@ class Backoff:
             ran_at=now, usable_at=agent.usable_at, unusable=agent.unusable, unusable_since=agent.unusable_since
         )
         self._doubted.discard(agent_id)
+        self._proved.add(agent_id)
         found = [fault for each in failed_here for fault in self._outcast(each, agent_id, now)]
         for each in elsewhere:
             if key in self._agent(each).failing:
@@ -123,6 +151,7 @@ class Backoff:
         others_run = not agent.failing and begun - agent.ran_at < _RECENT
         was_at_fault, trusted = launch.at_fault, launch.ran_elsewhere(agent_id)
         self._suspects.add(key)
+        launch.failed_at = now
         launch.failing.pop(agent_id, None)
         launch.failing[agent_id] = why  # the last in order
         self._pair(launch, agent_id, begun, now)
@@ -134,6 +163,8 @@ class Backoff:
         if begun >= launch.struck_at:
             launch.strikes, launch.struck_at = launch.strikes + 1, now
             launch.until = now + self._launch_waits(launch.strikes)
+        if not launch.at_fault:
+            self._proved.discard(agent_id)
         self._strike(agent_id, key, trusted, begun, now)
         found = self._judge(agent_id, now, why)
         self.failures["agent" if found or trusted else "launch" if launch.at_fault else "unknown"] += 1
@@ -146,6 +177,7 @@ class Backoff:
         if agent.pause is not None or begun < max(agent.struck_at, agent.anew_at):
             return []
         self._outages += 1
+        self._proved.discard(agent_id)
         self._strike(agent_id, ("outage", self._outages), True, begun, now)
         return self._judge(agent_id, now, why)
 
@@ -174,7 +206,11 @@ class Backoff:
         """The node was lost, and may come back: then nothing is known of it, nor of what failed there."""
         self._agents[agent_id] = AgentFaults(anew_at=now)
         self._doubted.discard(agent_id)
+        self._proved.discard(agent_id)
         for key in list(self._suspects):
+            launch = self._launches[key]
+            if launch.failing.keys() == {agent_id}:
+                launch.failed_at = NEVER
             self._acquit(key, agent_id)
 
     def forget(self, agent_id: str) -> None:
@@ -188,6 +224,11 @@ class Backoff:
         if agent is not None and agent.pause is not None:
             agent.pause = None
             self._doubted.add(agent_id)
+            for key in list(self._suspects):
+                launch = self._launches[key]
+                if not launch.failing:
+                    launch.failed_at = NEVER
+                    self._calm_down(key)
 
     # -- what follows
 
@@ -252,12 +293,15 @@ class Backoff:
         """The nodes where the launch failed."""
         if key not in self._suspects:
             return Avoided()
-        pairs = self._launches[key].pairs
+        launch = self._launches[key]
+        pairs = launch.pairs
+        if now > launch.failed_at + _REMEMBERED:
+            launch.failed_at = NEVER
         for agent_id in [each for each, pair in pairs.items() if now > pair.until + _REMEMBERED]:
             del pairs[agent_id]
         self._calm_down(key)
         never = frozenset(each for each, pair in pairs.items() if now < pair.until)
-        return Avoided(never, frozenset(pairs))
+        return Avoided(never, frozenset(pairs), self._proved if launch.failed_at > NEVER else frozenset())
 
     def wakes_at(self, key: Hashable, now: float) -> float | None:
         """The next time at which the launch may be tried where it may not now."""
@@ -326,7 +370,7 @@ class Backoff:
 
     def _calm_down(self, key: Hashable) -> None:
         launch = self._known(key)
-        if not launch.failing and not launch.pairs:
+        if not launch.failing and not launch.pairs and launch.failed_at == NEVER:
             self._suspects.discard(key)
 
     def _judge(self, agent_id: str, now: float, why: str) -> list[Fault]:
@@ -357,6 +401,7 @@ class Backoff:
             struck_at=now, pauses=agent.pauses + 1, pause=fault, usable_at=agent.usable_at
         )
         self._doubted.discard(agent_id)
+        self._proved.discard(agent_id)
         for key in keys:
             self._acquit(key, agent_id)
         return fault

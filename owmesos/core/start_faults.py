@@ -61,6 +61,7 @@ class LaunchFaults(msgspec.Struct):
     failing: dict[str, str] = {}  # nodes where it failed in a row, with the reasons
     outcast: set[str] = set()  # those of them where others run
     pairs: dict[str, PairFaults] = {}  # by node
+    failed_at: float = NEVER  # it has not run since, whoever was at fault
     strikes: int = 0  # failed starts in a row; those under way together count once
     struck_at: float = NEVER
     until: float = NEVER  # its back-off ends

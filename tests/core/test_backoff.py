@@ -247,11 +247,53 @@ class TestLaunchAtFault:
 
     def test_it_is_tried_elsewhere_first_and_there_again_after_a_pause(self, starts: Starts) -> None:
         starts.fails("S1", "bad")
-        assert starts.backoff.avoided("bad", starts.now) == ({"S1"}, {"S1"})
+        assert starts.backoff.avoided("bad", starts.now) == Avoided(frozenset({"S1"}), frozenset({"S1"}))
         assert starts.backoff.launch_pause("bad", starts.now) is None
         wakes_at = starts.backoff.wakes_at("bad", starts.now)
         assert wakes_at == starts.now + 1.0
-        assert starts.backoff.avoided("bad", wakes_at) == (set(), {"S1"})
+        assert starts.backoff.avoided("bad", wakes_at) == Avoided(last_choice=frozenset({"S1"}))
+
+    def test_then_it_begins_with_nodes_that_are_known_to_work(self, starts: Starts) -> None:
+        starts.run("S2", "good")
+        starts.run("S3", "good")
+        starts.now += 61.0
+        starts.fails("S3", "other")
+        starts.fails("S1", "new")
+        first, *_ = starts.backoff.avoided("new", starts.now).choices
+        assert [each for each in ("S1", "S2", "S3", "S4") if each not in first] == ["S2"]
+
+    @pytest.mark.parametrize("event", ["it_ran", "long_ago"])
+    def test_not_for_ever(self, starts: Starts, event: str) -> None:
+        starts.run("S2", "good")
+        starts.fails("S1", "new")
+        if event == "it_ran":
+            starts.run("S2", "new")
+        else:
+            starts.now += 601.0
+        assert not starts.backoff.avoided("new", starts.now).proved
+
+    @pytest.mark.parametrize("event", ["fails", "outage", "began_anew", "at_fault"])
+    def test_a_node_where_something_failed_is_not_known_to_work(self, starts: Starts, event: str) -> None:
+        starts.run("S2", "good")
+        if event == "fails":
+            starts.now += 61.0
+            starts.fails("S2", "other")
+        elif event == "outage":
+            starts.backoff.outage("S2", starts.now, starts.now, "cut off")
+        elif event == "began_anew":
+            starts.backoff.began_anew("S2", starts.now)
+        else:
+            starts.run("S3", "a", "b", "c")
+            starts.fails("S2", "a", "b", "c")
+            starts.backoff.began_anew("S3", starts.now)
+        starts.fails("S1", "new")
+        assert not starts.backoff.avoided("new", starts.now).proved
+
+    def test_a_failure_of_a_launch_at_fault_says_nothing_of_a_node(self, starts: Starts) -> None:
+        starts.run("S2", "good")
+        starts.fails("S2", "bad")
+        starts.fails("S1", "new")
+        assert starts.backoff.avoided("new", starts.now).proved == {"S2"}
 
     def test_once_it_runs_it_begins_at_zero(self, starts: Starts) -> None:
         starts.fails("S1", "new")

@@ -14,6 +14,7 @@ from collections.abc import Set
 from itertools import islice
 from typing import NamedTuple
 
+from owmesos.core.capacity import Either
 from owmesos.core.placement import Slot
 from owmesos.core.pool.containers import Container, ContainerShape
 from owmesos.core.pool.events import StartContainer
@@ -147,14 +148,14 @@ class Starts:
     def find(
         self, shape: ContainerShape, avoid: set[str], now: float, last_choice: Set[str] = frozenset()
     ) -> Slot | None:
-        """Where one can start. Nodes where it failed, and `last_choice`, are used only if there is no other; some of
-        them get none for a while."""
-        avoided = self._state.backoff.avoided(shape.start_key, now)
-        last = avoided.last_choice | last_choice
-        slot = self._state.find(shape, avoid | last)
-        if slot is None and last - avoided.never:
-            slot = self._state.find(shape, avoid | avoided.never)
-        return slot
+        """Where one can start. If it failed, nodes that are known to work come first; nodes where it failed, and
+        `last_choice`, are used only if there is no other; some of them get none for a while."""
+        state, avoided = self._state, self._state.backoff.avoided(shape.start_key, now)
+        for choice in avoided.choices:
+            slot = state.find(shape, Either(avoid | last_choice, choice))
+            if slot is not None:
+                return slot
+        return state.find(shape, avoid | avoided.never) if last_choice - avoided.never else None
 
     # -- starting
 

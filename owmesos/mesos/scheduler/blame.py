@@ -10,7 +10,7 @@ v0 says SLAVE). INVALID_OFFERS is nobody's fault, and an answer to RECONCILE may
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Set
 
 from owmesos.core.backoff import Avoided
 from owmesos.core.start_faults import Fault
@@ -154,7 +154,7 @@ class Trials:
         if self.lets_through(record):
             return False
         backoff, key = self._state.backoff, record.launch.start_key
-        return backoff.suspected(key) or bool(backoff.avoided(key, self._now).last_choice)
+        return backoff.suspected(key) or backoff.avoided(key, self._now) != Avoided()
 
     def rests(self, record: LaunchRecord) -> bool:
         """It gets no start now, wherever there is room."""
@@ -168,9 +168,15 @@ class Trials:
         return others > 0 or backoff.launch_pause(key, self._now) is not None
 
     def avoids(self, record: LaunchRecord) -> Avoided:
-        """Where it failed, and doubted agents with as many starts under way as they get."""
+        """Where it failed, and where it is tried first because of that."""
         if self.lets_through(record):
             return Avoided()
+        return self._state.backoff.avoided(record.launch.start_key, self._now)
+
+    def full(self, record: LaunchRecord) -> Set[str]:
+        """Doubted agents with as many starts under way as they get."""
+        if self.lets_through(record):
+            return frozenset()
         backoff, own = self._state.backoff, self._where.get(record.id)
         full = set()
         for agent_id in backoff.doubted():
@@ -178,5 +184,4 @@ class Trials:
             if most is not None and self._on_agent[agent_id] - (agent_id == own) >= most:
                 full.add(agent_id)
         self._held_back |= bool(full)
-        failed = backoff.avoided(record.launch.start_key, self._now)
-        return Avoided(failed.never | full, failed.last_choice | full)
+        return full

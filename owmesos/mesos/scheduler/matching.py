@@ -66,8 +66,8 @@ class Matching:
             if reservation.state is not ReservationState.RESERVED:
                 continue
             record, slot = state.launches[reservation.launch_id], reservation.slot
-            avoided = slot.agent_id in self._avoided(record) or slot.agent_id in trials.avoids(record).never
-            if avoided or trials.rests(record):
+            barred = (self._avoided(record), trials.avoids(record).never, trials.full(record))
+            if any(slot.agent_id in each for each in barred) or trials.rests(record):
                 state.refuse_start(record, now, f"agent {slot.agent_id} gets no starts now")
                 trials.ends(record)
             elif slot in full or (record.alone and slot in chosen):
@@ -196,18 +196,21 @@ class Matching:
             return _search(index, record, avoid)
         if self._trials.rests(record):
             return None
-        never, last_choice = self._trials.avoids(record)
-        slot = _search(index, record, Either(avoid, last_choice))
-        if slot is None and never != last_choice and not self._has_better(record, avoid, last_choice):
-            slot = _search(index, record, Either(avoid, never))
-        return slot
+        full = self._trials.full(record)
+        for avoided in self._trials.avoids(record).choices:
+            slot = _search(index, record, Either(avoid, Either(avoided, full)))
+            if slot is not None:
+                return slot
+            if self._is_there(record, Either(avoid, avoided)):
+                return None
+        return None
 
-    def _has_better(self, record: LaunchRecord, avoid: Container[str], last_choice: Container[str]) -> bool:
-        """Whether there is room where it did not fail, though no offer of it is in hand."""
+    def _is_there(self, record: LaunchRecord, avoid: Container[str]) -> bool:
+        """Whether there is room, though no offer of it is in hand, or enough starts are under way there."""
         reservation = self._state.ledger.reservations.by_launch.get(record.id)
-        if reservation is not None and reservation.slot.agent_id not in last_choice:
+        if reservation is not None and reservation.slot.agent_id not in avoid:
             return True
-        return _search(self._state.capacity.index(), record, Either(avoid, last_choice)) is not None
+        return _search(self._state.capacity.index(), record, avoid) is not None
 
     def _reserve(self, record: LaunchRecord, slot: Slot, now: float) -> None:
         self._state.ledger.reserve(record.id, slot, record.ask, now)
@@ -308,7 +311,8 @@ class Matching:
     def _least_lacking(self, head: LaunchRecord, now: float) -> str | None:
         state = self._state
         found: list[tuple[int, str]] = []
-        avoided = Either(state.capacity.closed, Trials(state, now).avoids(head).last_choice)
+        trials = Trials(state, now)
+        avoided = Either(state.capacity.closed, trials.avoids(head).last_choice | trials.full(head))
         for agent_id, agent in state.ledger.agents.items():
             if agent_id in avoided or not all(c.matches(agent.hostname, agent.attributes) for c in head.constraints):
                 continue

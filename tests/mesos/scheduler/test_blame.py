@@ -67,6 +67,27 @@ class TestBrokenAgent:
         assert reason.startswith("agent S1 failed 3 starts in a row of different launches that run elsewhere")
         assert "(command 'work 0', command 'work 1', command 'work 2')" in reason
 
+    def test_a_launch_fails_on_one_of_several_while_another_is_known_to_work(self) -> None:
+        world = at_rest(agent(1, mem=512), agent(2, mem=600), agent(3, mem=700), agent(4, mem=20_000, cpus=20))
+        running(world, command="earlier", constraints=("@hostname == h4",))
+        for agent_id in ("S1", "S2", "S3"):
+            breaks(world, agent_id)
+        launch_ids = run_one_after_the_other(world, 10)
+        assert [world.record(each).attempts for each in launch_ids] == [2] * 9 + [1]
+
+    def test_a_launch_waits_for_an_agent_that_is_tried_by_others(self) -> None:
+        """S1 is broken, and S2 doubted: it gets three starts at a time. The launch is not tried on S1 again."""
+        world = at_rest(agent(1, mem=1000), agent(2, mem=1200))
+        breaks(world, "S1")
+        breaks(world, "S2")
+        run_one_after_the_other(world, 2, seconds=0.3)
+        del world.cluster.broken["S2"]
+        assert "3 starts at a time" in str(row_of(world, "S2")["reason"])
+        launch_ids = [world.submit(command=f"later {number}") for number in range(5)]
+        world.wait(5)
+        assert [world.record(each).state for each in launch_ids] == [State.RUNNING] * 5
+        assert max(world.record(each).attempts for each in launch_ids) == 2
+
     def test_it_is_said_in_the_log_and_in_the_explanation(self) -> None:
         world = two_agents()
         breaks(world)
