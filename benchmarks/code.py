@@ -16,13 +16,13 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from benchmarks.loop_stops import longest_stop
 from benchmarks.memory import resident
 from benchmarks.row import Row
 
 MB = 2**20
 SIZE, STARTS = 35 * MB, 20
 SAME_MB, DIFFERENT_MB, STOPPED_MS = 60.0, 1024.0, 50.0
-_TIMER = 0.001  # seconds
 
 
 def _documents(size: int, ready: Connection) -> None:
@@ -119,7 +119,7 @@ async def _cold_starts(couch_port: int, container_port: int, names: list[str]) -
         containers.run(container, Order(message, executable), initialize=True)
 
     before = resident("VmRSS")
-    stops = asyncio.create_task(_longest_stop(heard.all_ended))
+    stops = asyncio.create_task(longest_stop(heard.all_ended))
     begun, used = time.perf_counter(), time.process_time()
     await asyncio.gather(*(start(number, name) for number, name in enumerate(names)))
     await heard.all_ended.wait()
@@ -130,18 +130,6 @@ async def _cold_starts(couch_port: int, container_port: int, names: list[str]) -
     await actions.codes.close()
     await couch.close()
     return _Measured(resident("VmHWM") - before, *stopped, took, used)
-
-
-async def _longest_stop(ended: asyncio.Event) -> tuple[float, float]:
-    """In ms of the processor, and by the clock."""
-    used = clock = 0.0
-    last_used, last = time.thread_time(), time.perf_counter()
-    while not ended.is_set():
-        await asyncio.sleep(_TIMER)
-        now_used, now = time.thread_time(), time.perf_counter()
-        used, clock = max(used, now_used - last_used), max(clock, now - last - _TIMER)
-        last_used, last = now_used, now
-    return used * 1000, clock * 1000
 
 
 class _Heard:

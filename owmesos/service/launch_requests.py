@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import msgspec
 
@@ -20,7 +20,7 @@ from owmesos.mesos.scheduler.lifecycle import State
 from owmesos.mesos.scheduler.task_info import template
 from owmesos.service.container_log import INTERVAL, Stream
 from owmesos.service.errors import FrameworkStopped, LaunchFailed, NotKnown, RecordUnreadable
-from owmesos.service.keyed_answers import KeyedAnswers
+from owmesos.service.keyed_answers import Asked, KeyedAnswers
 from owmesos.service.kill import Choice, Killed, outcome
 from owmesos.service.launch_changes import LaunchChanges, LaunchFollower
 from owmesos.service.shell import Shell
@@ -29,8 +29,8 @@ from owmesos.service.task_log import log_of_task
 from owmesos.system.tasks import cancel_all
 
 Milestone = Literal["running", "ended"]
-SLICE = 1_000
-"""Launches that are asked for in one step: 20 ms. With a key it is one step, so that the answer is in its commit."""
+SLICE = 250
+"""Launches that are asked for before the event loop has its turn: 15 ms."""
 
 
 class LaunchHandle:
@@ -96,29 +96,31 @@ class LaunchRequests:
 
         A `key` (the caller's own, of 1 to 255 characters) makes it safe to ask again, also after the process was killed
         and started anew with its `state`: the launches are the same ones then. Raises KeyReused where it came with
-        other launches. Without a key, the event loop has its turn after every SLICE launches.
+        other launches. The event loop has its turn after every SLICE launches.
         """
         if key is not None:
             documents = msgspec.json.decode(await self.launch_documents(launches, key=key))
             return [LaunchHandle(self, document["launch_id"]) for document in documents]
-        unnamed, shell = _unnamed(launches), self._active()
-        ids: list[str] = []
-        for begin in range(0, len(unnamed), SLICE):
-            if begin:
-                await asyncio.sleep(0)
-                shell = self._active()
-            ids += _submit(shell, unnamed[begin : begin + SLICE])
+        shell = self._active()
+        unnamed = _checked(shell, launches)
+        ids = [each async for some in _submitted(shell, unnamed, self._active) for each in some]
         await shell.outbox.flushed()
         return [LaunchHandle(self, each) for each in ids]
 
     async def launch_documents(self, launches: Iterable[Launch], *, key: str | None = None) -> bytes:
         """The same; what `owmesos launches` shows of them at first, as JSON. With a `key` always the same."""
-        unnamed, shell = _unnamed(launches), self._active()
+        shell = self._active()
+        unnamed = _checked(shell, launches)
+        check = self._active if key is None else lambda: None  # all or none: the answer says that all are asked for
 
-        def launch() -> list[LaunchDocument]:
-            return listings.launches(shell.scheduler.state, _submit(shell, unnamed), explained=False)
+        async def launch() -> bytes:
+            rows: list[bytes] = []
+            async for ids in _submitted(shell, unnamed, check):
+                documents = listings.launches(shell.scheduler.state, ids, explained=False)
+                rows += map(msgspec.json.encode, documents)
+            return b"[" + b",".join(rows) + b"]"
 
-        return await self._once(key, [b"launch", *(part for each in unnamed for part in _parts(each))], launch)
+        return await self._once(key, [b"launch", *_parts(unnamed)] if key is not None else [], launch)
 
     async def kill(self, name: str) -> LaunchHandle:
         """By launch or task id; returns when the wish is stored. Raises NotKnown or FrameworkStopped."""
@@ -148,12 +150,12 @@ class LaunchRequests:
     async def kill_chosen(self, choice: Choice, *, key: str | None = None) -> list[Killed]:
         """As `kill_many`, by a choice that was decoded already."""
 
-        def kill() -> list[Killed]:
+        async def kill() -> bytes:
             asked = [
                 (name, record, record.state if record is not None else None) for name, record in choice.among(state)
             ]
             shell.deliver(KillLaunches(tuple({record.id: None for _, record, _ in asked if record is not None})))
-            return [outcome(state, *each) for each in asked]
+            return msgspec.json.encode([outcome(state, *each) for each in asked])
 
         choice.check()
         shell = self._active()
@@ -161,12 +163,12 @@ class LaunchRequests:
         answer = await self._once(key, [b"kill", msgspec.json.encode(choice)], kill)
         return [Killed(**each) for each in msgspec.json.decode(answer)]
 
-    async def _once(self, key: str | None, request: Iterable[bytes], do: Callable[[], Any]) -> bytes:
-        """What `do` returns, as JSON, once that is stored. With a `key` only the first time; then what it was then."""
+    async def _once(self, key: str | None, request: Iterable[bytes], do: Asked) -> bytes:
+        """What `do` returns, once that is stored. With a `key` only the first time; then what it was then."""
         shell = self._active()
         if key is not None:
             return await self._answers.once(shell, key, request, do)
-        done = msgspec.json.encode(do())
+        done = await do()
         await shell.outbox.flushed()
         return done
 
@@ -339,12 +341,30 @@ def _reached(record: LaunchRecord, until: Milestone) -> bool:
     return record.ran or record.overdue or record.state.ended
 
 
-def _unnamed(launches: Iterable[Launch]) -> tuple[Submit, ...]:
-    """Still without ids. Raises InvalidInput."""
-    return tuple(Submit("", launch, template(launch)) for launch in launches)
+def _checked(shell: Shell, launches: Iterable[Launch]) -> list[Submit]:
+    """Still without ids. Raises InvalidInput if the scheduler would not take all of them."""
+    submits: list[Submit] = []
+    for launch in launches:
+        if submits and launch is submits[-1].launch and launch.task_info is None:
+            submits.append(submits[-1])
+            continue
+        submits.append(Submit("", launch, template(launch)))
+        shell.scheduler.check(submits[-1])
+    return submits
 
 
-def _submit(shell: Shell, unnamed: Sequence[Submit]) -> list[str]:
+async def _submitted(
+    shell: Shell, unnamed: Sequence[Submit], check: Callable[[], object]
+) -> AsyncGenerator[list[str], None]:
+    """Ask for them, a SLICE at a time, and yield its ids. `check` is called before each."""
+    for begin in range(0, len(unnamed), SLICE):
+        if begin:
+            await asyncio.sleep(0)
+        check()
+        yield _submit(shell, unnamed[begin : begin + SLICE], more=begin + SLICE < len(unnamed))
+
+
+def _submit(shell: Shell, unnamed: Sequence[Submit], *, more: bool) -> list[str]:
     """Ask for them under ids that no launch has: of 10,000 random ones two are the same in one of a hundred cases."""
     state, named = shell.scheduler.state, dict[str, Submit]()
     for each in unnamed:
@@ -352,10 +372,18 @@ def _submit(shell: Shell, unnamed: Sequence[Submit]) -> list[str]:
         while not launch_id or launch_id in named or launch_id in state.launches or launch_id in state.unreadable:
             launch_id = f"{each.launch.name}-{secrets.token_hex(4)}"
         named[launch_id] = msgspec.structs.replace(each, launch_id=launch_id)
-    shell.deliver(Submits(tuple(named.values())))
+    shell.deliver(Submits(tuple(named.values()), more))
     return list(named)
 
 
-def _parts(submit: Submit) -> tuple[bytes, bytes]:
+def _parts(submits: Iterable[Submit]) -> list[bytes]:
     """What makes it the same request as another; an edit of the task counts by its effect."""
-    return msgspec.json.encode(msgspec.structs.replace(submit.launch, task_info=None)), submit.template.encode()
+    last, found = None, list[bytes]()
+    for each in submits:
+        if each is last:
+            found += found[-2:]
+            continue
+        launch = msgspec.structs.replace(each.launch, task_info=None)
+        found += (msgspec.json.encode(launch), each.template.encode())
+        last = each
+    return found

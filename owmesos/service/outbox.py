@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -25,6 +25,8 @@ from owmesos.system.tasks import keep
 _log = logging.getLogger("owmesos.service")
 _REPEATED = (Kill, Shutdown)
 _LAST_ANSWERS = 5.0  # seconds; for answers under way at the end
+_SLICE = 500
+"""Writes that are made ready before the event loop has its turn: 5 ms."""
 
 
 class Outbox:
@@ -45,6 +47,7 @@ class Outbox:
         self._unanswered: set[bytes] = set()  # of calls that are repeated
         self._questions: dict[str, ReconcileTask] = {}  # by task; for the next RECONCILE
         self._asking = asyncio.Lock()
+        self._whole = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None
         self._broken: StoreFailed | None = None
         self._broken_told: Callable[[StoreFailed], None] = lambda error: None
@@ -81,6 +84,10 @@ class Outbox:
         self._calls.append((call, accepted_at))
         self.sent[call.wire_type] += 1
         self._wake.set()
+
+    def in_one_commit(self) -> asyncio.Lock:
+        """While it is held, nothing is stored or sent: all that is decided meanwhile is stored in one commit."""
+        return self._whole
 
     async def forget(self) -> None:
         """Store that the framework has ended, as the last write of all. Raises what the store raises."""
@@ -132,16 +139,18 @@ class Outbox:
             self._thread.shutdown()
 
     async def _batch(self) -> None:
-        self._wake.clear()
-        pending, self._writes = self._writes, {}
-        calls, self._calls = self._calls, []
-        waiting, self._waiting = self._waiting, []
+        async with self._whole:
+            self._wake.clear()
+            pending, self._writes = self._writes, {}
+            calls, self._calls = self._calls, []
+            waiting, self._waiting = self._waiting, []
         if self._broken is not None:  # nothing is sent that is not stored, nor for a state that another process has
             self._waiting += waiting
             self._fail(self._broken)
             return
+        commit: asyncio.Future[None] | None = None
         try:
-            writes = [write() for write in pending.values()]
+            writes = await _made(pending.values())
             accepted_at = max((at for _, at in calls if at is not None), default=None)
             if writes or accepted_at is not None:
                 commit = asyncio.get_running_loop().run_in_executor(self._thread, self._commit, writes, accepted_at)
@@ -154,9 +163,10 @@ class Outbox:
             self._waiting += waiting
             raise self._fail(StoreFailed(f"what was decided cannot be stored: {error}")) from error
         except asyncio.CancelledError:  # closing: the rest of this batch goes into the last one
-            await asyncio.wait([commit])
+            if commit is not None:
+                await asyncio.wait([commit])
             self._calls, self._waiting = calls + self._calls, waiting + self._waiting
-            if commit.exception() is not None:  # the last one may succeed, or says why not
+            if commit is None or commit.exception() is not None:  # the last one may succeed, or says why not
                 self._writes = {**pending, **self._writes}
             raise
         for done in waiting:
@@ -209,3 +219,12 @@ class Outbox:
         finally:
             if isinstance(call, _REPEATED):
                 self._unanswered.discard(msgspec.json.encode(call))
+
+
+async def _made(pending: Iterable[Callable[[], Write]]) -> list[Write]:
+    writes: list[Write] = []
+    for write in pending:
+        writes.append(write())
+        if not len(writes) % _SLICE:
+            await asyncio.sleep(0)
+    return writes

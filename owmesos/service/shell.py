@@ -39,6 +39,7 @@ from owmesos.system.tasks import cancel_all, keep
 
 _log = logging.getLogger("owmesos.service")
 _CLOSING = 2.0  # seconds; for tasks to end by themselves
+_TURN = 0.01  # seconds that the master's events may take before others have their turn
 
 
 class Shell(BaseShell[Event | PoolInput]):
@@ -172,6 +173,8 @@ class Shell(BaseShell[Event | PoolInput]):
         return self._files.of_task(hostname, address, framework_id.value, executor_id)
 
     async def _pump(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         async for event in self.driver.events():
             files = None
             if isinstance(event, Update) and needs_last_words(event, self.scheduler.state):
@@ -181,6 +184,9 @@ class Shell(BaseShell[Event | PoolInput]):
             else:
                 self.observe(event)
             del event  # it may be large, and the next one long in coming
+            if loop.time() > begun + _TURN:
+                await asyncio.sleep(0)
+                begun = loop.time()
 
     async def _observe_with_reason(self, event: Update, files: TaskFiles) -> None:
         """Observe the event with the reason from the task's log. It may take its time: the next update waits for it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-def keep(task: asyncio.Task[None], among: set[asyncio.Task[None]]) -> None:
+def keep(task: asyncio.Task[T], among: set[asyncio.Task[T]]) -> None:
     """Keep `task` in `among` until it has ended: the event loop has only weak references to tasks."""
     among.add(task)
     task.add_done_callback(among.discard)

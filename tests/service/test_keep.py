@@ -299,7 +299,10 @@ async def test_one_that_changes_before_it_is_read_is_given_as_it_is_last(framewo
         nothing_more.cancel()
 
 
-async def test_thousands_of_launches_leave_the_event_loop_to_others_in_between(framework: owmesos.Framework) -> None:
+@pytest.mark.parametrize("key", [None, "mine"])
+async def test_thousands_of_launches_leave_the_event_loop_to_others_in_between(
+    framework: owmesos.Framework, key: str | None
+) -> None:
     turns: list[int] = []
 
     async def others() -> None:
@@ -309,7 +312,8 @@ async def test_thousands_of_launches_leave_the_event_loop_to_others_in_between(f
 
     other = asyncio.ensure_future(others())
     await asyncio.sleep(0)
-    asked = await framework.launch_many([owmesos.Launch("true", name="many", mem=99_999)] * (2 * SLICE + 500))
+    launch = owmesos.Launch("true", name="many", mem=99_999)
+    asked = await framework.launch_many([launch] * (2 * SLICE + SLICE // 2), key=key)
     other.cancel()
     assert [row["launch_id"] for row in framework.launches()] == [each.id for each in asked]
     assert {0, SLICE, 2 * SLICE} <= set(turns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -11,7 +11,7 @@ from owmesos.mesos.messages import ID, Call, Kill, Reconcile, ReconcileTask, Rev
 from owmesos.mesos.scheduler.events import CallNotTaken
 from owmesos.mesos.wire.driver import NotSubscribed
 from owmesos.service.outbox import Outbox
-from owmesos.storage import MemoryStore
+from owmesos.storage import MemoryStore, SaveFramework, Write
 from tests.waiting import eventually_async
 
 KILL = Kill(ID("t1"), ID("S1"))
@@ -34,6 +34,17 @@ class SlowDriver:
         await self.open.wait()
         if not self.subscribed:
             raise NotSubscribed("the stream ended")
+
+
+class Commits(MemoryStore):
+    """Keeps what each commit held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[list[Write]] = []
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        self.commits.append(list(writes))
 
 
 @pytest.fixture
@@ -94,3 +105,40 @@ async def test_others_are_sent_as_often_as_they_are_asked_for(outbox: Outbox, dr
     outbox.send(call)
     outbox.send(call)
     await eventually_async(lambda: driver.calls == [call, call])
+
+
+async def test_what_belongs_together_is_stored_in_one_commit(driver: SlowDriver) -> None:
+    store = Commits()
+    outbox = Outbox(store, driver, lambda failed: None)  # type: ignore[arg-type]
+    outbox.start(lambda error: None)
+    async with outbox.in_one_commit():
+        for name in ("one", "two"):
+            outbox.store(name, lambda name=name: SaveFramework(name))  # type: ignore[misc]
+            outbox.send(KILL)
+            await asyncio.sleep(0.01)
+        assert not store.commits
+        assert not driver.calls
+    await outbox.flushed()
+    assert store.commits == [[SaveFramework("one"), SaveFramework("two")]]
+    driver.open.set()
+    await outbox.close()
+
+
+async def test_the_loop_has_its_turn_while_thousands_of_writes_are_made_ready(driver: SlowDriver) -> None:
+    """And closing meanwhile loses none."""
+    store, made, turns = Commits(), list[int](), list[int]()
+    outbox = Outbox(store, driver, lambda failed: None)  # type: ignore[arg-type]
+    outbox.start(lambda error: None)
+
+    def write(number: int) -> SaveFramework:
+        made.append(number)
+        return SaveFramework(str(number))
+
+    for number in range(1200):
+        outbox.store(number, lambda number=number: write(number))  # type: ignore[misc]
+    while len(made) < 1000:
+        turns.append(len(made))
+        await asyncio.sleep(0)
+    assert {0, 500} <= set(turns)
+    await outbox.close()
+    assert [write.framework_id for commit in store.commits for write in commit] == [str(each) for each in range(1200)]

@@ -13,7 +13,7 @@ import msgspec
 from owmesos.mesos.messages.values import ID, DurationInfo, Labels, Parameter, Resource, Scalar, TimeInfo
 
 
-class Description(msgspec.Struct, omit_defaults=True):
+class Description(msgspec.Struct, omit_defaults=True, gc=False):
     """The root of what describes a task."""
 
 

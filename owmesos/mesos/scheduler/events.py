@@ -26,9 +26,13 @@ class Submit(Event, frozen=True):
 
 
 class Submits(Event, frozen=True):
-    """Several new launches in one step: the state is looked at once for all of them."""
+    """Several new launches in one step: the state is looked at once for all of them.
+
+    With `more` others of the same request follow at once: they are asked for by one REVIVE.
+    """
 
     submits: tuple[Submit, ...]
+    more: bool = False
 
 
 class PoolWaits(Event, frozen=True):

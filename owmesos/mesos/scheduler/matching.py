@@ -5,6 +5,9 @@ waiting launch, in order, looks among the offers in hand; for what still waits, 
 so that a burst does not see the same room a hundred times. Finally all offers that nobody needs are declined with a
 long filter: a REVIVE brings them back in a millisecond, so there is no reason to keep them.
 
+All this is one pass. A long one is done in slices, one a step, so that thousands of launches do not stop the event
+loop: other events come between, so what a slice chose is looked at again before it is accepted.
+
 One agent may be set aside for a head that has waited long: nobody else starts there, and its offers are held, since
 parts that are freed one by one would be lost to a neighbour.
 """
@@ -27,39 +30,80 @@ from owmesos.mesos.scheduler.state import AsideAgent, SchedulerState, SchedulerT
 from owmesos.mesos.scheduler.task_info import decoded, executor_ask, finish
 from owmesos.resources import NOTHING, Resources, total
 
+SLICE = 250
+"""Launches that are placed, or accepted, in one step: 15 ms with what the shell does for them."""
+
 
 class Matching:
     """Decides on the state, and writes into it what it decides."""
 
-    _trials: Trials  # of the present pass
+    # Of the present step.
+    _trials: Trials
+    _now: float
+    _left: int  # of its slice
 
     def __init__(self, state: SchedulerState) -> None:
         self._state = state
         self._aside_ended_at = float("-inf")
+        self._pass: Iterator[None] | None = None  # the one under way, if it takes more than one step
+        self._step = 0
+        self._reserved = False  # in the pass: room that is not in hand
 
     def run(self, now: float) -> bool:
-        """Match what waits, accept, decline the rest. True when room was reserved that is not in hand."""
+        """Match what waits, accept, decline the rest. True when room was reserved that is not in hand.
+
+        A long pass goes on in the next step, which is due at once, and another one follows it: it saw nothing of what
+        came meanwhile. Until then nothing is declined.
+        """
         state = self._state
         reserved = False
         if state.queue:
-            self._trials = Trials(state, now)
+            self._trials, self._now, self._left = Trials(state, now), now, SLICE
+            self._step += 1
             self._aside(now)
-            self._accept_reserved(now)
-            self._accept_held(now)
-            reserved = self._reserve_remembered(now)
+            whole = self._pass is None
+            ended = self._go_on()
             if self._trials.again_at is not None:
                 state.timers.set(SchedulerTimer.TRIALS, self._trials.again_at)
-        elif state.set_aside is not None:
-            self.end_aside(now)
+            reserved = ended and self._reserved
+            if not ended or not whole:
+                state.timers.set(SchedulerTimer.MATCH, now)
+                return reserved
+        else:
+            self._pass = None
+            if state.set_aside is not None:
+                self.end_aside(now)
         if state.offers.outstanding:
             self._decline(now)
         return reserved
 
+    def _go_on(self) -> bool:
+        """One slice of the pass. Whether it was the last one."""
+        under_way, self._pass = self._pass if self._pass is not None else self._match(), None
+        for _ in under_way:
+            self._pass = under_way
+            return False
+        return True
+
+    def _match(self) -> Iterator[None]:
+        """A whole pass, which stops at the end of each slice."""
+        self._reserved = False
+        yield from self._accept_reserved()
+        yield from self._accept_held()
+        yield from self._reserve_remembered()
+
+    def _slice_ends(self, launches: int = 1) -> bool:
+        """So many were dealt with."""
+        self._left -= launches
+        return self._left <= 0
+
     # -- from offers in hand
 
-    def _accept_reserved(self, now: float) -> None:
+    def _accept_reserved(self) -> Iterator[None]:
         """Accept the launches that have room reserved, where an offer now covers it."""
-        state, trials = self._state, self._trials
+        state, trials, now = self._state, self._trials, self._now
+        if not state.offers.outstanding and self._all_may_stay():
+            return
         chosen: dict[Slot, list[LaunchRecord]] = {}
         full: set[Slot] = set()  # their ACCEPT holds a launch that must be alone in it
         for reservation in list(state.ledger.reservations.by_launch.values()):
@@ -76,15 +120,22 @@ class Matching:
                 chosen.setdefault(slot, []).append(record)
                 if record.alone:
                     full.add(slot)
-        for slot, records in chosen.items():
-            self._accept(slot, sorted(records, key=lambda record: record.place), now)
+        for records in chosen.values():
+            records.sort(key=lambda record: record.place)
+        yield from self._accept_all(chosen, self._step)
 
-    def _accept_held(self, now: float) -> None:
+    def _all_may_stay(self) -> bool:
+        """Whether there is nothing for which a start could lose the room that is reserved for it."""
+        state = self._state
+        kept = state.set_aside is not None or state.pool_holds is not None
+        return state.backoff.calm and not state.capacity.closed and not kept
+
+    def _accept_held(self) -> Iterator[None]:
         """Accept offers in hand for all that waits, in order."""
         state = self._state
         if not state.offers.outstanding:
             return
-        held = state.synced_held()
+        held, begun = state.synced_held(), self._step
         chosen: dict[Slot, list[LaunchRecord]] = {}
         full: set[str] = set()  # agents whose ACCEPT must hold one launch only
         for record, skipped in self._in_order():
@@ -99,14 +150,38 @@ class Matching:
             if record.state is State.RESERVED:
                 state.ledger.release(record.id)
             else:
-                record.step(Trigger.RESERVED, now, f"fits offers of agent {slot.agent_id}")
-            self._reserve(record, slot, now)
-            held = state.synced_held()
+                record.step(Trigger.RESERVED, self._now, f"fits offers of agent {slot.agent_id}")
+            self._reserve(record, slot)
             chosen.setdefault(slot, []).append(record)
             if record.alone:
                 full.add(slot.agent_id)
+            if self._slice_ends():
+                yield
+            held = state.synced_held()
+        yield from self._accept_all(chosen, begun)
+
+    def _accept_all(self, chosen: dict[Slot, list[LaunchRecord]], begun: int) -> Iterator[None]:
+        """Accept the offers of each slot for the launches that were chosen for it from the step `begun` on."""
         for slot, records in chosen.items():
-            self._accept(slot, records, now)
+            if self._step > begun:
+                records = [record for record in records if self._still_fits(record, slot)]
+            if records:
+                self._accept(slot, records, self._now)
+            if self._slice_ends(len(records)):
+                yield
+
+    def _still_fits(self, record: LaunchRecord, slot: Slot) -> bool:
+        """Whether the launch, which was chosen in an earlier step, has its room reserved and offered there."""
+        reservation = self._state.ledger.reservations.by_launch.get(record.id)
+        return (
+            reservation is not None
+            and reservation.state is ReservationState.RESERVED
+            and reservation.slot == slot
+            and slot.agent_id not in self._avoided(record)
+            and slot.agent_id not in self._trials.avoids(record).never
+            and not self._trials.rests(record)
+            and record.ask.fits(self._state.ledger.held(slot, but=record.id))
+        )
 
     def _accept(self, slot: Slot, records: list[LaunchRecord], now: float) -> None:
         """Send one ACCEPT of all the slot's offers: intents are stored first, what is left is remembered."""
@@ -169,11 +244,10 @@ class Matching:
 
     # -- on remembered pieces
 
-    def _reserve_remembered(self, now: float) -> bool:
-        """Reserve remembered room for what waits, in order. Returns whether any was reserved."""
+    def _reserve_remembered(self) -> Iterator[None]:
+        """Reserve remembered room for what waits, in order."""
         state = self._state
         room = state.capacity.index()
-        reserved = False
         for record, skipped in self._in_order():
             if record.state is not State.PENDING:
                 continue
@@ -182,11 +256,14 @@ class Matching:
                 if not self._trials.suspects(record):
                     skipped.add(record.shape)
                 continue
-            record.step(Trigger.RESERVED, now, f"room is remembered on agent {slot.agent_id}; waiting for its offer")
-            self._reserve(record, slot, now)
+            record.step(
+                Trigger.RESERVED, self._now, f"room is remembered on agent {slot.agent_id}; waiting for its offer"
+            )
+            self._reserve(record, slot)
+            self._reserved = True
+            if self._slice_ends():
+                yield
             room = state.capacity.index()
-            reserved = True
-        return reserved
 
     # -- where something failed before
 
@@ -212,8 +289,8 @@ class Matching:
             return True
         return _search(self._state.capacity.index(), record, avoid) is not None
 
-    def _reserve(self, record: LaunchRecord, slot: Slot, now: float) -> None:
-        self._state.ledger.reserve(record.id, slot, record.ask, now)
+    def _reserve(self, record: LaunchRecord, slot: Slot) -> None:
+        self._state.ledger.reserve(record.id, slot, record.ask, self._now)
         self._trials.begins(record, slot.agent_id)
 
     # -- the agent that is set aside

@@ -50,6 +50,7 @@ _MAX_PROGRAM = 100
 _LIMITS = re2.Options()
 _LIMITS.max_mem = 4096
 _LIMITS.log_errors = False
+_MORE = 0.5  # seconds; for the next launches of one request
 _ROUNDING = 1e-6  # of a token: seconds of the epoch are exact to a quarter of a microsecond
 
 
@@ -73,6 +74,7 @@ class SuppressReviveHandler:
         self._wanted = False
         self._wide = False  # the next REVIVE asks all agents that something may run on
         self._initial = False  # the subscription's first one is still to be sent
+        self._not_before = float("-inf")  # more launches come until then
         self._in_force: v1.OfferConstraints | None = None
         self._of_launches = False  # those in force are launches' own
         self._constraints_work = True
@@ -99,6 +101,10 @@ class SuppressReviveHandler:
         """Something waits, and room may have become free: REVIVE at the end of this step, if it still waits then."""
         self._wanted = True
         self._wide |= wide
+
+    def more_come(self, more: bool, now: float) -> None:
+        """Whether launches of the same request follow at once: one REVIVE is enough for all."""
+        self._not_before = now + _MORE if more else now
 
     def offers_came(self) -> None:
         self._answered = True
@@ -145,6 +151,9 @@ class SuppressReviveHandler:
         self._filled_at = now
         if not self._answered and now < self._last + settings.revive_gap:
             state.timers.set(SchedulerTimer.REVIVE, self._last + settings.revive_gap)
+            return
+        if now < self._not_before and not self._initial:
+            state.timers.set(SchedulerTimer.REVIVE, self._not_before)
             return
         if self._tokens < 1 - _ROUNDING:
             state.timers.set(SchedulerTimer.REVIVE, now + (1 - self._tokens) / settings.revive_rate)
@@ -232,10 +241,15 @@ class SuppressReviveHandler:
         return settings.offer_wait + settings.offer_wait_per_agent * len(self._state.ledger.agents)
 
     def _reserved(self) -> list[tuple[LaunchRecord, Reservation]]:
-        """The launches that have room reserved and no offer yet."""
-        reserved, queue = self._state.ledger.reservations, self._state.queue
-        found = [(record, reserved.by_launch.get(record.id)) for record in queue if record.state is State.RESERVED]
-        return [(record, reservation) for record, reservation in found if reservation is not None]
+        """The launches that have room reserved and no offer yet. One that has waits for its turn to be accepted."""
+        ledger, queue = self._state.ledger, self._state.queue
+        by_launch = ledger.reservations.by_launch
+        found = [(record, by_launch.get(record.id)) for record in queue if record.state is State.RESERVED]
+        return [
+            (record, reservation)
+            for record, reservation in found
+            if reservation is not None and not record.ask.fits(ledger.held(reservation.slot, but=record.id))
+        ]
 
     def _refuse_late(self, now: float) -> None:
         for record, reservation in self._reserved():

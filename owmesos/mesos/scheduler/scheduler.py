@@ -89,6 +89,7 @@ class Scheduler:
             SchedulerTimer.REVIVE: lambda now: None,  # the end of the step decides
             SchedulerTimer.REVIVE_INTERVAL: lambda now: revive.again(),
             SchedulerTimer.OFFER_WAIT: revive.judge,
+            SchedulerTimer.MATCH: lambda now: None,  # the same
             SchedulerTimer.SET_ASIDE: matching.set_aside,
             SchedulerTimer.SET_ASIDE_ENDS: matching.end_aside,
             SchedulerTimer.TRIALS: lambda now: revive.want(),
@@ -219,6 +220,7 @@ class Scheduler:
             self.check(submit)
         for submit in event.submits:
             self._submit(submit, now)
+        self._revive.more_come(event.more, now)
 
     def _submit(self, event: events.Submit, now: float) -> None:
         self.check(event)

@@ -55,6 +55,7 @@ class SchedulerTimer(str, Enum):
     SET_ASIDE = "set aside"
     SET_ASIDE_ENDS = "set aside ends"
     TRIALS = "trials"
+    MATCH = "match"
     RECONCILE = "reconcile"
     RECONCILE_ALL = "reconcile all"
     FORGET_ENDED = "forget ended"

@@ -10,10 +10,18 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from owmesos.core.ledger import Buffer
 from owmesos.core.placement import Strategy
+from owmesos.mesos.scheduler import matching
 from owmesos.mesos.scheduler.lifecycle import State
 from owmesos.mesos.scheduler.settings import Settings
 from owmesos.resources import Resources
@@ -430,3 +438,17 @@ TestSmallOffers.pytestmark = [pytest.mark.timeout(1800)]
 TestScheduler = SchedulerMachine.TestCase
 TestScheduler.settings = settings(max_examples=examples(700), stateful_step_count=50, derandomize=True, database=None)
 TestScheduler.pytestmark = [pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(params=[1, 2])
+def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pass takes many steps, and anything happens between them."""
+    monkeypatch.setattr(matching, "SLICE", request.param)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("slices")
+@pytest.mark.parametrize("machine", [SchedulerMachine, SmallSchedulerMachine, SmallOffersMachine])
+def test_in_slices(machine: type[SchedulerMachine]) -> None:
+    chosen = settings(max_examples=examples(60), stateful_step_count=30, derandomize=True, database=None)
+    run_state_machine_as_test(machine, settings=chosen)  # type: ignore[no-untyped-call]
