@@ -28,6 +28,7 @@ class Slot(NamedTuple):
 Entry = tuple[int, int, Slot, int, int, int, int, int]
 
 _KINDS = (itemgetter(3), itemgetter(4), itemgetter(5), itemgetter(6), itemgetter(7))  # what judges a fit
+_ALL = (1 << len(_KINDS)) - 1
 _CHUNK = 64
 _DEBT = -(1 << 62)  # less than any room: what is not asked for may be owed
 
@@ -43,9 +44,10 @@ class RoomIndex:
         self._chunks: list[list[Entry]] = []
         self._lasts: list[Entry] = []
         # Per kind of room and chunk, the most that a slot of the chunk has. Removal leaves the bounds as they
-        # are, loose: may be too high, so nothing is missed. They are corrected when a chunk is read in vain.
+        # are, loose: may be too high, so nothing is missed. Those that are asked for are corrected when a chunk is
+        # read in vain.
         self._bounds: tuple[list[int], list[int], list[int], list[int], list[int]] = ([], [], [], [], [])
-        self._loose: list[bool] = []
+        self._loose: list[int] = []  # per chunk, a bit for each kind whose bound is
         for number, begin in enumerate(range(0, len(ordered), _CHUNK)):
             self._insert_chunk(number, ordered[begin : begin + _CHUNK])
 
@@ -80,12 +82,14 @@ class RoomIndex:
             self._delete_chunk(number)
         else:
             self._lasts[number] = chunk[-1]
-            self._loose[number] = True
+            self._loose[number] = _ALL
 
     def fitting(self, ask: Ask) -> Iterator[Entry]:
         """The entries that fit `ask`, in order. The index must not change meanwhile."""
         asked = (ask.milli_cpus, ask.ports, ask.milli_disk, ask.milli_gpus, ask.pods)
         needs = [(bound, need) for bound, need in zip(self._bounds, asked, strict=True) if need]
+        kinds = [kind for kind, need in enumerate(asked) if need]
+        loose = sum(1 << kind for kind in kinds)
         cpus, ports, disk, gpus, pods = (need or _DEBT for need in asked)
         number = position = 0
         last_rank = -ask.milli_mem if self._largest_first and ask.milli_mem else -_DEBT
@@ -108,8 +112,10 @@ class RoomIndex:
                         return
                     vain = False
                     yield entry
-            if vain and self._loose[number]:
-                self._replace_chunk(number, chunk)
+            if vain and self._loose[number] & loose:
+                for kind in kinds:
+                    self._bounds[kind][number] = max(map(_KINDS[kind], chunk))
+                self._loose[number] &= ~loose
             number, position = number + 1, 0
 
     def _passing(self, number: int, needs: list[tuple[list[int], int]]) -> int:
@@ -125,14 +131,14 @@ class RoomIndex:
     def _insert_chunk(self, number: int, chunk: list[Entry]) -> None:
         self._chunks.insert(number, chunk)
         self._lasts.insert(number, chunk[-1])
-        self._loose.insert(number, False)
+        self._loose.insert(number, 0)
         for bound, most in zip(self._bounds, _most(chunk), strict=True):
             bound.insert(number, most)
 
     def _replace_chunk(self, number: int, chunk: list[Entry]) -> None:
         self._chunks[number] = chunk
         self._lasts[number] = chunk[-1]
-        self._loose[number] = False
+        self._loose[number] = 0
         for bound, most in zip(self._bounds, _most(chunk), strict=True):
             bound[number] = most
 
