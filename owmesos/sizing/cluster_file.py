@@ -26,6 +26,7 @@ LARGEST = 2**20
 """Bytes of a file."""
 MOST_MACHINES = 50_000
 MOST_MB = 2**30
+MOST_TASKS = 100_000
 MOST_CPUS = 10_000.0
 LAST = 31 * 86_400.0  # seconds
 TASK_MB = 1_024
@@ -49,6 +50,7 @@ class _ClusterFile:
         self._absent: list[str] = []  # at the start
         self._changes: list[Change] = []
         self._foreign: list[Foreign] = []
+        self._numbers: dict[str, int] = {}  # the last of each name
         self._held: deque[tuple[float, int]] = deque()  # what the neighbour holds: since when, and MB
 
     def read(self) -> Surroundings:
@@ -108,7 +110,7 @@ class _ClusterFile:
             for name in self._names(value):
                 self._leaves(at, name, value, removed=what[0] == "leave")
         elif what[0] == "neighbour_takes":
-            self._takes(at, int(self._number(value, what[0], MOST_MB, least=1)))
+            self._takes(at, int(self._number(value, what[0], MOST_MB, least=1)), value)
         else:
             self._gives(at, int(self._number(value, what[0], MOST_MB, least=1)), value)
         return at
@@ -137,7 +139,9 @@ class _ClusterFile:
         named = [name for name in self._machines if name in self._there]
         return ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "") if named else "none"
 
-    def _takes(self, at: float, mem: int) -> None:
+    def _takes(self, at: float, mem: int, node: Any) -> None:
+        if len(self._held) + mem // TASK_MB > MOST_TASKS:
+            self._fail(node, f"the neighbour takes more than {MOST_TASKS * TASK_MB:,} MB")
         while mem > 0:
             self._held.append((at, min(mem, TASK_MB)))
             mem -= TASK_MB
@@ -183,9 +187,9 @@ class _ClusterFile:
         if not numbered:
             yield prefix
             return
-        first = 1 + sum(name.startswith(prefix) and name[len(prefix) :].isdecimal() for name in self._machines)
-        for number in range(first, first + count):
-            yield f"{prefix}{number}"
+        for _ in range(count):
+            self._numbers[prefix] = self._numbers.get(prefix, 0) + 1
+            yield f"{prefix}{self._numbers[prefix]}"
 
     # -- what YAML says
 

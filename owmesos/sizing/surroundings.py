@@ -54,7 +54,8 @@ class Surroundings:
     @property
     def start_mb(self) -> int:
         """Memory of the cluster at the start, all of it free."""
-        return sum(each.mem for each in self.machines if each.name not in self.absent)
+        absent = set(self.absent)
+        return sum(each.mem for each in self.machines if each.name not in absent)
 
     @property
     def least_mb(self) -> int:

@@ -93,6 +93,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("--for", "nan"), "--for nan is not valid"),
     (("--sample", "2"), "--sample 2 is not valid: write a share above 0, up to 1"),
     (("--memory", "0"), "--memory 0 is not valid"),
+    (("--load", "100"), "--load is of a --workload: a trace is as it is"),
     (("--jobs", "0"), "--jobs 0 is not valid"),
     (("--page", "/none/page.html"), "/none/page.html cannot be written: there is no folder /none"),
     (("--page", "/"), "/ is not a regular file: give another --page"),
@@ -126,6 +127,17 @@ async def test_wrong_files_are_named_with_their_line(
     (tmp_path / name).write_text(text)
     ran = await owmesos_process("simulate", *files)
     assert (ran.code, says in ran.line) == (2, True), ran
+
+
+def test_a_part_of_a_drawn_workload_cannot_be_taken(files: list[str]) -> None:
+    for more in (("--skip", "5"), ("--sample", "0.5")):
+        ran = owmesos("simulate", "--workload", "azure", *files[2:], *more)
+        assert (ran.code, "--skip and --sample take a part of a --trace" in ran.line) == (2, True)
+
+
+def test_a_workload_of_too_many_activations_is_said(files: list[str]) -> None:
+    ran = owmesos("simulate", "--workload", "azure", *files[2:], "--load", "100000000")
+    assert (ran.code, "activations, at most 1,000,000 can be run: give less --for or --load" in ran.line) == (2, True)
 
 
 def test_without_a_cluster_it_says_what_is_missing(files: list[str]) -> None:

@@ -89,6 +89,7 @@ changes:
         (AGENTS + "changes:\n  - {at: 1, join: agent1}\n", 4, "agent1 is there already"),
         (AGENTS + "changes:\n  - {at: 1, join: agent7}\n", 4, "unknown agent 'agent7'"),
         (AGENTS + "changes:\n  - {at: 1, neighbour_gives: 5}\n", 4, "the neighbour gives 5 MB, but holds 0 MB then"),
+        (AGENTS + "changes:\n  - {at: 1, neighbour_takes: 1e9}\n", 4, "the neighbour takes more than 102,400,000 MB"),
         (AGENTS + "changes:\n  - {at: x, leave: agent1}\n", 4, "at is 'x'"),
     ],
 )
