@@ -49,21 +49,26 @@ Percentiles = tuple[float, ...]
 def read_counts(path: Path, part: TracePart, *, memory: int, seed: int, on_read: OnRead) -> Trace:
     """The day whose counts are in the file. Raises InvalidInput."""
     durations_file, memory_file = _beside(path)
-    durations = _durations(CsvFile(durations_file, on_read), part)
-    memories = _memories(CsvFile(memory_file, on_read)) if memory_file.exists() else {}
-    counts, chance, builder = CsvFile(path, on_read), random.Random(seed), TraceBuilder(part, 0.0)
+    with CsvFile(durations_file, on_read) as file:
+        durations = _durations(file, part)
+    memories = dict[str, int]()
+    if memory_file.exists():
+        with CsvFile(memory_file, on_read) as file:
+            memories = _memories(file)
+    chance, builder = random.Random(seed), TraceBuilder(part, 0.0)
     unknown_duration, unknown_memory = set[str](), set[str]()
     try:
-        for app, function, calls in _calls(counts, part, chance):
-            percentiles = durations.get(f"{app}/{function}")
-            if percentiles is None:
-                unknown_duration.add(function)
-            if app not in memories:
-                unknown_memory.add(app)
-            number = builder.function(app, f"{app}/{function}", KIND, memories.get(app, memory))
-            for at in calls:
-                duration = USUAL_DURATION if percentiles is None else drawn(percentiles, chance.random())
-                builder.add(at, number, min(duration, LONGEST_RUN))
+        with CsvFile(path, on_read) as file:
+            for app, function, calls in _calls(file, part, chance):
+                percentiles = durations.get(f"{app}/{function}")
+                if percentiles is None:
+                    unknown_duration.add(function)
+                if app not in memories:
+                    unknown_memory.add(app)
+                number = builder.function(app, f"{app}/{function}", KIND, memories.get(app, memory))
+                for at in calls:
+                    duration = USUAL_DURATION if percentiles is None else drawn(percentiles, chance.random())
+                    builder.add(at, number, min(duration, LONGEST_RUN))
         return builder.built(_notes(len(unknown_duration), len(unknown_memory), memory))
     except InvalidInput as error:
         raise error if str(error).startswith(str(path)) else InvalidInput(f"{path}: {error}") from None

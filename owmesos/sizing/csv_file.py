@@ -17,7 +17,8 @@ OnRead = Callable[[int], None]
 
 
 class CsvFile:
-    """The header has been read when it is made. `position` is where each column is."""
+    """The header has been read when it is made, and it is closed at the end of `with`. `position` is where each
+    column is."""
 
     def __init__(self, path: Path, on_read: OnRead = lambda size: None) -> None:
         """Raises InvalidInput."""
@@ -26,17 +27,35 @@ class CsvFile:
         self._on_read = on_read
         if path.exists() and not path.is_file():
             raise InvalidInput(f"{path} is not a regular file")
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
         self._rows = csv.reader(self._lines(), strict=True)
         try:
-            self.header = next(self._rows, [])
+            self.header = self._header()
+        except InvalidInput:
+            self._file.close()
+            raise
+        self.position = {name: number for number, name in enumerate(self.header)}
+
+    def __enter__(self) -> CsvFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _header(self) -> list[str]:
+        try:
+            header = next(self._rows, [])
         except csv.Error as error:
             self.fail(f"it is not valid CSV: {error}")
-        if not self.header:
+        if not header:
             self.fail("the first line must have the names of the columns")
-        self.position = {name: number for number, name in enumerate(self.header)}
-        if len(self.position) < len(self.header):
-            twice = next(name for name in self.header if self.header.count(name) > 1)
+        twice = next((name for name in header if header.count(name) > 1), None)
+        if twice is not None:
             self.fail(f"the column {shown(twice)} is there twice")
+        return header
 
     def require(self, required: Sequence[str], optional: Sequence[str] = ()) -> None:
         """Raises InvalidInput for a column that is missing, and for one that is not known."""
@@ -75,15 +94,8 @@ class CsvFile:
         raise InvalidInput(f"{self.path}:{self.line}: {what}")
 
     def _lines(self) -> Iterator[str]:
-        try:
-            with self.path.open("rb") as file:
-                yield from self._decoded(file)
-        except OSError as error:
-            raise InvalidInput(f"{self.path} cannot be read: {error.strerror}") from None
-
-    def _decoded(self, file: BinaryIO) -> Iterator[str]:
         encoding, number, unsaid = "utf-8-sig", 0, 0  # a spreadsheet writes a mark before the first line
-        while line := file.readline(LONGEST_LINE + 1):
+        while line := self._next():
             number += 1
             self.line = number
             unsaid += len(line)
@@ -98,6 +110,12 @@ class CsvFile:
                 self.fail("it is not valid UTF-8")
             encoding = "utf-8"
         self._on_read(unsaid)
+
+    def _next(self) -> bytes:
+        try:
+            return self._file.readline(LONGEST_LINE + 1)
+        except OSError as error:
+            raise InvalidInput(f"{self.path} cannot be read: {error.strerror}") from None
 
 
 def shown(text: str) -> str:

@@ -126,7 +126,7 @@ class TraceBuilder:
             most = LONGEST / 86_400
             raise InvalidInput(f"activations over {last / 86_400:,.0f} days, at most {most:.0f} can be run: give --for")
         order = sorted(range(len(self._at)), key=self._at.__getitem__)
-        at = array("d", (self._at[each] - begin for each in order))
+        at = array("d", (max(0.0, self._at[each] - begin) for each in order))  # rounding may bring it below
         function = array("l", (self._function[each] for each in order))
         duration = array("d", (self._duration[each] for each in order))
         seconds = last + 1.0 if self.part.seconds is None else self.part.seconds

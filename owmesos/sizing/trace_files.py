@@ -40,26 +40,30 @@ def read_trace(
     path: Path, part: TracePart, *, memory: int = DEFAULT_MEMORY, seed: int = 0, on_read: OnRead = lambda size: None
 ) -> Trace:
     """`memory` in MB is that of actions of which the trace does not say it. Raises InvalidInput."""
-    header = CsvFile(path)
-    if set(header.header) >= azure.HAS_COUNTS:
-        return azure.read_counts(header.path, part, memory=memory, seed=seed, on_read=on_read)
-    if azure.HAS_ENDS & set(header.header):
-        header.require(azure.ENDS)
-        return _read_lines(path, part, on_read, lambda file: _ends(file, memory))
-    header.require(REQUIRED, OPTIONAL)
-    return _read_lines(path, part, on_read, lambda file: _own(file, memory))
+    with CsvFile(path) as file:
+        columns = set(file.header)
+        counts, ends = columns >= azure.HAS_COUNTS, bool(columns & azure.HAS_ENDS)
+        if not counts:
+            file.require(*((azure.ENDS,) if ends else (REQUIRED, OPTIONAL)))
+    if counts:
+        return azure.read_counts(path, part, memory=memory, seed=seed, on_read=on_read)
+    lines = _ends if ends else _own
+    return _read_lines(path, part, on_read, lambda file: lines(file, memory))
 
 
 def _read_lines(path: Path, part: TracePart, on_read: OnRead, lines: Callable[[CsvFile], Iterator[Line]]) -> Trace:
     """With a part of the time it is read twice: lines are in no order, and the part counts from the earliest."""
-    begin = None if not part.timed else min((line.at for line in lines(CsvFile(path, on_read))), default=0.0)
+    begin = None
+    if part.timed:
+        with CsvFile(path, on_read) as file:
+            begin = min((line.at for line in lines(file)), default=0.0)
     builder = TraceBuilder(part, begin)
-    file = CsvFile(path, on_read)
     try:
-        for line in lines(file):
-            if builder.has(line.at) and part.has_function(line.action):
-                function = builder.function(line.namespace, line.action, line.kind, line.memory)
-                builder.add(line.at, function, line.duration)
+        with CsvFile(path, on_read) as file:
+            for line in lines(file):
+                if builder.has(line.at) and part.has_function(line.action):
+                    function = builder.function(line.namespace, line.action, line.kind, line.memory)
+                    builder.add(line.at, function, line.duration)
         return builder.built()
     except InvalidInput as error:
         raise _with_path(error, path) from None

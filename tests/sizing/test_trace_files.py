@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,6 +37,13 @@ DURATIONS_HEAD = (
 MEMORY_HEAD = "HashOwner,HashApp,SampleCount,AverageAllocatedMb," + ",".join(
     f"AverageAllocatedMb_pct{each}" for each in (1, 5, 25, 50, 75, 95, 99, 100)
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_file_stays_open() -> Iterator[None]:
+    """One that nobody closes warns when it is collected, and a warning is a failure."""
+    yield
+    gc.collect()
 
 
 def written(folder: Path, text: str, name: str = "trace.csv") -> Path:
