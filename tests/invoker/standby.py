@@ -107,6 +107,7 @@ async def nothing_is_lost(
             await eventually_async(lambda: len(world.ended()) >= 60, PATIENCE)
             leader.process.send_signal(number)
             harmed = time.monotonic()
+            ending = asyncio.create_task(_ended_after(leader))
             await standby.said(LEADS, PATIENCE)
             took = time.monotonic() - harmed
             await asyncio.wait_for(callers, PATIENCE)
@@ -127,9 +128,10 @@ async def nothing_is_lost(
     records = await (world.recorded(PATIENCE) if number == signal.SIGTERM else couch.records())
     ran = Counter(file.read_text().split())
     statuses = Counter(records[each.id]["response"]["statusCode"] for each in world.asked if each.id in records)
+    end = f", the leader had ended after {await ending:.1f} s" if number == signal.SIGTERM else ""
     figures(
-        f"{number.name} of the leader under load: the standby led after {took:.1f} s; {silent:.1f} s without a ping;"
-        f" {statuses[0]} of {len(world.asked)} ended well, {statuses[3]} with an error;"
+        f"{number.name} of the leader under load: the standby led after {took:.1f} s{end};"
+        f" {silent:.1f} s without a ping; {statuses[0]} of {len(world.asked)} ended well, {statuses[3]} with an error;"
         f" {[state.value for state in judged]} meanwhile"
     )
     assert judged == []
@@ -138,3 +140,10 @@ async def nothing_is_lost(
     if number == signal.SIGTERM:
         assert statuses[3] == 0
     world.accounts_are_right()
+
+
+async def _ended_after(process: Running) -> float:
+    """Seconds."""
+    began = time.monotonic()
+    await process.process.wait()
+    return time.monotonic() - began
