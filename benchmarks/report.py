@@ -6,6 +6,7 @@ Each benchmark runs in a fresh process, so that none inherits the memory or the 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import multiprocessing
@@ -25,7 +26,7 @@ from rich.table import Table
 
 import benchmarks
 from benchmarks import machine
-from benchmarks.row import Row
+from benchmarks.row import Row, number
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
@@ -76,13 +77,6 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def number(value: float) -> str:
-    """Three digits that count, and no more."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
 def show(result: Result, console: Console) -> None:
     """The table on a terminal."""
     table = Table(*COLUMNS, title=result.name, title_justify="left")
@@ -93,20 +87,29 @@ def show(result: Result, console: Console) -> None:
 
 def markdown(result: Result, taken_on: str) -> str:
     """The section of one benchmark in the docs, between its markers."""
+    known = importlib.util.find_spec(f"benchmarks.{result.name}") is not None
+    module = _module(result.name) if known else None
     lines = [
         f"<!-- begin {result.name} -->",
-        f"## {result.name}",
+        f"## {getattr(module, 'TITLE', result.name)}",
         "",
         result.text,
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in result.rows),
+        *getattr(module, "table", table)(result.rows),
         "",
         taken_on,
         f"<!-- end {result.name} -->",
     ]
     return "\n".join(lines)
+
+
+def table(rows: list[Row]) -> list[str]:
+    """A line for each row."""
+    return [
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in rows),
+    ]
 
 
 def put(document: str, section: str, name: str) -> str:
@@ -120,6 +123,20 @@ def put(document: str, section: str, name: str) -> str:
 def write(document: Path, section: str, name: str) -> None:
     """The section of benchmark `name` into the file."""
     document.write_text(put(document.read_text(encoding="utf-8"), section, name), encoding="utf-8")
+
+
+def document(result: Result, taken_on: str) -> None:
+    """What was measured into the docs: onto the benchmark's own page if it has a `PAGE`, with what it draws."""
+    module = _module(result.name)
+    page: Path = getattr(module, "PAGE", DOCUMENT)
+    write(page, markdown(result, taken_on), result.name)
+    if hasattr(module, "draw"):
+        for name, data in module.draw(result.rows).items():
+            page.with_suffix("").mkdir(exist_ok=True)
+            (page.with_suffix("") / name).write_bytes(data)
+    if hasattr(module, "publish"):
+        own_page, section = module.publish(taken_on)
+        write(own_page, section, result.name)
 
 
 def sentence(where: dict[str, str | int | float], when: datetime) -> str:
@@ -160,11 +177,7 @@ def main(selected: tuple[str, ...], quick: bool, docs: bool) -> None:
         show(results[-1], console)
         click.echo(taken_on)
         if docs:
-            write(DOCUMENT, markdown(results[-1], taken_on), name)
-            publish = getattr(_module(name), "publish", None)
-            if publish is not None:
-                document, section = publish(taken_on)
-                write(document, section, name)
+            document(results[-1], taken_on)
     path = write_json(results, where, when).relative_to(HERE.parent)
     click.echo(f"Written to {path}.")
     sys.exit(any(row.met is False for result in results for row in result.rows))

@@ -27,6 +27,13 @@ class Row:
         return self.other / self.ours if self.other is not None and self.ours else None
 
 
+def number(value: float) -> str:
+    """Three digits that count, and no more."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
 def rows_of(
     name: str,
     times: list[float],

@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from benchmarks.report import Result, cells, markdown, number, put, sentence
-from benchmarks.row import Row
+from benchmarks.report import Result, cells, markdown, put, sentence
+from benchmarks.row import Row, number
 
 ROW = Row(name="a | b", ours=2.0, unit="ms", other=30.0, against="json", target="10 times", met=True)
 
@@ -59,3 +59,10 @@ def test_the_sentence_names_machine_and_day() -> None:
     assert sentence(where, datetime(2026, 1, 2, tzinfo=timezone.utc)) == (
         "Taken on 2026-01-02 with CPython 3.12.1 on 2 cores of a cpu, 8.0 GB, Linux x86_64; the load before it was 1.5."
     )
+
+
+def test_a_benchmark_with_a_page_of_its_own_has_its_title_and_table_there() -> None:
+    row = Row(name="a launch: 1,000 agents", ours=2.0, unit="µs")
+    section = markdown(Result("scale", "Why.", [row]), "Taken today.")
+    assert "## How each cost grows" in section
+    assert "| a launch (agents), µs | 2 |" in section
