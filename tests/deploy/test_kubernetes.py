@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import pytest
 import yaml
 
 from owmesos.cli.kafka import KafkaOptions
+from owmesos.core.pool.containers import ContainerShape, PoolAction
+from owmesos.core.pool.events import Dispatch, Run
 from owmesos.kubernetes.leases import kept, lease_name, new_lease, taken
 from owmesos.kubernetes.pod_template import check_template
+from owmesos.kubernetes.settings import KubernetesSettings
 from owmesos.kubernetes.wire.api_client import RIGHTS
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
 from owmesos.kubernetes.wire.kubeconfig import find_access
@@ -24,9 +28,12 @@ from owmesos.kubernetes.wire.lease_client import LeaseClient, lease_rights
 from owmesos.openwhisk.store.couch_entities import Databases
 from owmesos.openwhisk.whisk_config import WhiskConfig
 from owmesos.service.admin_guard import OPEN
+from owmesos.service.kubernetes.process import KubernetesProcess
 from tests.cli.running import owmesos_process, running
 from tests.servers.kubernetes.api import Api, ApiRefused
 from tests.servers.kubernetes.cluster import KubernetesCluster
+from tests.service.kubernetes.scene import RECIPE
+from tests.waiting import eventually, eventually_async
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 SETTINGS = FOLDER.parents[1] / "docs" / "settings.md"
@@ -289,3 +296,71 @@ def test_the_account_can_read_no_secret_and_change_no_pod_of_others(
                 api.get(path)
         with pytest.raises(ApiRefused, match="403"):
             api.delete("/api/v1/namespaces/default/pods/any")
+
+
+# -- an API server that has too much to do
+
+FLOW = "/apis/flowcontrol.apiserver.k8s.io/v1"
+
+
+@contextmanager
+def one_write_at_a_time(cluster: KubernetesCluster, namespace: str) -> Iterator[None]:
+    """For the service account, by API Priority and Fairness: others are not queued, but answered with 429."""
+    none = {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0}
+    limited = {**none, "limitResponse": {"type": "Reject"}}
+    subject = {"kind": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": "owmesos"}}
+    writes = {"verbs": ["create", "delete"], "apiGroups": [""], "resources": ["pods"], "namespaces": [namespace]}
+    schema = {
+        "priorityLevelConfiguration": {"name": namespace},
+        "matchingPrecedence": 50,
+        "rules": [{"subjects": [subject], "resourceRules": [writes]}],
+    }
+    levels, schemas = f"{FLOW}/prioritylevelconfigurations", f"{FLOW}/flowschemas"
+    with cluster.api() as api:
+        api.post(levels, {"metadata": {"name": namespace}, "spec": {"type": "Limited", "limited": limited}})
+        api.post(schemas, {"metadata": {"name": namespace}, "spec": schema})
+
+        def is_in_force() -> bool:
+            conditions = api.get(f"{schemas}/{namespace}").get("status", {}).get("conditions", [])
+            return ("Dangling", "False") in [(each["type"], each["status"]) for each in conditions]
+
+        eventually(is_in_force)
+        try:
+            yield
+        finally:
+            api.delete(f"{schemas}/{namespace}")
+            api.delete(f"{levels}/{namespace}")
+
+
+@pytest.mark.kubernetes
+@pytest.mark.timeout(180)
+async def test_starts_and_stops_wait_where_the_account_has_a_limit_and_none_is_lost_or_made_twice(
+    account: Path, kubernetes_cluster: KubernetesCluster, kubernetes_namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def living() -> list[str]:
+        with kubernetes_cluster.api() as api:
+            found = api.get(f"/api/v1/namespaces/{kubernetes_namespace}/pods")["items"]
+        return [each["metadata"]["name"] for each in found if each["status"]["phase"] not in ("Succeeded", "Failed")]
+
+    runs = [f"r{number}" for number in range(12)]
+    settings = KubernetesSettings(namespace=kubernetes_namespace, invoker="busy")
+    with one_write_at_a_time(kubernetes_cluster, kubernetes_namespace):
+        async with KubernetesProcess(find_access(account), RECIPE, settings) as process:
+            given: list[str] = []
+            process.host.pool_listeners.append(
+                lambda event: given.append(event.run_id) if isinstance(event, Dispatch) else None
+            )
+            await eventually_async(lambda: process.health()["subscribed"])
+            for run_id in runs:
+                action = PoolAction(f"of-{run_id}", "0.0.1", ContainerShape("python:3", 128))
+                process.host.observe(Run(run_id, action, "guest"))
+            await eventually_async(lambda: len(given) == len(runs))
+            counts = process.host.outbox.counts
+            assert counts["create", "TooManyRequests"] > 0
+            assert (sorted(given), counts["create", "ok"], len(living())) == (sorted(runs), 12, 12)
+            shown = process.status()["cluster"]
+            assert (shown["connected"], "requests for pods were rejected since" in str(shown["reason"])) == (True, True)
+            assert await process.host.stop_containers(60.0)
+            assert counts["delete", "TooManyRequests"] > 0
+            assert living() == []
+    assert sum("takes no more requests for now" in record.message for record in caplog.records) == 1

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from owmesos.errors import OwmesosError
-from owmesos.kubernetes.events import ApiFailure, is_denial
+from owmesos.kubernetes.events import TOO_MANY, ApiFailure, is_denial
 from owmesos.kubernetes.wire.access import ClusterAccess, Credential
 from owmesos.kubernetes.wire.certificates import not_after
 from owmesos.kubernetes.wire.decoding import Status, status_in
@@ -25,7 +25,14 @@ _RBAC = re.compile(
 _WEBHOOK_FAILED = "Internal error occurred: failed calling webhook"
 _ANONYMOUS = "system:anonymous"
 _LONGEST_PAUSE = 60.0  # seconds; of a Retry-After: for longer nobody should be blind, or a start wait
-_REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}
+_REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Expired",
+    TOO_MANY: "TooManyRequests",
+}
 
 
 class ApiRequestFailed(OwmesosError):
@@ -93,6 +100,8 @@ def _message(status: int, said: Status | None, body: bytes, access: ClusterAcces
         return _unauthorized(access, credential, "401 Unauthorized")
     if _is_anonymous(status, said):
         return _unauthorized(access, credential, f"403 Forbidden to {_ANONYMOUS}")
+    if said is None and status == TOO_MANY:  # API Priority and Fairness answers with plain text
+        return f"{access.server} answers 429: {one_line(body.decode(errors='replace')) or 'too many requests'}"
     if said is None:
         text = body.decode(errors="replace")
         page = text.lstrip().lower().startswith(("<!doctype", "<html"))

@@ -50,7 +50,7 @@ async def dry_run(api: ApiClient, namespace: str) -> list[str]:
     try:
         made = await api.post_pod(namespace, _probe(settings), dry_run=True)
     except ApiRequestFailed as error:
-        if error.failure.reason in _FINAL or error.failure.status == 0:
+        if error.failure.reason in _FINAL or error.failure.status == 0 or error.failure.wants_pause:
             raise
         return [f"a pod like a container's would be rejected in namespace {namespace}: {error}"]
     changed = altered(_PROBE, made, settings) or placed_by_admission(made)

@@ -228,6 +228,7 @@ async def test_a_rejection_is_one_clear_line(
     [
         ({"Retry_After": "7"}, "", 7.0),
         ({}, failure(429, "TooManyRequests", "slow down", retryAfterSeconds=3), 3.0),
+        ({"Retry_After": "1"}, "Too many requests, please try again later.\n", 1.0),
         ({"Retry_After": "1000000"}, "", 60.0),
         ({"Retry_After": "-4"}, "", 0.0),
         ({"Retry_After": "nan"}, "", None),
@@ -241,7 +242,13 @@ async def test_a_busy_server_says_when_to_come_again(
 ) -> None:
     server.answers.append(("POST", answer(429, body, **headers)))
     said = await failed(api.post_pod("default", BODY))
-    assert (said.retry_after, said.certain) == (seconds, True)
+    assert (said.retry_after, said.certain, said.reason) == (seconds, True, "TooManyRequests")
+
+
+async def test_what_a_busy_server_says_is_told_as_it_is(server: FakeApiServer, api: ApiClient) -> None:
+    server.answers.append(("POST", answer(429, "Too many requests, please try again later.\n")))
+    said = await failed(api.post_pod("default", BODY))
+    assert said.message == f"{server.url} answers 429: Too many requests, please try again later."
 
 
 # -- who we are

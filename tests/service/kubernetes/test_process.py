@@ -232,6 +232,18 @@ async def test_a_webhook_that_rejects_a_pod_like_ours_is_a_warning(caplog: pytes
     await server.stop()
 
 
+async def test_the_check_is_made_again_where_the_api_server_is_busy(caplog: pytest.LogCaptureFixture) -> None:
+    server = await FakeApiServer(None).start()
+    busy = answer(429, "Too many requests, please try again later.\n", Retry_After="1")
+    server.answers.append(("dryRun=All", busy))
+    settings = KubernetesSettings(namespace="actions")
+    async with KubernetesProcess(access_to(server), RECIPE, settings) as process:
+        await eventually_async(lambda: server.asked("dryRun=All") == 2)
+        assert process.stopped is None
+    assert "would be rejected" not in caplog.text
+    await server.stop()
+
+
 async def test_an_api_server_that_is_away_is_waited_for_and_given_up() -> None:
     server = await FakeApiServer(None).start()
     await server.stop()
