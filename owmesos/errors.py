@@ -42,5 +42,11 @@ class Ambiguous(InvalidInput):
         super().__init__(f"{name} is ambiguous: {', '.join(candidates[:most])}{more}; write more of the ID")
 
 
+class Interrupted(OwmesosError):
+    """Ctrl-C ended a command that waits or shows; the text says what goes on."""
+
+    exit_code = 130  # as shells say: 128 + SIGINT
+
+
 class InvariantBroken(OwmesosError, AssertionError):
     """`validate()` found the books wrong: a fault of owmesos itself."""

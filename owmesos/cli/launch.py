@@ -15,6 +15,7 @@ from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, show, show_object
 from owmesos.cli.text import log_named
 from owmesos.documents import LivingState
+from owmesos.errors import Interrupted
 
 if TYPE_CHECKING:
     from owmesos.mesos.scheduler.launch import Launch
@@ -127,7 +128,7 @@ def launch(
         try:
             rows = client.wait([row["launch_id"] for row in rows], wait)
         except KeyboardInterrupt:
-            raise RequestFailed(f"interrupted: {_go_on([row['launch_id'] for row in rows])}") from None
+            raise Interrupted(f"interrupted: {_go_on([row['launch_id'] for row in rows])}") from None
     show(rows, columns.LAUNCHES, output)
     failed = [row for row in rows if _failed(row, wait)]
     if failed:

@@ -35,11 +35,7 @@ def logs(
     if tail is not None:
         parameters["tail"] = str(tail)
     parts = admin_client(admin).stream(f"logs/{quote(name, safe='')}", parameters)
-    try:
-        _print(parts, as_text=sys.stdout.isatty())
-    except KeyboardInterrupt:
-        if not follow:
-            raise
+    _print(parts, as_text=sys.stdout.isatty())
 
 
 def _print(parts: Iterable[bytes], *, as_text: bool) -> None:

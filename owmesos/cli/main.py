@@ -1,8 +1,8 @@
 """The command `owmesos`.
 
-Names, flags, JSON fields and exit codes are a contract (docs/cli.md): 0 done, 1 the request failed, 2 wrong usage, with
-the reason in one line on stderr. A command's module is loaded when the command is asked for: a shell that completes
-a name, or a script that asks for one listing, does not wait for a whole framework.
+Names, flags, JSON fields and exit codes are a contract (docs/cli.md): 0 done, 1 the request failed, 2 wrong usage, 130
+Ctrl-C, with the reason in one line on stderr. A command's module is loaded when the command is asked for: a shell that
+completes a name, or a script that asks for one listing, does not wait for a whole framework.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import click
 
 from owmesos.cli.settings import equip
 from owmesos.cli.text import visible
-from owmesos.errors import OwmesosError
+from owmesos.errors import Interrupted, OwmesosError
 
 _COMMANDS = {
     "run": "owmesos.cli.run:run",
@@ -80,8 +80,8 @@ class Commands(click.Group):
             _fail(ctx, _usage(error, ctx), error.exit_code)
         except click.ClickException as error:
             _fail(ctx, error.format_message(), error.exit_code)
-        except (KeyboardInterrupt, EOFError):
-            _fail(ctx, "interrupted", 1)
+        except KeyboardInterrupt:
+            _fail(ctx, "interrupted", Interrupted.exit_code)
         except OSError as error:
             _fail(ctx, str(error), 1)
         except UnicodeEncodeError as error:  # an argument or a variable has surrogates in the place of its bytes
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):  # the latter: again, while the first was answered
         click.echo("owmesos: interrupted", err=True)
-        code = 1
+        code = Interrupted.exit_code
     except OSError as error:
         code = _cannot_write(error)
     sys.exit(code if isinstance(code, int) else 0)

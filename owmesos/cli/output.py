@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import click
 
@@ -55,23 +55,20 @@ def show_object(document: Any, style: str) -> None:
         click.echo(json_text(document, indent=2))
 
 
-def watch(rows: Callable[[], Sequence[Document]], listing: Listing, style: str, *, wide: bool = False) -> None:
-    """Show rows until Ctrl-C, or until `rows` raises."""
-    try:
-        if style == "table" and sys.stdout.isatty():
-            _watch_live(rows, listing, wide=wide)
-        while True:
-            if style == "json":
-                click.echo(json_text(rows()))
-            else:
-                show(rows(), listing, style, wide=wide)
-                click.echo("---" if style == "yaml" else "")
-            time.sleep(WATCH_INTERVAL)
-    except KeyboardInterrupt:
-        return
+def watch(rows: Callable[[], Sequence[Document]], listing: Listing, style: str, *, wide: bool = False) -> NoReturn:
+    """Show rows until `rows` raises, or Ctrl-C."""
+    if style == "table" and sys.stdout.isatty():
+        _watch_live(rows, listing, wide=wide)
+    while True:
+        if style == "json":
+            click.echo(json_text(rows()))
+        else:
+            show(rows(), listing, style, wide=wide)
+            click.echo("---" if style == "yaml" else "")
+        time.sleep(WATCH_INTERVAL)
 
 
-def _watch_live(rows: Callable[[], Sequence[Document]], listing: Listing, *, wide: bool) -> None:
+def _watch_live(rows: Callable[[], Sequence[Document]], listing: Listing, *, wide: bool) -> NoReturn:
     sys.stdout.write(_ENTER)
     try:
         while True:

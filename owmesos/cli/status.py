@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import click
 
@@ -54,18 +54,11 @@ def status(
     The exit code is 1 if the framework is not connected to a master, or the master is silent.
     """
     client = admin_client(admin)
-    document: Document = {}
-
-    def ask() -> Document:
-        nonlocal document
-        document = client.document("status")
-        return document
-
-    if watch is None:
-        _show(ask(), output)
-    else:
-        _watch(ask, output, watch)
-    if not document or not document["cluster"]["connected"] or document["cluster"].get("silent_since"):
+    if watch is not None:
+        _watch(lambda: client.document("status"), output, watch)
+    document = client.document("status")
+    _show(document, output)
+    if not document["cluster"]["connected"] or document["cluster"].get("silent_since"):
         raise click.exceptions.Exit(1)
 
 
@@ -79,26 +72,23 @@ def _show(document: Document, output: str) -> None:
         show_object(document, output)
 
 
-def _watch(ask: Callable[[], Document], output: str, pause: float) -> None:
-    try:
-        if output == "table" and can_draw():
-            from rich.live import Live
+def _watch(ask: Callable[[], Document], output: str, pause: float) -> NoReturn:
+    if output == "table" and can_draw():
+        from rich.live import Live
 
-            with given_back(Live(screen(ask()), console=console_of_screen(), auto_refresh=False, screen=True)) as live:
-                while True:
-                    live.refresh()
-                    time.sleep(pause)
-                    live.update(screen(ask()))
-        while True:
-            document = ask()
-            if output == "json":
-                click.echo(json_text(document))
-            else:
-                _show(document, output)
-                click.echo("---" if output == "yaml" else "")
-            time.sleep(pause)
-    except KeyboardInterrupt:
-        return
+        with given_back(Live(screen(ask()), console=console_of_screen(), auto_refresh=False, screen=True)) as live:
+            while True:
+                live.refresh()
+                time.sleep(pause)
+                live.update(screen(ask()))
+    while True:
+        document = ask()
+        if output == "json":
+            click.echo(json_text(document))
+        else:
+            _show(document, output)
+            click.echo("---" if output == "yaml" else "")
+        time.sleep(pause)
 
 
 def console_of_screen() -> Console:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
@@ -181,13 +181,12 @@ def _live(following: Following) -> None:
     suspended = True
     while suspended:
         suspended = False
-        with suppress(KeyboardInterrupt):
-            try:
-                with given_back(_screen(console), {**ENDING, signal.SIGTSTP: _Suspended}) as (live, stdin):
-                    _draw(following, view, console, live, stdin)
-            except _Suspended:  # the terminal is restored by now; SIGCONT continues here
-                os.kill(os.getpid(), signal.SIGSTOP)
-                suspended = True
+        try:
+            with given_back(_screen(console), {**ENDING, signal.SIGTSTP: _Suspended}) as (live, stdin):
+                _draw(following, view, console, live, stdin)
+        except _Suspended:  # the terminal is restored by now; SIGCONT continues here
+            os.kill(os.getpid(), signal.SIGSTOP)
+            suspended = True
 
 
 @contextmanager

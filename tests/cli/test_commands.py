@@ -79,7 +79,7 @@ async def test_ctrl_c_while_launches_are_waited_for_says_that_they_go_on(
     ran = await ask(*TOO_MUCH, "--wait", "running")
     (row,) = (await ask("launches", "-o", "json")).json
     says = f"owmesos launch: interrupted: launch {row['launch_id']} goes on; `owmesos kill {row['launch_id']}` ends it"
-    assert (ran.code, ran.line) == (1, says)
+    assert (ran.code, ran.line) == (130, says)
     assert "interrupted: 2 launches go on, " in (await ask(*TOO_MUCH, "--count", "2", "--wait", "ended")).line
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -80,12 +81,32 @@ async def test_of_an_activation_that_runs_and_that_has_ended(framework: Running,
     assert (await logs(framework, ended, "--stderr")).out == f"{warned}\n"
 
 
+async def test_ctrl_c_ends_what_follows_or_waits_with_130_and_one_line(framework: Running, tmp_path: Path) -> None:
+    (tmp_path / "talks.py").write_text(TALKS)
+    assert (await framework.ask("action", "create", "talks", str(tmp_path / "talks.py"), "--memory", "128")).code == 0
+    call = ("invoke", "talks", "-p", "word", "hello", "-p", "seconds", "300", "-r")
+    invoking = await started(*call, "--admin", framework.url)
+
+    async def running_activation() -> str | None:
+        rows = (await framework.ask("activation", "list", "-o", "json")).json
+        return next((row["activationId"] for row in rows if row["state"] == "running"), None)
+
+    activation_id = await eventually_async(running_activation)
+    following = await started("logs", "-f", str(activation_id), "--admin", framework.url)
+    assert following.stdout is not None
+    assert await asyncio.wait_for(following.stdout.readline(), 60)
+    for process, command in ((invoking, "invoke"), (following, "logs")):
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+        assert (process.returncode, err.decode().splitlines()[-1]) == (130, f"owmesos {command}: interrupted")
+
+
 async def test_in_a_terminal_it_gives_no_orders_and_ends_with_ctrl_c(framework: Running) -> None:
     launch_id = await launched(framework, "printf 'a\\tb\\033[31mred\\n'; sleep 300", "running")
     with Terminal("logs", "-f", launch_id, "--admin", framework.url) as terminal:
         await asyncio.to_thread(terminal.shows, "\\x1b[31mred")
         terminal.type("\x03")
-        assert await asyncio.to_thread(terminal.ended) == 0
+        assert await asyncio.to_thread(terminal.ended) == 130
         assert "\x1b[31m" not in terminal.written
 
 

@@ -137,7 +137,8 @@ async def test_the_demo_is_interrupted(
         pass
     process.send_signal(number)
     _, err = await asyncio.wait_for(process.communicate(), 20)
-    assert (process.returncode, err) == (1, b"owmesos demo: interrupted; the framework is torn down\n")
+    code = 130 if number == signal.SIGINT else 1
+    assert (process.returncode, err) == (code, b"owmesos demo: interrupted; the framework is torn down\n")
     assert left_in(tmp_path) == []
 
 

@@ -298,11 +298,11 @@ async def test_ctrl_c_while_waiting(fake_cluster: FakeCluster, state: Path) -> N
         await eventually_async(lambda: bool(fake_cluster.tasks))
         waiting.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(waiting.communicate(), 10)
-    assert (waiting.returncode, out) == (1, b"")
+    assert (waiting.returncode, out) == (130, b"")
     assert re.fullmatch(r"owmesos launch: interrupted: launch (\S+) goes on; `owmesos kill \1` ends it\n", err.decode())
 
 
-async def test_watch_ends_well_at_ctrl_c(fake_cluster: FakeCluster, state: Path) -> None:
+async def test_watch_ends_in_one_line_at_ctrl_c(fake_cluster: FakeCluster, state: Path) -> None:
     async with running(*options(fake_cluster, state)) as process:
         await process.said("subscribed at")
         watching = await started("nodes", "-o", "json", "--watch", "--admin", process.url)
@@ -311,7 +311,7 @@ async def test_watch_ends_well_at_ctrl_c(fake_cluster: FakeCluster, state: Path)
         watching.send_signal(signal.SIGINT)
         _, err = await asyncio.wait_for(watching.communicate(), 10)
     assert all(isinstance(line, list) for line in lines)
-    assert (watching.returncode, err) == (0, b"")
+    assert (watching.returncode, err) == (130, b"owmesos nodes: interrupted\n")
 
 
 async def test_watch_ends_with_the_framework(fake_cluster: FakeCluster, state: Path) -> None:

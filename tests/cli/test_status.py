@@ -149,7 +149,7 @@ async def test_in_a_terminal_it_is_coloured_watches_and_ends_with_ctrl_c() -> No
             await asyncio.to_thread(terminal.shows, "connected for")
             assert "\x1b[32m" in terminal.written
             terminal.type("\x03")
-            assert await asyncio.to_thread(terminal.ended) == 0
+            assert await asyncio.to_thread(terminal.ended) == 130
             await eventually_async(lambda: terminal.restored)
         with Terminal("status", "--watch", "0.1", "--admin", framework.url) as terminal:
             await asyncio.to_thread(terminal.shows, "connected for")

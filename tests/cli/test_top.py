@@ -48,7 +48,9 @@ async def test_it_shows_what_changes_and_its_keys_choose_and_sort(framework: Run
         await eventually_async(lambda: terminal.restored)
 
 
-@pytest.mark.parametrize(("how", "code"), [("\x03", 0), (signal.SIGTERM, 128 + signal.SIGTERM)], ids=["ctrl-c", "term"])
+@pytest.mark.parametrize(
+    ("how", "code"), [("\x03", 130), (signal.SIGTERM, 128 + signal.SIGTERM)], ids=["ctrl-c", "term"]
+)
 async def test_however_it_ends_the_terminal_is_as_before(
     framework: Running, how: str | signal.Signals, code: int
 ) -> None:
@@ -62,6 +64,7 @@ async def test_however_it_ends_the_terminal_is_as_before(
         assert await apart(terminal.ended) == code
         await eventually_async(lambda: terminal.restored)
         assert "Traceback" not in terminal.written
+        assert (code == 130) == ("owmesos top: interrupted" in terminal.written)
 
 
 async def test_a_terminal_that_cannot_be_drawn_on_gets_it_once(framework: Running) -> None:

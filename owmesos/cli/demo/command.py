@@ -15,9 +15,10 @@ import click
 from owmesos.cli.connection import MASTER_FORMS, credentials_allowed
 from owmesos.cli.embedded import embedded_cluster
 from owmesos.cli.options import Option, with_options
-from owmesos.errors import InvalidInput
+from owmesos.errors import Interrupted, InvalidInput
 
 _AGENTS = 3
+_TORN_DOWN = "interrupted; the framework is torn down"
 
 
 @click.command()
@@ -63,5 +64,7 @@ def demo(
             scenario = containers.show(cluster.master) if launches else actions.show(cluster)
         try:
             click.echo(run(scenario))
-        except (KeyboardInterrupt, SystemExit):
-            raise DemoFailed("interrupted; the framework is torn down") from None
+        except KeyboardInterrupt:
+            raise Interrupted(_TORN_DOWN) from None
+        except SystemExit:
+            raise DemoFailed(_TORN_DOWN) from None
