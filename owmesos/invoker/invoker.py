@@ -81,11 +81,13 @@ class Invoker:
         forced: ForcedCompletion | None = None,
         payload: PayloadLimits = USUAL_LIMITS,
         codes: CodeStore | None = None,
+        ended: Callable[[Activation], None] = lambda activation: None,
     ) -> None:
         """`manifest`: the one that its containers are started by. `begin` is awaited before a run's container is
         asked. `forced`: when the Controller gives up; no run starts that might end later. `payload` bounds the size
         of responses. `codes` has the code that is not in actions' documents. `pressed` is called with
-        True when nothing is launchable for long, and with False when that is over."""
+        True when nothing is launchable for long, and with False when that is over. `ended` gets each activation at its
+        end, but for tests of the invoker."""
         self._host = host
         self._manifest = manifest
         self._actions = actions
@@ -96,6 +98,7 @@ class Invoker:
         self._pressed = pressed
         self._begin = begin
         self._forced = forced
+        self._ended = ended
         self._now = host.now
         self._reporter = Reporter(identity, self._now)
         self._containers = ActionContainers(self, self._now, ciphers=ciphers, payload=payload, codes=codes)
@@ -218,6 +221,8 @@ class Invoker:
         self.in_flight.end(run, activation.without_logs() if combined else None)
         report = self._reporter.combined if combined else self._reporter.completion
         self._acks.send(message.root_controller_index, report(message, activation, blamed=blamed), run.done)
+        if not message.health:
+            self._ended(activation)
         if self._user_events:
             self._acks.send_event(self._reporter.event(message, activation))
         if recorded:

@@ -21,13 +21,16 @@ from prometheus_client import Metric
 
 from owmesos.core.container_factory import Hosting
 from owmesos.core.pool.settings import PoolSettings
-from owmesos.documents import InvokerDocument, InvokerStatus
+from owmesos.core.texts import the_one_that_begins
+from owmesos.documents import ActivationStory, InvokerDocument, InvokerStatus
 from owmesos.invoker.at_most_once import AtMostOnce, begin
+from owmesos.invoker.ended import REMEMBERED, EndedActivations
 from owmesos.invoker.extension import STOPPED, InvokerExtension, started
 from owmesos.invoker.http_interface import InvokerHttp
 from owmesos.invoker.in_flight import InFlight
 from owmesos.invoker.invoker import Invoker
 from owmesos.invoker.metrics import feed_metrics, record_metrics, server_metrics
+from owmesos.invoker.unfinished import story_of_ended
 from owmesos.openwhisk.arguments import Decrypt
 from owmesos.openwhisk.container_specs import LaunchSettings
 from owmesos.openwhisk.kafka.acks import ANSWERING, AckSender
@@ -121,6 +124,7 @@ class KafkaInvoker(InvokerExtension):
         self._closing = False
         self._hands_over = False  # to a standby, which sends the next ping
         self._once: AtMostOnce | None = None
+        self._ended = EndedActivations()
 
     # -- Extension
 
@@ -150,6 +154,7 @@ class KafkaInvoker(InvokerExtension):
             forced=settings.forced,
             begin=self._begin if self._journal is not None or self._lease is not None else None,
             payload=settings.payload,
+            ended=self._ended.remember,
         )
         topic = broker.invoker_topic(settings.invoker.instance)
         topics = [topic, broker.health_topic()] + ([broker.events_topic()] if settings.user_events else [])
@@ -215,6 +220,23 @@ class KafkaInvoker(InvokerExtension):
     @property
     def servers(self) -> dict[str, str]:
         return {"kafka": self._kafka.state, "couchdb": self._couch.reachability.state}
+
+    async def story(self, name: str) -> ActivationStory | None:
+        """Raises NotKnown, which says where stories end."""
+        in_flight = started(self._invoker).in_flight
+        activation_id = name
+        if in_flight.find(name) is None and self._ended.find(name) is None:
+            activation_id = the_one_that_begins(name, {*in_flight.ids(), *self._ended}) or name
+        run_story, ended = await super().story(activation_id), self._ended.find(activation_id)
+        if run_story is not None:
+            return run_story
+        if ended is not None:
+            return story_of_ended(ended)
+        raise NotKnown(
+            f"{name}; of activations that have ended, the last {REMEMBERED:,} since this process began are known here,"
+            " and the others have their record in CouchDB",
+            "launch, task, container or activation",
+        )
 
     async def stored_log(self, activation_id: str) -> list[str]:
         """Raises NotKnown: a Controller reads it from CouchDB."""

@@ -30,6 +30,7 @@ from owmesos.core.texts import the_one_that_begins
 from owmesos.documents import ActivationStory, InvokerStatus
 from owmesos.errors import OwmesosError
 from owmesos.invoker.action_rules import ActionRules, WantedAction, action_document
+from owmesos.invoker.ended import EndedActivation
 from owmesos.invoker.extension import STOPPED, InvokerExtension, started
 from owmesos.invoker.in_flight import InFlight
 from owmesos.invoker.invoker import Invoker
@@ -37,7 +38,7 @@ from owmesos.invoker.keyed_invocations import KeyedInvocations, KeyedRequest
 from owmesos.invoker.metrics import record_metrics
 from owmesos.invoker.no_controller import NAMESPACE, NoController, activation_message
 from owmesos.invoker.resume import resume
-from owmesos.invoker.unfinished import is_running, story_of_record, unfinished
+from owmesos.invoker.unfinished import is_running, story_of_ended, unfinished
 from owmesos.openwhisk.activation import Activation
 from owmesos.openwhisk.container_specs import LaunchSettings
 from owmesos.openwhisk.documents import UnfinishedActivation
@@ -327,7 +328,7 @@ class Standalone(InvokerExtension):
         if run_story is not None:
             return run_story
         try:
-            return story_of_record(await self.activation(await self.find(name)))
+            return story_of_ended(EndedActivation.of(await self.activation(await self.find(name))))
         except NotKnown:
             return None
 

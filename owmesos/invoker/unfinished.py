@@ -6,18 +6,15 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Literal, NamedTuple
 
-import msgspec
-
 from owmesos.core.pool.pool import Pool
 from owmesos.documents import ActivationStory, ActivationStoryEntry
+from owmesos.invoker.ended import EndedActivation
 from owmesos.invoker.in_flight import InFlight, InFlightState
-from owmesos.openwhisk.activation import DEFAULT_VERSION, ERROR, SUCCESS, Activation
+from owmesos.openwhisk.activation import DEFAULT_VERSION
 from owmesos.openwhisk.documents import UnfinishedActivation
-from owmesos.openwhisk.results import decode_result
 
 _MOST_LOOKS = 10_000
 """At nodes, for the reasons of one listing: 24 µs each."""
-_MOST_TEXT = 4096  # characters; an action may return a megabyte
 _RUNS = (InFlightState.DISPATCHED, InFlightState.RUNNING, InFlightState.ANSWERED)
 
 
@@ -99,31 +96,23 @@ def story_of_run(run: InFlight, pool: Pool, now: float) -> ActivationStory:
     return _story(run.run_id, _state(run), container_id, moments)
 
 
-def story_of_record(activation: Activation) -> ActivationStory:
-    """The story of an activation that has ended, from its record."""
-    wait, init = activation.annotation("waitTime"), activation.annotation("initTime")
-    start = activation.start / 1000
+def story_of_ended(ended: EndedActivation) -> ActivationStory:
+    """The story of an activation that has ended."""
+    start, end, received = ended.start / 1000, ended.end / 1000, f"received for {ended.action}"
     moments = []
-    if isinstance(wait, int):
-        moments.append(_Moment(start - wait / 1000, "received", f"received for {activation.annotation('path')}"))
-        moments.append(_Moment(start, "running", f"begun after {wait} ms"))
-    if isinstance(init, int):
-        moments.append(_Moment(start + init / 1000, "running", f"its container was initialized in {init} ms"))
-    if wait is None and activation.duration == 0 and start < activation.end / 1000:  # it was cancelled
-        waited = activation.end - activation.start
-        moments.append(_Moment(start, "received", f"received for {activation.annotation('path')}"))
-        moments.append(_Moment(activation.end / 1000, "waiting", f"waited {waited} ms for a container, and got none"))
-    moments.append(_Moment(activation.end / 1000, "ended", _end(activation)))
-    return _story(activation.activation_id, "ended", None, moments)
-
-
-def _end(activation: Activation) -> str:
-    took = f" after {activation.duration} ms" if activation.duration else ""
-    if activation.response.status_code == SUCCESS:
-        return f"success{took}"
-    result = activation.response.result
-    said = decode_result(result) if isinstance(result, msgspec.Raw) else result
-    return f"failed{took}: {said.get(ERROR) if isinstance(said, dict) else said}"[:_MOST_TEXT]
+    if ended.wait is not None:
+        moments.append(_Moment(start - ended.wait / 1000, "received", received))
+        moments.append(_Moment(start, "running", f"begun after {ended.wait} ms"))
+    if ended.init is not None:
+        moments.append(
+            _Moment(start + ended.init / 1000, "running", f"its container was initialized in {ended.init} ms")
+        )
+    if ended.wait is None and ended.duration == 0 and start < end:  # it was cancelled
+        moments.append(_Moment(start, "received", received))
+        moments.append(_Moment(end, "waiting", f"waited {ended.end - ended.start} ms for a container, and got none"))
+    took = f" after {ended.duration} ms" if ended.duration else ""
+    moments.append(_Moment(end, "ended", f"success{took}" if ended.error is None else f"failed{took}: {ended.error}"))
+    return _story(ended.activation_id, "ended", None, moments)
 
 
 def _story(

@@ -57,7 +57,8 @@ class Extension(Protocol):
         """Those that it depends on besides the cluster manager: `up`, `down`, or `unknown` while nobody has tried."""
 
     async def story(self, name: str) -> documents.ActivationStory | None:
-        """The story of an activation, by its id or the beginning of it; None if it is unknown. Raises Ambiguous."""
+        """The story of an activation, by its id or the beginning of it; None if it is unknown. Raises Ambiguous, and
+        NotKnown where there is more to say."""
 
     def status(self) -> documents.InvokerStatus:
         """Its part of the StatusDocument."""

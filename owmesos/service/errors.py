@@ -32,7 +32,7 @@ class NothingToExplain(NotKnown):
         if story["state"] == "ended":
             text = (
                 f"activation {name} has ended: `owmesos story {name}` says what happened to it,"
-                f" `owmesos activation get {name}` has its result"
+                f" its record has its result (`owmesos activation get {name}`, or with Kafka `wsk`'s)"
             )
         else:
             text = f"activation {name} does not wait for a container: {story['story'][-1]['text']}"

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import random
+import re
 import threading
 import zipfile
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -27,6 +28,7 @@ from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.limits import PayloadLimits, ResponseLimits
 from owmesos.openwhisk.manifest import Manifest, StemCell
 from owmesos.openwhisk.messages import ControllerId, EntityName
+from owmesos.service.errors import NotKnown
 from owmesos.simulator.cluster import SimulatedCluster
 from owmesos.system.lone_surrogates import encode
 from tests.fakes.couch_gate import CouchGate
@@ -127,6 +129,25 @@ async def test_an_argument_that_cannot_be_unlocked_ends_the_activation(world: Sc
         response = await world.response(action, {"key": "x"}, locked_args={"key": "aes-128"})
     assert response["statusCode"] != 0
     world.accounts_are_right()
+
+
+async def test_the_story_of_one_that_has_ended_is_known(world: Scene) -> None:
+    echo = await world.deploy()
+    fails = await world.deploy("fails", "def main(args):\n    return {'error': 'no'}", logs=1)
+    async with world.invoker() as running:
+        await world.response(echo)
+        await world.response(fails)
+        succeeded, failed = (each.id for each in world.asked)
+        story = await running.work.story(succeeded[:12])
+        assert story is not None
+        assert (story["activation_id"], story["state"]) == (succeeded, "ended")
+        assert [line["state"] for line in story["story"]] == ["received", "running", "running", "ended"]
+        assert story["story"][-1]["text"].startswith("success after ")
+        story = await running.work.story(failed)
+        assert story is not None
+        assert re.fullmatch(r"failed after \d+ ms: no", story["story"][-1]["text"])
+        with pytest.raises(NotKnown, match="the last 10,000 since this process began"):
+            await running.work.story("f" * 32)
 
 
 # -- what does not run

@@ -500,7 +500,7 @@ class TestApi:
         assert (await api("GET", f"activations/{ended}"))[0] == 200  # its log is there, too
         says = (
             f"activation {ended} has ended: `owmesos story {ended}` says what happened to it,"
-            f" `owmesos activation get {ended}` has its result"
+            f" its record has its result (`owmesos activation get {ended}`, or with Kafka `wsk`'s)"
         )
         for name in (ended, ended[:12]):
             assert await api("GET", f"explain/{name}") == (404, {"error": says})

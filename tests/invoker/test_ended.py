@@ -1,0 +1,54 @@
+"""What is remembered of activations that have ended."""
+
+from __future__ import annotations
+
+import msgspec
+
+from owmesos.invoker.ended import EndedActivation, EndedActivations
+from owmesos.openwhisk.activation import Activation, Annotation, Response, application_error, success
+
+
+def ended(activation_id: str, response: Response | None = None) -> Activation:
+    return Activation(
+        namespace="guest",
+        name="hello",
+        subject="guest",
+        activation_id=activation_id,
+        start=1000,
+        end=1500,
+        response=response or success(msgspec.Raw(b"{}")),
+        logs=["a line"],
+        version="0.0.1",
+        publish=False,
+        annotations=[Annotation("path", "guest/hello"), Annotation("waitTime", 7), Annotation("kind", "python:3")],
+        duration=500,
+    )
+
+
+def test_only_so_many_and_the_earliest_go_first() -> None:
+    known = EndedActivations(most=2)
+    for activation_id in ("a", "b", "a", "c"):
+        known.remember(ended(activation_id))
+    assert list(known) == ["a", "c"]
+    assert known.find("b") is None
+    assert known.find("a") == EndedActivation("a", "guest/hello", 1000, 1500, 500, 7, None, None)
+
+
+def test_of_an_error_the_beginning() -> None:
+    known = EndedActivations()
+    for activation_id, result in (
+        ("short", b'{"error":"no"}'),
+        ("long", b'{"error":"%s"}' % (b"x" * 5000)),
+        ("huge", b'{"error":"%s"}' % (b"x" * 100_000)),
+        ("odd", b"1e999"),
+    ):
+        known.remember(ended(activation_id, Response(1, msgspec.Raw(result))))
+    known.remember(ended("ours", application_error("as we say")))
+    said = {each: (found.error if (found := known.find(each)) is not None else None) for each in known}
+    assert said == {
+        "short": "no",
+        "long": "x" * 1024,
+        "huge": '{"error":"' + "x" * 1014,
+        "odd": "1e999",
+        "ours": "as we say",
+    }
