@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -23,18 +23,23 @@ from tests.servers.process import CACHE, Server, ServerMissing
 SERVERS: dict[str, tuple[Callable[[Path, int], Server], int]] = {"kafka": (Kafka, 9092), "couchdb": (CouchDB, 5984)}
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, cache: Path = CACHE) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("server", choices=SERVERS)
     parser.add_argument("command", choices=("up", "down", "status"))
     parser.add_argument("--port", type=int)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     make, default = SERVERS[asked.server]
-    folder = CACHE / f"run-{asked.server}"
+    folder = cache / f"run-{asked.server}"
     noted = folder / "port"
-    port = int(noted.read_text()) if noted.exists() else asked.port or default
+    port = int(noted.read_text()) if noted.exists() else default
     try:
         server = make(folder, port)
+        if asked.command == "up" and asked.port not in (None, port):
+            if server.pid is not None:
+                click.echo(f"{server.name} runs at {server.address}: `scripts/{asked.server} down` first", err=True)
+                return 1
+            server = make(folder, asked.port)  # its process has ended by itself
     except ServerMissing as reason:
         click.echo(f"no {asked.server}: {reason}", err=True)
         return 1

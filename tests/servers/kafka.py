@@ -93,22 +93,22 @@ class Kafka(Server):
 
     def command(self) -> list[str]:
         properties = self.folder / "server.properties"
-        if not properties.exists():
-            self._certify()
-            properties.write_text(
-                PROPERTIES.format(
-                    port=self.port,
-                    secure_port=self.secure_port,
-                    controller_port=self.voter.rpartition(":")[2],
-                    node=self.node,
-                    voters=",".join(self.voters),
-                    brokers=len(self.voters),
-                    in_sync=(len(self.voters) + 1) // 2,
-                    folder=self.folder,
-                    user=USER,
-                    password=PASSWORD,
-                )
+        properties.write_text(
+            PROPERTIES.format(
+                port=self.port,
+                secure_port=self.secure_port,
+                controller_port=self.voter.rpartition(":")[2],
+                node=self.node,
+                voters=",".join(self.voters),
+                brokers=len(self.voters),
+                in_sync=(len(self.voters) + 1) // 2,
+                folder=self.folder,
+                user=USER,
+                password=PASSWORD,
             )
+        )
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._certify()
             self._format(properties)
         return ["java", *JVM, "-cp", self._classpath, "kafka.Kafka", str(properties)]
 
