@@ -76,7 +76,8 @@ async def test_nodes_appear_and_change_while_one_looks(
 ) -> None:
     async with opened(browser, server) as page:
         await seen(page, "#f-nodes", "2")
-        assert (await label(page, "#nodes")).startswith("2 nodes: 2 stale")
+        assert await page.locator("#nodes-title").text_content() == "Agents"
+        assert (await label(page, "#nodes")).startswith("2 agents: 2 stale")
         await page.focus("#nodes")
         before = await page.locator("#nodes-line").text_content()
         assert before == "node1 · stale · available 973 MB of 1,024 MB, 2 of 2 CPUs"
@@ -105,6 +106,7 @@ async def test_what_waits_shows_its_reason_and_a_click_shows_explain_and_story(
         await seen(page, "#details-title", launch.id)
         await seen(page, "#details .summary", "1 lacks memory")
         assert await page.locator("#details .funnel tr").count() == 2
+        assert await page.locator("#details .funnel caption").text_content() == "What keeps 2 agents from taking it"
         assert await page.locator("#details .story li").count() == len(launch.story()["story"])
         await launch.kill()
         await seen(page, "#details .story", "KILLED")
@@ -286,6 +288,8 @@ async def test_a_node_of_kubernetes_has_pods_and_no_agent(browser: Browser) -> N
                 await seen(page, "#details-title", "n1")
                 await seen(page, "#details", "Pods110 of 110 available")
                 assert "Agent" not in (await page.locator("#details").text_content() or "")
+                assert await page.locator("#nodes-title").text_content() == "Nodes"
+                assert (await label(page, "#nodes")).startswith("1 node: 1 fresh")
         finally:
             await server.stop()
 

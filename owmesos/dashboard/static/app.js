@@ -1,7 +1,7 @@
 // Puts the parts together: the login, the tables that follow the stream, and what is drawn of them.
 
 import { Details } from "./details.js";
-import { byId, clock, count, duration, now, setProcessTime, setText } from "./format.js";
+import { byId, clock, count, duration, now, setManager, setProcessTime, setText, upper, words } from "./format.js";
 import { figures, nodeKey, Nodes } from "./nodes.js";
 import { ReservationList, WaitingList } from "./rows.js";
 import { follow, forgetToken, keepToken, takeTokenFromAddress, token } from "./session.js";
@@ -71,8 +71,6 @@ const on = {
   refused: logOut,
 };
 
-const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-
 // -- what is drawn
 
 function draw() {
@@ -92,10 +90,13 @@ function paint() {
   const left = store.header.left_out ?? {};
   const status = store.header.status;
   if (status === undefined) return;
+  setManager(status.cluster.manager);
+  for (const id of ["f-nodes-title", "nodes-title"]) setText(id, upper(`${words.host}s`));
+  setText("filter-name", `Filter ${words.host}s, launches and activations`);
   setText("framework", [status.name, status.framework_id].filter(Boolean).join("  "));
   byId("framework").title = `owmesos ${status.version}, roles ${status.roles.join(", ")}, started ${minute(status.started_at)}`;
   const { connected, silent_since: silent } = status.cluster;
-  const word = connected ? (silent ? "silent master" : "live") : "no master";
+  const word = connected ? (silent ? `silent ${words.server}` : "live") : `no ${words.server}`;
   say(word === "live" ? "live" : "away", word, troubles(status).join("\n"));
   const all = changed;
   changed = new Set();
@@ -127,10 +128,10 @@ function troubles({ cluster, invoker, unreadable }) {
   const lines = [];
   if (!cluster.connected) {
     const since = cluster.since === null ? "" : ` since ${minute(cluster.since)}`;
-    lines.push(`Not connected to a master at ${cluster.address}${since}${cluster.reason ? `: ${cluster.reason}` : ""}`);
+    lines.push(`Not connected to ${words.some} at ${cluster.address}${since}${cluster.reason ? `: ${cluster.reason}` : ""}`);
   } else if (cluster.silent_since) {
     const silent = duration(now() - Date.parse(cluster.silent_since));
-    lines.push(`The master at ${cluster.address} has been silent for ${silent}: its heartbeats are overdue, nothing is offered.`);
+    lines.push(`The ${words.server} at ${cluster.address} has been silent for ${silent}: its heartbeats are overdue, nothing is offered.`);
   }
   for (const [name, server] of [["Kafka", invoker?.kafka], ["CouchDB", invoker?.couchdb]]) {
     if (server?.state !== "down") continue;

@@ -1,6 +1,6 @@
 // What is shown of one node, launch, container or activation: explain and story, as the command line has them.
 
-import { byId, clock, count, cpus, el, memory, partsOf, PARTS, plural, short } from "./format.js";
+import { byId, clock, count, cpus, el, memory, partsOf, PARTS, plural, short, words } from "./format.js";
 import { ask, NotAllowed } from "./session.js";
 import { nodeLine } from "./nodes.js";
 import { spanLine } from "./timeline.js";
@@ -51,7 +51,7 @@ export class Details {
   refresh() {
     if (this.subject?.node === undefined) return;
     const node = this.store.tables.nodes.get(this.subject.node);
-    this.put(node === undefined ? [el("p", { text: "The node is not known any more." })] : this.ofNode(node));
+    this.put(node === undefined ? [el("p", { text: `The ${words.host} is not known any more.` })] : this.ofNode(node));
   }
 
   put(children) {
@@ -138,7 +138,7 @@ function link(id, kind, more = "") {
 
 function table(node) {
   const [mem, cpu] = [partsOf(node, "mem"), partsOf(node, "cpus")];
-  if (mem === null) return el("p", { class: "quiet", text: "The size of this node is not known yet." });
+  if (mem === null) return el("p", { class: "quiet", text: `The size of this ${words.host} is not known yet.` });
   const rows = [["available", "available"], ...Object.entries(PARTS), ["total", "total"]];
   return el(
     "table",
@@ -163,7 +163,7 @@ function table(node) {
 function explanation(document) {
   const made = [];
   const place = document.queue_position;
-  const where = place === null || place === undefined ? "" : place === 0 ? ", at the head of the queue" : `, ${plural(place, "launch").replace(/launchs$/, "launches")} ahead of it`;
+  const where = place === null || place === undefined ? "" : place === 0 ? ", at the head of the queue" : `, ${plural(place, "launch", "launches")} ahead of it`;
   made.push(el("p", {}, el("span", { class: "tag", text: document.state }), where));
   made.push(el("p", { class: "summary", text: short(document.summary).replace("; nearest: ", ";\nnearest: ") }));
   const failed = Object.entries(document.failed);
@@ -174,7 +174,7 @@ function explanation(document) {
       bar.firstChild.style.width = `${(100 * number) / document.agents}%`;
       return row;
     });
-    made.push(el("table", { class: "funnel" }, el("caption", { text: `What keeps ${plural(document.agents, "node")} from taking it` }), el("tbody", {}, ...funnel)));
+    made.push(el("table", { class: "funnel" }, el("caption", { text: `What keeps ${plural(document.agents, words.host)} from taking it` }), el("tbody", {}, ...funnel)));
   }
   return made;
 }

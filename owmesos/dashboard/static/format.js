@@ -26,7 +26,18 @@ const HUNDREDTHS = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 
 export const count = (number) => WHOLE.format(number);
 export const cpus = (number) => (number >= 100 ? WHOLE : number >= 10 ? TENTHS : HUNDREDTHS).format(number);
-export const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
+export const plural = (number, word, many = `${word}s`) => `${count(number)} ${number === 1 ? word : many}`;
+export const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+// What the cluster manager calls its hosts, and what of it answers the process.
+const WORDS = {
+  mesos: { host: "agent", server: "master", some: "a master" },
+  kubernetes: { host: "node", server: "API server", some: "the API server" },
+};
+export let words = WORDS.kubernetes;
+export function setManager(manager) {
+  words = WORDS[manager] ?? words;
+}
 
 /** MB as MB, GB or TB. */
 export function memory(mb) {

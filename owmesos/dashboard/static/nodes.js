@@ -1,6 +1,6 @@
 // The nodes as a heat map on one canvas: a card each while there are few, a square each when there are thousands.
 
-import { byId, colour, count, cpus, el, fillBar, fitted, memory, partsOf, plural, prepared } from "./format.js";
+import { byId, colour, count, cpus, el, fillBar, fitted, memory, partsOf, plural, prepared, words } from "./format.js";
 
 const CARDS = 60; // nodes, at most, that are shown as cards
 const STATES = ["fresh", "stale", "draining", "closed", "backoff", "unknown", "gone"];
@@ -67,7 +67,7 @@ export class Nodes {
     }
     this.roles = new Set(this.rows.map((row) => row.role)).size > 1;
     this.found = matches === null ? null : new Set(this.rows.filter(matches));
-    this.canvas.setAttribute("aria-label", `${this.summary()}. Arrow keys move, Enter shows a node.`);
+    this.canvas.setAttribute("aria-label", `${this.summary()}. Arrow keys move, Enter shows one.`);
     this.draw();
     this.legend();
   }
@@ -80,7 +80,7 @@ export class Nodes {
 
   summary() {
     const states = this.states().map(([state, number]) => `${count(number)} ${state}`);
-    return `${plural(this.rows.length, "node")}${states.length ? `: ${states.join(", ")}` : ""}`;
+    return `${plural(this.rows.length, words.host)}${states.length ? `: ${states.join(", ")}` : ""}`;
   }
 
   layout() {

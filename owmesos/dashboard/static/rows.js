@@ -1,13 +1,14 @@
 // What waits and what is reserved, as lists of buttons: Tab and arrows reach them, Enter opens.
 
-import { byId, count, cpus, el, memory, plural, setText, short, since } from "./format.js";
+import { byId, count, cpus, el, memory, plural, setText, short, since, upper } from "./format.js";
 
-const KINDS = { launch: "launch", container: "container", activation: "activation" };
+const note = (text) => el("p", { class: "empty", text });
 
 class List {
-  constructor(id, open) {
+  /** `words`: what is said where there is nothing, and where nothing matches. A list has `order`, `made` and `summarize`. */
+  constructor(id, open, words) {
     this.box = byId(id);
-    this.open = open;
+    this.words = words;
     this.shown = "";
     this.ages = [];
     this.box.addEventListener("click", (event) => {
@@ -24,6 +25,18 @@ class List {
     });
   }
 
+  show(rows, matches, leftOut) {
+    const all = [...rows.values()].sort(this.order);
+    const shown = matches === null ? all : all.filter(matches);
+    this.fill([shown, leftOut, all.length], () => {
+      if (shown.length === 0) return [note(all.length === 0 ? this.words.nothing : this.words.noMatch)];
+      const made = this.made(shown);
+      if (leftOut > 0) made.push(note(`and ${count(leftOut)} more`));
+      return made;
+    });
+    this.summarize(all, all.length + leftOut);
+  }
+
   /** Build it anew if `content` says something else than before; the row that has the focus keeps it. */
   fill(content, build) {
     const wanted = JSON.stringify(content);
@@ -37,6 +50,14 @@ class List {
       if (focused !== null) this.box.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus();
     }
     this.tick();
+  }
+
+  row({ id, kind, since: at }, ...cells) {
+    return el(
+      "div",
+      { role: "listitem" },
+      el("button", { type: "button", class: "row", "data-id": id, "data-kind": kind }, ...cells, this.age(at)),
+    );
   }
 
   age(at) {
@@ -55,86 +76,70 @@ class List {
 
 export class WaitingList extends List {
   constructor(open) {
-    super("waiting", open);
+    super("waiting", open, { nothing: "Nothing waits.", noMatch: "Nothing that waits matches the filter." });
   }
 
-  show(rows, matches, leftOut) {
-    const order = (row) => (row.kind === "activation" ? 1 : 0);
-    const all = [...rows.values()].sort((a, b) => order(a) - order(b) || a.position - b.position);
-    const shown = matches === null ? all : all.filter(matches);
-    this.fill([shown, leftOut, all.length], () => {
-      if (all.length === 0) return [el("p", { class: "empty", text: "Nothing waits." })];
-      if (shown.length === 0) return [el("p", { class: "empty", text: "Nothing that waits matches the filter." })];
-      const made = [];
-      let group = null;
-      for (const row of shown) {
-        const reason = shared(row.reason);
-        if (reason !== group) made.push(el("p", { class: reason === STARTING ? "reason calm" : "reason", text: sentence(reason) }));
-        group = reason;
-        made.push(this.row(row));
-      }
-      if (leftOut > 0) made.push(el("p", { class: "empty", text: `and ${count(leftOut)} more` }));
-      return made;
-    });
-    const total = all.length + leftOut;
+  order(a, b) {
+    return (a.kind === "activation") - (b.kind === "activation") || a.position - b.position;
+  }
+
+  /** Those that follow each other and have the same reason have it above them, once. */
+  made(rows) {
+    const made = [];
+    let group = null;
+    for (const row of rows) {
+      const reason = shared(row.reason);
+      if (reason !== group) made.push(el("p", { class: reason === STARTING ? "reason calm" : "reason", text: sentence(reason) }));
+      group = reason;
+      made.push(
+        this.row(
+          row,
+          el("span", { class: "place", text: `${row.position + 1}` }),
+          el("span", { class: "name", text: row.kind === "activation" ? row.name : row.id }),
+          el("span", { class: "kind", text: row.kind }),
+          size(row),
+        ),
+      );
+    }
+    return made;
+  }
+
+  summarize(all, total) {
     setText("waiting-count", total === 0 ? "" : count(total));
     setText("f-waiting", count(total));
     const oldest = all.reduce((first, row) => (first === null || row.since < first ? row.since : first), null);
     setText("f-waiting-more", oldest === null ? "nothing waits" : `the oldest for ${since(oldest)}`);
     byId("f-waiting").classList.toggle("warn", total > 0);
   }
-
-  row(row) {
-    return el(
-      "div",
-      { role: "listitem" },
-      el(
-        "button",
-        { type: "button", class: "row", "data-id": row.id, "data-kind": row.kind },
-        el("span", { class: "place", text: `${row.position + 1}` }),
-        el("span", { class: "name", text: row.kind === "activation" ? row.name : row.id }),
-        el("span", { class: "kind", text: KINDS[row.kind] }),
-        el("span", { class: "size", text: `${cpus(row.cpus)} cpu · ${memory(row.mem)}` }),
-        this.age(row.since),
-      ),
-    );
-  }
 }
 
 export class ReservationList extends List {
   constructor(open) {
-    super("reservations", open);
+    super("reservations", open, { nothing: "Nothing is reserved.", noMatch: "No reservation matches the filter." });
   }
 
-  show(rows, matches, leftOut) {
-    const all = [...rows.values()].sort((a, b) => (a.since < b.since ? -1 : 1));
-    const shown = matches === null ? all : all.filter(matches);
-    this.fill([shown, leftOut, all.length], () => {
-      if (all.length === 0) return [el("p", { class: "empty", text: "Nothing is reserved." })];
-      if (shown.length === 0) return [el("p", { class: "empty", text: "No reservation matches the filter." })];
-      const made = shown.map((row) => this.row(row));
-      if (leftOut > 0) made.push(el("p", { class: "empty", text: `and ${count(leftOut)} more` }));
-      return made;
-    });
-    setText("reservations-count", all.length + leftOut === 0 ? "" : plural(all.length + leftOut, "reservation"));
+  order(a, b) {
+    return a.since < b.since ? -1 : 1;
   }
 
-  row(row) {
-    return el(
-      "div",
-      { role: "listitem" },
-      el(
-        "button",
-        { type: "button", class: "row", "data-id": row.launch_id, "data-kind": "launch" },
+  made(rows) {
+    return rows.map((row) =>
+      this.row(
+        { id: row.launch_id, kind: "launch", since: row.since },
         el("span", { class: `tag t-${row.kind}`, text: row.kind }),
         el("span", { class: "name", text: row.launch_id }),
         el("span", { class: "kind", text: `${row.state} · ${row.hostname}` }),
-        el("span", { class: "size", text: `${cpus(row.resources.cpus)} cpu · ${memory(row.resources.mem)}` }),
-        this.age(row.since),
+        size(row.resources),
       ),
     );
   }
+
+  summarize(all, total) {
+    setText("reservations-count", total === 0 ? "" : plural(total, "reservation"));
+  }
 }
+
+const size = (amounts) => el("span", { class: "size", text: `${cpus(amounts.cpus)} cpu · ${memory(amounts.mem)}` });
 
 const STARTING = "a container is starting for each of these";
 
@@ -147,5 +152,5 @@ function shared(reason) {
 /** A reason as a sentence of its own; the nearest miss on a line of its own. */
 function sentence(reason) {
   const text = short(reason).replace("; nearest: ", ";\nnearest: ");
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return upper(text);
 }
