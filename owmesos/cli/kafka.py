@@ -41,6 +41,7 @@ _HOST_NETWORK = (
     "network = host works only with images that listen on the port in the variable PORT; OpenWhisk's own listen on"
     " 8080 and need a bridge or a named network"
 )
+_OF_STANDALONE_TOO = ("drain", "launch_settings")
 _OF_THE_FRAMEWORK = ("CONFIG_whisk_mesos_masterUrl", "CONFIG_whisk_mesos_role")
 
 
@@ -60,7 +61,8 @@ _Positive = Annotated[int | None, click.IntRange(min=1)]
 
 @dataclass(frozen=True)
 class KafkaOptions:
-    """None for what was not given. `--runtimes` is not among them, since --standalone uses it too."""
+    """None for what was not given. `--runtimes` is not among them, since --standalone uses it too, as it does `--drain`
+    and `--launch-settings`."""
 
     kafka: Annotated[
         str | None, Option("Run an invoker of OpenWhisk on this Kafka; several by comma.", "HOST:PORT")
@@ -111,7 +113,7 @@ class KafkaOptions:
         if self.unique_name is not None:
             raise InvalidInput("--unique-name needs --id N: ZooKeeper does not assign ids")
         for field in fields(self):
-            if field.name != "launch_settings" and getattr(self, field.name) not in (None, ()):
+            if field.name not in _OF_STANDALONE_TOO and getattr(self, field.name) not in (None, ()):
                 raise InvalidInput(f"--{field.name.replace('_', '-')} needs --kafka")
         return False
 
@@ -145,7 +147,8 @@ class KafkaOptions:
         self, runtimes: Path | None, config: WhiskConfig, environment: Mapping[str, str] = os.environ
     ) -> InvokerSettings:
         """Raises InvalidInput."""
-        from owmesos.invoker.kafka import DRAIN, InvokerSettings
+        from owmesos.invoker.extension import DRAIN
+        from owmesos.invoker.kafka import InvokerSettings
         from owmesos.openwhisk.messages import invoker_id
         from owmesos.openwhisk.sizes import MAX_USER_MEMORY, parse_megabytes
         from owmesos.openwhisk.whisk_config import forced_completion, payload_limits

@@ -367,17 +367,20 @@ def _extension(
             raise InvalidInput("give --standalone or --kafka, not both")
         return kafka.invoker(runtimes, folder=folder, lease=lease)
     if standalone:
+        from owmesos.invoker.extension import DRAIN
         from owmesos.invoker.routes import add_routes
         from owmesos.invoker.standalone import Standalone
         from owmesos.openwhisk.whisk_config import WhiskConfig
 
         manifest = read_manifest(runtimes) if runtimes is not None else None
         launches, pool = kafka.containers(WhiskConfig({}))
-        return Standalone(folder, manifest, launches=launches, settings=pool, add_routes=add_routes)
+        drain = kafka.drain if kafka.drain is not None else DRAIN
+        return Standalone(folder, manifest, launches=launches, settings=pool, add_routes=add_routes, drain=drain)
     if runtimes is not None:
         raise InvalidInput("--runtimes needs --standalone or --kafka")
-    if kafka.launch_settings is not None:
-        raise InvalidInput("--launch-settings needs --standalone or --kafka")
+    for option, value in (("--launch-settings", kafka.launch_settings), ("--drain", kafka.drain)):
+        if value is not None:
+            raise InvalidInput(f"{option} needs --standalone or --kafka")
     return None
 
 

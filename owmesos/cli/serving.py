@@ -42,7 +42,7 @@ async def serve(
     process has ended by itself, before anything is closed.
     """
     signalled = asyncio.Event() if signalled is None else signalled
-    handle_signals(signalled, renewal, process)
+    handle_signals(signalled, renewal, process, extension)
     async with process:
         ends = [asyncio.ensure_future(process.finished()), asyncio.ensure_future(signalled.wait())]
         starting = asyncio.ensure_future(_start(process, server, tokens, extension))
@@ -67,15 +67,24 @@ async def serve(
         _log.info("%s", stopped.reason)
 
 
-def handle_signals(end: asyncio.Event, renewal: Renewal, process: ServedProcess | None) -> None:
-    """Set `end` where the process is to end, and read files again on SIGHUP."""
+def handle_signals(
+    end: asyncio.Event, renewal: Renewal, process: ServedProcess | None, extension: Extension | None = None
+) -> None:
+    """Set `end` where the process is to end; a second signal hurries it. Read files again on SIGHUP."""
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if end.is_set() and extension is not None:
+            _log.warning("a second signal: what runs is not waited for")
+            extension.hurry()
+        end.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end.set)
+        loop.add_signal_handler(number, stop)
 
     def hung_up() -> None:
         if renewal.hung_up(process):
-            end.set()
+            stop()
 
     loop.add_signal_handler(signal.SIGHUP, hung_up)
 

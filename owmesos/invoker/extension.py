@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +30,9 @@ from owmesos.openwhisk.container_specs import Launching, LaunchSettings
 from owmesos.openwhisk.manifest import Manifest
 from owmesos.openwhisk.store.activation_journal import ActivationJournal
 
+DRAIN = 30.0
+"""Seconds that running activations have to end when the process is stopped."""
+_LOOK = 0.05  # seconds
 STOPPED = "The invoker was stopped before the activation ended."
 T = TypeVar("T")
 _log = logging.getLogger("owmesos.invoker")
@@ -67,6 +72,7 @@ class InvokerExtension:
         self._host: InvokerHost | None = None
         self._invoker: Invoker | None = None
         self._journal: ActivationJournal | None = None
+        self._hurried = asyncio.Event()
 
     @property
     def pool(self) -> PoolRecipe:
@@ -93,6 +99,18 @@ class InvokerExtension:
         """A run that has not ended, by its id or a unique beginning. Raises Ambiguous."""
         in_flight = started(self._invoker).in_flight
         return in_flight.find(name) or in_flight.find(the_one_that_begins(name, in_flight.ids()) or "")
+
+    def hurry(self) -> None:
+        self._hurried.set()
+
+    async def _drained(self, left: Callable[[], int], seconds: float) -> int:
+        """How many are left after `seconds`, or once `hurry` is called."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (count := left()) and loop.time() < until and not self._hurried.is_set():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._hurried.wait(), _LOOK)
+        return count
 
     async def _stop_containers(self) -> None:
         """No other process knows what they hold."""

@@ -25,7 +25,7 @@ from owmesos.core.texts import the_one_that_begins
 from owmesos.documents import ActivationStory, InvokerDocument, InvokerStatus
 from owmesos.invoker.at_most_once import AtMostOnce, begin
 from owmesos.invoker.ended import REMEMBERED, EndedActivations
-from owmesos.invoker.extension import STOPPED, InvokerExtension, started
+from owmesos.invoker.extension import DRAIN, STOPPED, InvokerExtension, started
 from owmesos.invoker.http_interface import InvokerHttp
 from owmesos.invoker.in_flight import InFlight
 from owmesos.invoker.invoker import Invoker
@@ -56,9 +56,7 @@ from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.invoker")
 
-_LOOK = 0.05  # seconds
 _HOPELESS = 0.1  # seconds; that a stop waits for what needs a Kafka that is away
-DRAIN = 30.0  # seconds
 LAST_ANSWERS = 10.0  # seconds; that a stop waits for answers to be sent
 
 
@@ -380,7 +378,7 @@ class KafkaInvoker(InvokerExtension):
         self._pinger.press(on)
 
     async def _end(self, invoker: Invoker) -> None:
-        left = await self._drained(self._feed) if self._feed is not None else 0
+        left = await self._stop_feeding(self._feed) if self._feed is not None else 0
         if self._once is not None:
             await self._once.close()
         await invoker.close()
@@ -391,18 +389,17 @@ class KafkaInvoker(InvokerExtension):
             invoker.end_rest(STOPPED)
         await self._stop_containers()
 
-    async def _drained(self, feed: Feed) -> int:
+    async def _stop_feeding(self, feed: Feed) -> int:
         """Nothing more comes; how many activations have not ended in their time."""
         feed.drain()
-        _log.info("no more activations are taken; waiting for %d to end, at most %g s", feed.held, self._settings.drain)
+        _log.info(
+            "no more activations are taken; waiting for %d to end, at most %g s or until a second signal",
+            feed.held,
+            self._settings.drain,
+        )
         if not self._hands_over:
             await self._stopped(self._pinger.stop, LEAVE)
-        until = asyncio.get_running_loop().time() + self._settings.drain
-        while left := feed.held:
-            if asyncio.get_running_loop().time() > until:
-                break
-            await asyncio.sleep(_LOOK)
-        return left
+        return await self._drained(lambda: feed.held, self._settings.drain)
 
     @ApiOperation("Whether the invoker takes activations, and what it holds", InvokerDocument)
     async def _show(self, request: web.Request) -> web.Response:

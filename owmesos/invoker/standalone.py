@@ -120,13 +120,16 @@ class Standalone(InvokerExtension):
         launches: LaunchSettings | None = None,
         settings: PoolSettings | None = None,
         add_routes: Callable[[Standalone, web.UrlDispatcher], None] | None = None,
+        drain: float = 0.0,
     ) -> None:
         """`folder`: the framework's state; without one, actions and records end with the process. `manifest`: by
         default owmesos's own action containers. `add_routes`: `owmesos.invoker.routes.add_routes`, to serve its actions
-        by the admin API. Raises InvalidInput for settings that no launch can have."""
+        by the admin API. `drain`: seconds that `close` waits for running activations. Raises InvalidInput for settings
+        that no launch can have."""
         self.manifest = manifest if manifest is not None else embedded_manifest()
         super().__init__(self.manifest, launches, settings, folder)
         self._add_routes = add_routes
+        self._drain = drain
         self._known: dict[str, ActionDocument] = {}  # without their code
         self._changing = asyncio.Lock()
         self._store: EmbeddedStore | None = None
@@ -155,11 +158,12 @@ class Standalone(InvokerExtension):
         _log.info("standalone: %d actions, kinds %s", len(self._known), ", ".join(self.manifest.kinds) or "none")
 
     async def close(self) -> None:
-        """Running activations end with an internal error, and are recorded so. Those that have not begun are left
-        for the next start if there is a folder, else they end in the same way. Containers are stopped, because
-        no other process knows what they hold."""
+        """Running activations have `drain` seconds to end; then they end with an internal error, and are recorded so.
+        Those that have not begun are left for the next start if there is a folder, else they end in the same way.
+        Containers are stopped, because no other process knows what they hold."""
         try:
             if self._invoker is not None:
+                await self._let_end(self._invoker)
                 await self._invoker.close()
                 self._invoker.end_rest(STOPPED, only_begun=self._folder is not None)
             await self._stop_containers()
@@ -167,6 +171,18 @@ class Standalone(InvokerExtension):
             if self._store is not None:
                 await self._store.close()
             await self._close_files()
+
+    async def _let_end(self, invoker: Invoker) -> None:
+        def running() -> int:
+            return sum(map(is_running, invoker.in_flight.all()))
+
+        if running() and self._drain:
+            _log.info(
+                "waiting for %d activations to end, at most %g s or until a second signal", running(), self._drain
+            )
+        left = await self._drained(running, self._drain)
+        if left:
+            _log.warning("%d activations have not ended; they are recorded as an internal error", left)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         if self._add_routes is not None:

@@ -52,6 +52,9 @@ class Extension(Protocol):
 
     async def close(self) -> None: ...
 
+    def hurry(self) -> None:
+        """`close`, now or later, no longer waits for what runs: a second signal came."""
+
     @property
     def servers(self) -> dict[str, str]:
         """Those that it depends on besides the cluster manager: `up`, `down`, or `unknown` while nobody has tried."""

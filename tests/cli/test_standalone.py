@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import tarfile
 import time
 import zipfile
@@ -18,6 +19,10 @@ import pytest
 
 from owmesos.cli.columns import ACTIVATIONS
 from owmesos.core.pool.containers import ContainerShape
+from owmesos.openwhisk.activation import SUCCESS
+from owmesos.openwhisk.embedded_manifest import embedded_manifest
+from owmesos.openwhisk.results import decode_result
+from owmesos.openwhisk.store.sqlite import EmbeddedStore
 from owmesos.simulator.cluster import SimulatedCluster
 from owmesos.sizing.trace import TracePart
 from owmesos.sizing.trace_files import read_trace
@@ -333,12 +338,14 @@ def test_a_manifest_without_the_mode() -> None:
     assert (ran.code, "--runtimes needs --standalone or --kafka" in ran.line) == (2, True)
 
 
-def test_launch_settings_are_for_an_invoker(tmp_path: Path) -> None:
+def test_launch_settings_and_a_drain_are_for_an_invoker(tmp_path: Path) -> None:
     file = tmp_path / "launches.toml"
     file.write_text("task-launch = 0\n")
     address = ("--master", "127.0.0.1:1", "--admin", "127.0.0.1:0", "--launch-settings", str(file))
     ran = owmesos("run", *address)
     assert (ran.code, "--launch-settings needs --standalone or --kafka" in ran.line) == (2, True)
+    ran = owmesos("run", *address[:4], "--drain", "5")
+    assert (ran.code, "--drain needs --standalone or --kafka" in ran.line) == (2, True)
     ran = owmesos("run", "--standalone", *address)
     assert (ran.code, "deadline" in ran.line) == (2, True)
 
@@ -377,7 +384,32 @@ async def test_settings_of_the_commands_within_a_command(
     assert "'x' is not a valid integer" in (await ask("activation", "list")).line
 
 
-async def test_who_waits_at_the_end_is_told(process: Running, tmp_path: Path) -> None:
+async def test_what_runs_may_end_before_the_process_does(process: Running, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(f"""import os, time
+def main(args):
+    while not os.path.exists({str(tmp_path / "go")!r}):
+        time.sleep(0.05)
+    return args
+""")
+    await process.ask("action", "create", "slow", str(tmp_path / "slow.py"))
+    activation_id = (await process.ask("invoke", "slow", "-o", "json")).json["activationId"]
+
+    async def runs() -> bool:
+        return [row["state"] for row in (await process.ask("containers", "-o", "json")).json] == ["busy"]
+
+    await eventually_async(runs)
+    process.process.send_signal(signal.SIGTERM)
+    await process.said("waiting for 1 activations to end, at most 30 s or until a second signal")
+    (tmp_path / "go").touch()
+    assert (await process.ended()).code == 0
+    store = EmbeddedStore(tmp_path / "state", embedded_manifest())
+    record = await store.activation(activation_id)
+    await store.close()
+    assert record is not None
+    assert (record.response.status_code, decode_result(record.response.result)) == (SUCCESS, {})  # type: ignore[arg-type]
+
+
+async def test_who_waits_at_the_end_is_told_and_a_second_signal_hurries_it(process: Running, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time\ndef main(args):\n    time.sleep(60)")
     await process.ask("action", "create", "slow", str(tmp_path / "slow.py"))
     of_process = {"OWMESOS_ADMIN": process.url}
@@ -387,7 +419,12 @@ async def test_who_waits_at_the_end_is_told(process: Running, tmp_path: Path) ->
         return [row["state"] for row in (await process.ask("containers", "-o", "json")).json] == ["busy"]
 
     await eventually_async(runs)
+    process.process.send_signal(signal.SIGTERM)
+    await process.said("waiting for 1 activations to end, at most 30 s")
+    began = time.monotonic()
     assert (await process.end()).code == 0
+    assert time.monotonic() - began < 25
+    assert "a second signal: what runs is not waited for" in process.log
     line = (await waiting).line
     assert line.startswith("owmesos invoke: no framework answers at "), line
     assert line.endswith(" s, since at first: the framework process is stopping: retry when it is running again)"), line

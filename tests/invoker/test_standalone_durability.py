@@ -71,9 +71,9 @@ def ran(tmp_path: Path) -> Ran:
 
 
 @asynccontextmanager
-async def standalone_on(cluster: SimulatedCluster, folder: Path) -> AsyncIterator[Standalone]:
+async def standalone_on(cluster: SimulatedCluster, folder: Path, *, drain: float = 0.0) -> AsyncIterator[Standalone]:
     """Leaving the block stops it in order."""
-    standalone = Standalone(folder)
+    standalone = Standalone(folder, drain=drain)
     async with Framework(master=cluster.master, name="durable", state=folder, pool=standalone.pool) as framework:
         await standalone.start(framework)
         try:
@@ -119,6 +119,30 @@ class TestOrderlyStop:
         assert record.duration is not None
         assert 200 <= record.duration < 30_000
         assert record.end - record.start == record.duration
+
+    async def test_what_runs_has_its_time_to_end(
+        self, cluster: SimulatedCluster, tmp_path: Path, ran: Ran, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with standalone_on(cluster, tmp_path, drain=60.0) as standalone:
+            await standalone.put_action("hello", wanted(ran.code))
+            invoked = await standalone.invoke("hello", {"sleep": 0.5, "n": 7}, blocking=False)
+            await eventually_async(lambda: ran.ids)
+        record = await record_of(tmp_path, standalone, invoked.activation_id)
+        assert decode_result(record.response.result) == {"n": 7}
+
+    @pytest.mark.parametrize("hurried", [False, True], ids=["late", "hurried"])
+    async def test_but_no_longer_than_that_or_than_a_second_signal_allows(
+        self, cluster: SimulatedCluster, tmp_path: Path, ran: Ran, caplog: pytest.LogCaptureFixture, hurried: bool
+    ) -> None:
+        async with standalone_on(cluster, tmp_path, drain=3600.0 if hurried else 0.2) as standalone:
+            await standalone.put_action("hello", wanted(ran.code))
+            invoked = await standalone.invoke("hello", {"sleep": 60}, blocking=False)
+            await eventually_async(lambda: ran.ids)
+            if hurried:
+                asyncio.get_running_loop().call_later(0.2, standalone.hurry)
+        record = await record_of(tmp_path, standalone, invoked.activation_id)
+        assert record.response.status_code == WHISK_ERROR
+        assert "1 activations have not ended; they are recorded as an internal error" in caplog.text
 
     async def test_what_had_not_begun_runs_at_the_next_start(
         self, cluster: SimulatedCluster, tmp_path: Path, ran: Ran, caplog: pytest.LogCaptureFixture
