@@ -6,13 +6,14 @@ The paths are shorter than OpenWhisk's, because there is one namespace. Authoriz
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
 from owmesos.errors import InvalidInput
-from owmesos.invoker.action_rules import WantedAction
+from owmesos.invoker.action_rules import WantedAction, decode_wanted
 from owmesos.invoker.standalone import BLOCKING_WAIT, ActionExists, CannotCancel, Standalone
 from owmesos.openwhisk import documents as openwhisk_documents
 from owmesos.openwhisk.activation import (
@@ -23,7 +24,7 @@ from owmesos.openwhisk.activation import (
     Activation,
     Response,
 )
-from owmesos.openwhisk.entities import ActionDocument
+from owmesos.openwhisk.entities import ActionDocument, with_written_code
 from owmesos.service.admin_bodies import LargeBodies
 from owmesos.service.admin_guard import answer, error_response
 from owmesos.service.admin_requests import (
@@ -38,6 +39,9 @@ from owmesos.service.admin_requests import (
     unless_stopping,
 )
 from owmesos.service.openapi import FLAG, TEXT, ApiOperation, whole
+from owmesos.system.large_text import SLICE
+from owmesos.system.lone_surrogates import encode
+from owmesos.system.sliced_body import sliced
 
 MAX_ACTION_BODY = 80 * 2**20  # bytes: the largest code, with JSON's escapes
 MAX_ACTION_BODIES = 10 * MAX_ACTION_BODY  # bytes of all bodies that are being received, in files
@@ -93,7 +97,7 @@ class StandaloneRoutes:
     @ApiOperation("An action", openwhisk_documents.ListedAction)
     async def action(self, request: web.Request) -> web.Response:
         only(request)
-        return answer(_action(await self._standalone.action(request.match_info["name"])))
+        return await _with_code(await self._standalone.action(request.match_info["name"]))
 
     @ApiOperation("Create an action, or change it", openwhisk_documents.ListedAction, WantedAction, {"overwrite": FLAG})
     async def put(self, request: web.Request) -> web.Response:
@@ -101,12 +105,12 @@ class StandaloneRoutes:
         only(request, "overwrite")
         overwrite = flag(request, "overwrite")
         check_json(request)
-        async with self._large.read(request, WantedAction, MAX_ACTION_BODY) as wanted:
+        async with self._large.read(request, decode_wanted, MAX_ACTION_BODY) as wanted:
             try:
                 document = await self._standalone.put_action(request.match_info["name"], wanted, overwrite=overwrite)
             except ActionExists as error:
                 return error_response(409, str(error))
-            return answer(_action(document))
+            return await _with_code(document)
 
     @ApiOperation("Delete an action", openwhisk_documents.ListedAction)
     async def delete(self, request: web.Request) -> web.Response:
@@ -190,6 +194,17 @@ class StandaloneRoutes:
     async def _found(self, request: web.Request) -> Activation:
         only(request)
         return await self._standalone.activation(await self._standalone.find(request.match_info["id"]))
+
+
+async def _with_code(document: ActionDocument) -> web.Response:
+    """Large code is encoded in a thread, and sent in slices."""
+    code = document.exec.code
+    if not isinstance(code, str) or len(code) <= SLICE:
+        return answer(_action(document))
+    data = await asyncio.to_thread(lambda: encode(_action(with_written_code(document))))
+    return web.Response(
+        body=sliced([data]), headers={"Content-Length": str(len(data))}, content_type="application/json"
+    )
 
 
 def _action(document: ActionDocument) -> openwhisk_documents.ListedAction:

@@ -153,7 +153,7 @@ class Standalone(InvokerExtension):
             activations=self._store,
             begin=journal.begin,
         )
-        self._known = {document.name: _without_code(document) for document in await self._store.actions()}
+        self._known = {document.name: document for document in await self._store.actions()}
         await resume(journal, self._store, self._activate, host.now())
         _log.info("standalone: %d actions, kinds %s", len(self._known), ", ".join(self.manifest.kinds) or "none")
 
@@ -219,7 +219,9 @@ class Standalone(InvokerExtension):
             if name in self._known and not overwrite:
                 raise ActionExists(f"action {name} already exists: update it")
             before = await store.action_document(f"{NAMESPACE}/{name}") if name in self._known else None
-            document = action_document(NAMESPACE, name, wanted, before, self.manifest, ActionRules())
+            document = await asyncio.to_thread(
+                action_document, NAMESPACE, name, wanted, before, self.manifest, ActionRules()
+            )
             await store.put_action(document)
             stored = await self.action(name)
             self._known[name] = _without_code(stored)

@@ -16,10 +16,11 @@ import msgspec
 from owmesos.core.texts import MAX_NAME, check_text
 from owmesos.errors import NOT_READABLE, InvalidInput, OwmesosError
 from owmesos.openwhisk.activation import Activation, Annotation, Response, application_error, whisk_error
-from owmesos.openwhisk.executable import SLICE, ActionLimits, Executable, StoredCode, digest_of, initializer_of
+from owmesos.openwhisk.executable import ActionLimits, Executable, StoredCode, digest_of, initializer_of
 from owmesos.openwhisk.manifest import BLACKBOX, SEQUENCE, Manifest, usual_kind
 from owmesos.openwhisk.messages import ABSENT, EntityName
-from owmesos.system.lone_surrogates import Decoder, encode
+from owmesos.system.large_text import SLICE, decoded_text, encoded_text
+from owmesos.system.lone_surrogates import Decoder
 
 D = TypeVar("D", bound="ActionDocument")
 ACTION = "action"
@@ -167,6 +168,39 @@ def decode_large_action(document_id: str, data: bytes) -> tuple[ActionDocument, 
     return decode_action(document_id, data), None
 
 
+def decode_action_in_slices(document_id: str, data: bytes) -> ActionDocument:
+    """As `decode_action`, for a thread: the others have their turn. Raises ActionUnreadable."""
+    document, written = decode_large_action(document_id, data)
+    if written is None:
+        return document
+    try:
+        code = decoded_text(written)
+    except NOT_READABLE as error:
+        raise ActionUnreadable(document_id, str(error)) from None
+    return _with_code(document, code)
+
+
+def decode_action_without_code(document_id: str, data: bytes) -> ActionDocument:
+    """Raises ActionUnreadable."""
+    return _with_code(decode_large_action(document_id, data)[0], None)
+
+
+def _with_code(document: ActionDocument, code: str | None) -> ActionDocument:
+    """Nothing of it is as it was written any more."""
+    own = {name: getattr(document.exec, name) for name in Exec.__struct_fields__}
+    fields = {name: getattr(document, name) for name in ActionDocument.__struct_fields__}
+    return ActionDocument(**(fields | {"exec": Exec(**(own | {"code": code}))}))
+
+
+def with_written_code(document: ActionDocument) -> ActionDocument:
+    """Only to be encoded, and quickly: large code is JSON already. For a thread."""
+    code = document.exec.code
+    if not isinstance(code, str) or len(code) <= SLICE:
+        return document
+    written: Any = msgspec.Raw(encoded_text(code))
+    return msgspec.structs.replace(document, exec=msgspec.structs.replace(document.exec, code=written))
+
+
 def _checked(document_id: str, data: bytes, decode: Callable[[bytes], D]) -> D:
     """Raises ActionUnreadable."""
     try:
@@ -234,7 +268,7 @@ def to_executable(
     if isinstance(code, memoryview):
         binary = is_base64(code)
     elif isinstance(code, str) and isinstance(code_of(document, manifest), str):
-        binary = is_base64(encode(code)[1:-1])
+        binary = is_base64(memoryview(encoded_text(code))[1:-1])
     initializer = initializer_of(entity.name, code, main=exec_.main, binary=binary)
     provides_api_key = _is_true(document.annotation(_PROVIDE_API_KEY))
     set_with = (kind, image, document.limits, provides_api_key, document.parameters, document.annotations)

@@ -19,10 +19,10 @@ import msgspec
 
 from owmesos.core.pool.containers import ContainerShape, PoolAction
 from owmesos.openwhisk.messages import EntityName
+from owmesos.system.large_text import encoded_text
 from owmesos.system.lone_surrogates import encode
 
 END = b'"}}'
-SLICE = 2**20  # characters of code that are encoded at once
 _MB = 2**20
 _STORED = 4096  # bytes that an executable without its code counts as
 
@@ -140,9 +140,8 @@ def initializer_of(
         return start + b"}}"
     if isinstance(code, StoredCode):
         return msgspec.structs.replace(code, binary=binary, head=head)
-    slices = (code[begin : begin + SLICE] for begin in range(0, len(code), SLICE))
-    pieces = (bytes(each) if isinstance(each, memoryview) else encode(each)[1:-1] for each in slices)
-    return b"".join([head, *pieces, END])
+    written = code if isinstance(code, memoryview) else memoryview(encoded_text(code))[1:-1]
+    return b"".join([head, written, END])
 
 
 def digest_of(initializer: bytes | StoredCode, set_with: Any) -> bytes:

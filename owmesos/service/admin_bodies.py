@@ -23,6 +23,8 @@ from owmesos.errors import NOT_READABLE, InvalidInput, OwmesosError
 from owmesos.system.lone_surrogates import Decoder
 
 T = TypeVar("T")
+Decode = Callable[[bytes | memoryview], T]
+"""Keeps nothing of what it is given. Raises NOT_READABLE."""
 SMALL = 1024 * 1024  # bytes; what is larger goes to a file
 PATIENCE = 20.0  # seconds that any body or answer may take
 SLOWEST = 128 * 1024  # bytes a second that it must come or go on top of that
@@ -73,7 +75,11 @@ def decoded(data: bytes | memoryview, kind: type[T], *, lone_surrogates: bool = 
     try:
         return Decoder(kind).decode(data) if lone_surrogates else msgspec.json.decode(data, type=kind)
     except NOT_READABLE as error:
-        raise InvalidInput(f"the request's body cannot be used: {error}") from None
+        raise _unusable(error) from None
+
+
+def _unusable(error: Exception) -> InvalidInput:
+    return InvalidInput(f"the request's body cannot be used: {error}")
 
 
 async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
@@ -116,9 +122,9 @@ class LargeBodies:
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
-    async def read(self, request: web.Request, kind: type[T], limit: int) -> AsyncIterator[T]:
-        """The body as `kind`; bodies are decoded and used one at a time. Raises InvalidInput and what `small_body`
-        raises."""
+    async def read(self, request: web.Request, decode: Decode[T], limit: int) -> AsyncIterator[T]:
+        """What `decode` makes of the body, in a thread; bodies are decoded and used one at a time. Raises InvalidInput
+        and what `small_body` raises."""
         with self._budget.share() as take, tempfile.TemporaryFile(dir=self._folder) as file:
             pending = bytearray()
             async for chunk in chunks(request, limit):
@@ -129,7 +135,7 @@ class LargeBodies:
                     await asyncio.to_thread(file.write, written)
             await asyncio.to_thread(_write_rest, file, pending)
             async with self._turn:
-                yield await asyncio.to_thread(_decoded_file, file, kind)
+                yield await asyncio.to_thread(_decoded_file, file, decode)
 
 
 def _write_rest(file: IO[bytes], rest: bytes | bytearray) -> None:
@@ -137,9 +143,12 @@ def _write_rest(file: IO[bytes], rest: bytes | bytearray) -> None:
     file.flush()
 
 
-def _decoded_file(file: IO[bytes], kind: type[T]) -> T:
+def _decoded_file(file: IO[bytes], decode: Decode[T]) -> T:
     """Raises InvalidInput."""
-    if not file.tell():
-        return decoded(b"", kind, lone_surrogates=True)
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-        return decoded(data, kind, lone_surrogates=True)
+    try:
+        if not file.tell():
+            return decode(b"")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
+            return decode(data)
+    except NOT_READABLE as error:
+        raise _unusable(error) from None

@@ -21,10 +21,11 @@ from owmesos.openwhisk.container.protocol import ABNORMAL_RUN
 from owmesos.openwhisk.container.run_state import AckKind, Order
 from owmesos.openwhisk.container.runner import ActionContainers
 from owmesos.openwhisk.entities import ACTION_NOT_FETCHED, ActionNotFetched, ActionUnreadable
-from owmesos.openwhisk.executable import SLICE, ActionLimits, Encoding, StoredCode
+from owmesos.openwhisk.executable import ActionLimits, Encoding, StoredCode
 from owmesos.openwhisk.messages import ActivationMessage, EntityName
 from owmesos.openwhisk.store.code_cache import CodeCache
 from owmesos.system import sliced_body
+from owmesos.system.large_text import SLICE
 from tests.openwhisk.container.fake_container import FakeContainer, answer
 from tests.openwhisk.runs import executable, order
 from tests.waiting import eventually_async

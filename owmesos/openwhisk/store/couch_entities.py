@@ -66,8 +66,9 @@ class CouchActions:
 
     def _executable(self, entity: EntityName, data: bytes) -> Executable:
         """For a thread: large code takes long. Raises ActionUnavailable."""
-        document = entities.decode_action(entity.document_id, data)
-        return entities.to_executable(entity, document, self._code(entity.document_id, document), self._manifest)
+        document, large = entities.decode_large_action(entity.document_id, data)
+        code = self._code(entity.document_id, document) if large is None else large
+        return entities.to_executable(entity, document, code, self._manifest)
 
     def _code(self, name: str, document: entities.ActionDocument) -> str | StoredCode | None:
         """Raises ActionUnreadable."""

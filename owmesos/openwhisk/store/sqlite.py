@@ -11,7 +11,7 @@ import hashlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,7 +79,12 @@ def _bytes(document_id: str, data: Any) -> bytes:
 
 def _action(document_id: str, data: Any) -> entities.ActionDocument:
     """Raises ActionUnreadable."""
-    return entities.decode_action(str(document_id), _bytes(document_id, data))
+    return entities.decode_action_in_slices(str(document_id), _bytes(document_id, data))
+
+
+def _action_without_code(document_id: str, data: Any) -> entities.ActionDocument:
+    """Raises ActionUnreadable."""
+    return entities.decode_action_without_code(str(document_id), _bytes(document_id, data))
 
 
 def _number(revision: Any) -> int:
@@ -169,7 +174,9 @@ class EmbeddedStore:
         document_id = f"{document.namespace}/{document.name}"
         row = self._db.execute("SELECT rev FROM actions WHERE id = ?", (document_id,)).fetchone()
         number = _number(row[0]) + 1 if row is not None else 1
-        updated = msgspec.structs.replace(document, id=document_id, rev=None, updated=int(self._now() * 1000))
+        updated = msgspec.structs.replace(
+            entities.with_written_code(document), id=document_id, rev=None, updated=int(self._now() * 1000)
+        )
         revision = f"{number}-{hashlib.md5(encode(updated), usedforsecurity=False).hexdigest()}"
         stored = encode(msgspec.structs.replace(updated, rev=revision))
         self._db.execute("INSERT OR REPLACE INTO actions VALUES (?, ?, ?)", (document_id, revision, stored))
@@ -180,8 +187,13 @@ class EmbeddedStore:
         return bool(await self._query("DELETE FROM actions WHERE id = ? RETURNING id", document_id))
 
     async def actions(self) -> list[entities.ActionDocument]:
-        """All that can be read, by name; the others stay, and are named in the log. Raises EmbeddedStoreFailed."""
-        return self._readable(_action, await self._query("SELECT id, document FROM actions ORDER BY id"))
+        """All that can be read, by name, without their code; the others stay, and are named in the log. Raises
+        EmbeddedStoreFailed."""
+        return await self._in_worker(
+            lambda: self._readable(
+                _action_without_code, self._db.execute("SELECT id, document FROM actions ORDER BY id")
+            )
+        )
 
     # -- records
 
@@ -247,7 +259,7 @@ class EmbeddedStore:
         )
         return self._readable(_record, rows)
 
-    def _readable(self, read: Callable[[str, Any], T], rows: list[Any]) -> list[T]:
+    def _readable(self, read: Callable[[str, Any], T], rows: Iterable[Any]) -> list[T]:
         found = [self._unless_unreadable(read, *row) for row in rows]
         return [each for each in found if each is not None]
 

@@ -24,13 +24,14 @@ from owmesos.openwhisk.entities import (
     decode_action,
     to_executable,
 )
-from owmesos.openwhisk.executable import SLICE, Executable
+from owmesos.openwhisk.executable import Executable
 from owmesos.openwhisk.manifest import Manifest, Runtime, parse
 from owmesos.openwhisk.messages import EntityName
 from owmesos.openwhisk.store.action_cache import ActionCache
 from owmesos.openwhisk.store.activation_writer import ActivationWriter, WriterSettings
 from owmesos.openwhisk.store.couchdb import CouchFailed
 from owmesos.openwhisk.store.sqlite import EmbeddedStore, EmbeddedStoreFailed
+from owmesos.system.large_text import SLICE
 from tests.openwhisk.documents import MANIFEST, action_document
 from tests.openwhisk.kafka.topics import activation
 from tests.openwhisk.runs import executable, inline
