@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from owmesos.core.listings import instant
 from owmesos.documents import ActivationStory, LaunchDocument
 from owmesos.errors import OwmesosError
 from owmesos.mesos.scheduler.launches import Unreadable
 from owmesos.service.stopped import Stopped
+from owmesos.storage import StoreTrouble
 
 
 class NotKnown(OwmesosError):
@@ -37,6 +39,13 @@ class NothingToExplain(NotKnown):
         else:
             text = f"activation {name} does not wait for a container: {story['story'][-1]['text']}"
         OwmesosError.__init__(self, text)
+
+
+class StateAway(OwmesosError):
+    """The state cannot be written for the moment, so nothing can be launched or killed."""
+
+    def __init__(self, trouble: StoreTrouble, what: str) -> None:
+        super().__init__(f"{trouble.reason} since {instant(trouble.since)}: {what}")
 
 
 class LogMissing(OwmesosError):

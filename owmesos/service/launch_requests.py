@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Literal, get_args
@@ -26,11 +27,15 @@ from owmesos.service.launch_changes import LaunchChanges, LaunchFollower
 from owmesos.service.shell import Shell
 from owmesos.service.stopped import Stopped
 from owmesos.service.task_log import log_of_task
+from owmesos.storage import StoreTrouble
 from owmesos.system.tasks import cancel_all
 
 Milestone = Literal["running", "ended"]
 SLICE = 250
 """Launches that are asked for before the event loop has its turn: 15 ms."""
+
+AWAY_AFTER = 3.0
+"""Seconds: a member of an ensemble that dies is replaced within one or two (measured)."""
 
 
 class LaunchHandle:
@@ -171,6 +176,11 @@ class LaunchRequests:
         done = await do()
         await shell.outbox.flushed()
         return done
+
+    def state_away(self) -> StoreTrouble | None:
+        """What has kept the state from being written for longer than a moment: a launch or a kill waits for it."""
+        trouble = self._running().outbox.trouble
+        return trouble if trouble is not None and time.time() - trouble.since >= AWAY_AFTER else None
 
     def record(self, name: str) -> LaunchRecord:
         """The record of a launch: by its id or a task's id, or by a name or the beginning of an id if it is unique.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast, get_args
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 import msgspec
 from aiohttp import web
@@ -22,6 +24,7 @@ from owmesos.service.admin_requests import (
     only,
     unless_stopping,
 )
+from owmesos.service.errors import StateAway
 from owmesos.service.framework import Framework
 from owmesos.service.kill import Choice
 from owmesos.service.launch_requests import Milestone
@@ -33,6 +36,8 @@ MAX_LAUNCHES = 32 * 2**20  # bytes of all the launches that one request asks for
 MAX_WAIT = 30.0  # most seconds that one request waits; clients repeat it to wait longer
 WAIT_HEADER = "Owmesos-Wait"
 """`reached` or `pending`, on an answer that was waited for."""
+_LOOK = 0.5  # seconds between looks at the state's trouble
+T = TypeVar("T")
 _CHOICE = {
     "state": {"type": "string", "enum": [state.value for state in State]},
     "name": TEXT,
@@ -64,6 +69,7 @@ class LaunchRoutes:
 
     def __init__(self, framework: Framework) -> None:
         self._framework = framework
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/api/v1/unreadable", listing("Stored launches set aside", self._framework.unreadable))
@@ -116,14 +122,16 @@ class LaunchRoutes:
                 f"{wanted.count} of these launches are {size} bytes: one request may ask for {MAX_LAUNCHES} at most"
             )
         key = idempotency_key(request)
-        asked = await self._framework.launch_documents([wanted.launch] * wanted.count, key=key)
+        launches = [wanted.launch] * wanted.count
+        asked = await self._unless_away(lambda: self._framework.launch_documents(launches, key=key))
         return answer(msgspec.Raw(asked), 201)
 
     @ApiOperation("Kill launches", list[documents.KillDocument | documents.UnknownKillDocument], Choice, keyed=True)
     async def kill(self, request: web.Request) -> web.Response:
         """An unknown id does not affect the other ids; it is an error only if all ids are unknown."""
         choice = await body(request, Choice)
-        killed = await self._framework.kill_chosen(choice, key=idempotency_key(request))
+        key = idempotency_key(request)
+        killed = await self._unless_away(lambda: self._framework.kill_chosen(choice, key=key))
         if killed and all(each.outcome == "unknown" for each in killed):
             self._framework.record(killed[0].name)  # raises NotKnown, or RecordUnreadable where it is set aside
         return answer([each.row for each in killed])
@@ -132,6 +140,27 @@ class LaunchRoutes:
     async def teardown(self, request: web.Request) -> web.Response:
         await body(request, EmptyBody)
         return answer({"framework_id": await self._framework.teardown()})
+
+    async def _unless_away(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `do` returns once it is stored. Raises StateAway rather than wait for the state for long; what was begun
+        goes on then, for a part of it would be neither."""
+        away = self._framework.state_away()
+        if away is not None:
+            raise StateAway(away, "nothing was done; ask again when it is back")
+        work = asyncio.get_running_loop().create_task(do())
+        self._under_way.add(work)
+        work.add_done_callback(self._done)
+        while not work.done():
+            await asyncio.wait([work], timeout=_LOOK)
+            away = self._framework.state_away()
+            if away is not None and not work.done():
+                raise StateAway(away, "what was asked for is done if it is back soon: repeat it with the same key")
+        return work.result()
+
+    def _done(self, work: asyncio.Task[Any]) -> None:
+        self._under_way.discard(work)
+        if not work.cancelled():
+            work.exception()  # nobody may wait for it any more
 
 
 class LaunchesRefused:

@@ -19,7 +19,7 @@ import msgspec
 from owmesos.mesos.messages import Call, Kill, Reconcile, ReconcileTask, Shutdown
 from owmesos.mesos.scheduler.events import CallNotTaken
 from owmesos.mesos.wire.driver import CallFailed, CallRefused, Driver, NotSubscribed
-from owmesos.storage import ForgetFramework, Store, StoreFailed, Write
+from owmesos.storage import ForgetFramework, Store, StoreFailed, StoreTrouble, Write
 from owmesos.system.tasks import keep
 
 _log = logging.getLogger("owmesos.service")
@@ -94,6 +94,11 @@ class Outbox:
         self.store("framework", ForgetFramework)
         self._forgotten = True
         await self.flushed()
+
+    @property
+    def trouble(self) -> StoreTrouble | None:
+        """What keeps all that is queued waiting."""
+        return self._store.trouble()
 
     async def flushed(self) -> None:
         """Returns when everything queued before is durable. Raises what the store raised, now or before."""

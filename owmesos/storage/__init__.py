@@ -21,6 +21,7 @@ from owmesos.storage.store import (
     StateTooNew,
     Store,
     StoreFailed,
+    StoreTrouble,
     Write,
 )
 
@@ -39,5 +40,6 @@ __all__ = [
     "StateTooNew",
     "Store",
     "StoreFailed",
+    "StoreTrouble",
     "Write",
 ]

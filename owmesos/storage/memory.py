@@ -50,6 +50,9 @@ class MemoryStore:
             else:
                 self._launches[write.launch_id] = write.record
 
+    def trouble(self) -> None:
+        """It has none."""
+
     def about_to_send(self, accepted_at: float) -> None:
         pass
 

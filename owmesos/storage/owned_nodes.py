@@ -25,7 +25,7 @@ from kazoo.exceptions import NoAuthError
 from owmesos.errors import NOT_READABLE
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage.election import shown
-from owmesos.storage.store import StateDamaged, StateInUse, StateTooNew, StoreFailed
+from owmesos.storage.store import StateDamaged, StateInUse, StateTooNew, StoreFailed, StoreTrouble
 from owmesos.storage.zookeeper_session import PATIENCE, SESSION, Lost, Operation, Rejection, ZooKeeperSession
 
 _log = logging.getLogger("owmesos.storage")
@@ -137,6 +137,10 @@ class OwnedNodes:
             except StoreFailed as error:
                 self._broken = error
                 raise
+
+    def trouble(self) -> StoreTrouble | None:
+        """From any thread."""
+        return self._session.trouble
 
     def prove(self) -> None:
         """No other process owns the nodes now, nor in the next moment. Raises StateInUse and StoreFailed."""

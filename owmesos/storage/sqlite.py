@@ -91,6 +91,7 @@ class SQLiteStore:
             self.close()
             raise
         self._patience = patience
+        self._trouble: store.StoreTrouble | None = None
 
     def load(self) -> store.Saved:
         with self._explained():
@@ -134,10 +135,15 @@ class SQLiteStore:
                     raise
                 if not waits:
                     _log.error("%s; trying again for %g s", error, self._patience)
+                    self._trouble = store.StoreTrouble(str(error), time.time())
                 waits = True
                 time.sleep(_AGAIN)
         if waits:
+            self._trouble = None
             _log.info("there is room again: the state in %s is stored", self._file)
+
+    def trouble(self) -> store.StoreTrouble | None:
+        return self._trouble
 
     def begin_sending(self, sent_until: float) -> None:
         """For a state that comes from another place: ACCEPTs of a later time were not sent."""

@@ -30,6 +30,13 @@ class StateTooNew(StoreFailed):
     """A later version of owmesos wrote the state, in a format that this one does not know."""
 
 
+class StoreTrouble(NamedTuple):
+    """What keeps commits waiting, and since when, in seconds since the epoch."""
+
+    reason: str
+    since: float
+
+
 class SaveFramework(NamedTuple):
     """The framework id that a master assigned."""
 
@@ -96,6 +103,9 @@ class Store(Protocol):
 
     def commit(self, writes: Sequence[Write]) -> None:
         """All of `writes`, in their order, or none. Durable when it returns."""
+
+    def trouble(self) -> StoreTrouble | None:
+        """What keeps commits waiting now. From any thread, and at once."""
 
     def about_to_send(self, accepted_at: float) -> None:
         """ACCEPTs up to that time will be sent, once all before is committed: for a store that needs longer than

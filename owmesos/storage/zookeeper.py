@@ -123,6 +123,9 @@ class ZooKeeperStore:
         else:
             self._commit_in_steps(writes, None)
 
+    def trouble(self) -> store.StoreTrouble | None:
+        return self._nodes.trouble()
+
     def begin_sending(self, sent_until: float) -> None:
         """For a state that comes from another place: ACCEPTs of a later time were not sent."""
         self.about_to_send(sent_until)

@@ -32,7 +32,7 @@ from kazoo.retry import KazooRetry
 from kazoo.security import ACL, OPEN_ACL_UNSAFE, Permissions, make_digest_acl
 
 from owmesos.mesos.wire.address import ZooKeeperPath
-from owmesos.storage.store import StoreFailed
+from owmesos.storage.store import StoreFailed, StoreTrouble
 
 T = TypeVar("T")
 _log = logging.getLogger("owmesos.storage")
@@ -76,6 +76,8 @@ class ZooKeeperSession:
         self._restored = restored
         self._patience = patience
         self._changed = threading.Condition()
+        self.trouble: StoreTrouble | None = None
+        """That the connection is lost, once there was one."""
         self._closed = False
         self._client = client_for(address, session)
         self._client.add_listener(self._on_state)
@@ -225,8 +227,11 @@ class ZooKeeperSession:
         with self._changed:
             self._changed.notify_all()
         if state == KazooState.CONNECTED:
+            self.trouble = None
             self._restored()
-        elif state == KazooState.SUSPENDED and not self._closed:
+        elif self.trouble is None:
+            self.trouble = StoreTrouble(f"ZooKeeper at {self._address.hosts} does not answer", time.time())
+        if state == KazooState.SUSPENDED and not self._closed:
             _log.warning("the connection to ZooKeeper at %s is lost: nothing is sent until it is back", self._address)
 
 

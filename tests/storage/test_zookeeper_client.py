@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,19 @@ def test_a_server_that_stays_away(address: ZooKeeperPath, fake_zookeeper: FakeZo
         fake_zookeeper.stop()
         with pytest.raises(StoreFailed, match=rf"^ZooKeeper at {address.hosts} does not answer: is it running"):
             store.commit([SaveFramework("framework-1")])
+
+
+def test_a_server_that_is_away_is_its_trouble(address: ZooKeeperPath, fake_zookeeper: FakeZooKeeper) -> None:
+    with opened(address) as store:
+        assert store.trouble() is None
+        before = time.time()
+        fake_zookeeper.stop()
+        trouble = eventually(store.trouble)
+        assert trouble is not None
+        assert trouble.reason == f"ZooKeeper at {address.hosts} does not answer"
+        assert before <= trouble.since <= time.time()
+        fake_zookeeper.start()
+        eventually(lambda: store.trouble() is None)
 
 
 def test_an_owner_whose_session_ended_takes_its_lock_again(
