@@ -1,4 +1,5 @@
-"""What `owmesos run` reads again on SIGHUP: certificates, keys and tokens, from the files that it was started with.
+"""What `owmesos run` reads again on SIGHUP: certificates, keys, tokens and the secret, from the files that it was
+started with, and the log level from that of --config.
 
 Each is checked first: one that cannot be used is reported, and the former one stays. Open connections go on as they
 are. A terminal that closes sends SIGHUP too; then the process is to stop, as by SIGTERM.
@@ -12,10 +13,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import click
+
+from owmesos.cli.settings import read_again
 from owmesos.errors import OwmesosError
 
 if TYPE_CHECKING:
-    from owmesos.cli.run import AdminOptions
+    from owmesos.cli.process_log import ProcessLog
+    from owmesos.cli.run import RunOptions
     from owmesos.service.admin import AdminServer
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
@@ -26,9 +31,14 @@ _log = logging.getLogger("owmesos.run")
 class Renewal:
     """Of one process. Tokens that the process has made itself stay as they are."""
 
-    def __init__(self, options: AdminOptions, server: AdminServer, tokens: Tokens, announcements: ExitStack) -> None:
-        """`announcements` holds those of the tokens to the user's other commands."""
-        self._options = options
+    def __init__(
+        self, options: RunOptions, server: AdminServer, tokens: Tokens, announcements: ExitStack, log: ProcessLog
+    ) -> None:
+        """Within a command. `announcements` holds those of the tokens to the user's other commands."""
+        self._context = click.get_current_context()
+        self._log = log
+        self._access = options.access
+        self._options = options.admin
         self._server = server
         self._tokens = tokens
         self._announcements = announcements
@@ -45,6 +55,9 @@ class Renewal:
             self._read("the admin API's tokens", self._admin_tokens)
         if process is not None:
             self._read("the certificates for the master", process.renew_access)
+            if self._access.secret_file is not None:
+                self._read("the secret for the master", lambda: self._secret(process))
+        self._read("the log level", self._log_level)
         return False
 
     @staticmethod
@@ -56,6 +69,19 @@ class Renewal:
         else:
             if there_were:
                 _log.info("SIGHUP: renewed: %s", what)
+
+    def _secret(self, process: ServedProcess) -> bool:
+        """Raises InvalidInput."""
+        secret = self._access.secret()
+        return secret is not None and process.renew_secret(secret)
+
+    def _log_level(self) -> bool:
+        """Whether it is another one now. Raises InvalidInput."""
+        level = read_again(self._context, "log_level")
+        if level is None or level == self._log.level:
+            return False
+        self._log.set(level)
+        return True
 
     def _admin_certificate(self) -> bool:
         """Raises InvalidInput."""

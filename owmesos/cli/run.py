@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import click
 
 from owmesos.cli import connection
-from owmesos.cli.columns import short_ids
 from owmesos.cli.high_availability import Turn, check_ha, run_in_turn, turn_by_kubernetes, turn_by_zookeeper
 from owmesos.cli.kafka import KafkaOptions, read_manifest
 from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
 from owmesos.cli.options import Option, not_empty, with_options
+from owmesos.cli.process_log import ProcessLog
 from owmesos.cli.state_places import LocalFolder, StateOption, folder_of_state, in_zookeeper
 from owmesos.errors import InvalidInput
 from owmesos.system.discovery import ADMIN, ADMIN_READ, announced
@@ -241,7 +240,7 @@ def _run_on_mesos(options: RunOptions) -> None:
     if master != LOCAL:
         parse_master(master, credentials_allowed=connection.credentials_allowed(), tls=tls is not None)
     settings, secret = options.scheduler.settings(), access.secret()
-    _log_to_stderr(options.log_level)
+    log = ProcessLog(options.log_level)
     with ExitStack() as stack:
         server = options.admin.server()
         stack.callback(server.close)
@@ -263,7 +262,7 @@ def _run_on_mesos(options: RunOptions) -> None:
         extension = _extension(
             folder, standalone=options.standalone, runtimes=options.runtimes, kafka=options.kafka, lease=lease
         )
-        build = partial(
+        framework = partial(
             Framework,
             master=master,
             name=options.name,
@@ -271,7 +270,6 @@ def _run_on_mesos(options: RunOptions) -> None:
             user=options.user,
             state=options.state if zookeeper else folder,
             principal=access.principal,
-            secret=secret,
             tls=tls,
             settings=settings,
             new_framework=options.new_framework,
@@ -279,7 +277,11 @@ def _run_on_mesos(options: RunOptions) -> None:
             pool=extension.pool if extension is not None else None,
             lease=lease,
         )
-        _serve(options, build, server, extension, folder, turn)
+
+        def build() -> Framework:
+            return framework(secret=access.secret())  # a standby may lead long after the start
+
+        _serve(options, build, server, extension, folder, log, turn)
 
 
 def _run_on_kubernetes(options: RunOptions) -> None:
@@ -297,7 +299,7 @@ def _run_on_kubernetes(options: RunOptions) -> None:
     settings = options.kubernetes_settings(access)
     turn = turn_by_kubernetes(options, access, settings)
     lease = turn.lease if turn is not None else None
-    _log_to_stderr(options.log_level)
+    log = ProcessLog(options.log_level)
     with ExitStack() as stack:
         server = options.admin.server()
         stack.callback(server.close)
@@ -312,7 +314,7 @@ def _run_on_kubernetes(options: RunOptions) -> None:
         _log.info(
             "%s, namespace %s, invoker %s; by %s", access.server, settings.namespace, settings.invoker, access.source
         )
-        _serve(options, lambda: process, server, extension, folder, turn)
+        _serve(options, lambda: process, server, extension, folder, log, turn)
 
 
 def _serve(
@@ -321,6 +323,7 @@ def _serve(
     server: AdminServer,
     extension: Extension | None,
     folder: Path,
+    log: ProcessLog,
     turn: Turn | None = None,
 ) -> None:
     """Until its end; with `turn` once this process leads. Raises CannotRun."""
@@ -334,7 +337,7 @@ def _serve(
     found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
     with ExitStack() as announcements:
         announcements.enter_context(options.admin.announced(server, found))
-        renewal = Renewal(options.admin, server, found, announcements)
+        renewal = Renewal(options, server, found, announcements, log)
         if turn is not None:
             run_in_turn(options, turn, build, server, found, extension, _what_ends(options), renewal)
         else:
@@ -395,22 +398,3 @@ def _what_ends(options: RunOptions) -> str:
     if options.standalone or options.kafka.wanted:
         return "action containers end; launches go on running, and the next start takes them over"
     return "tasks go on running, and the next start takes them over"
-
-
-class ShortIdFormatter(logging.Formatter):
-    """With the ids of agents and offers as tables have them: `S0`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return short_ids(super().format(record))
-
-
-def _log_to_stderr(level: str) -> None:
-    """Times are UTC, as everywhere in owmesos. Other libraries log warnings and errors only. `debug` has whole ids."""
-    handler = logging.StreamHandler()
-    formatter_type = logging.Formatter if level == "debug" else ShortIdFormatter
-    formatter = formatter_type("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    formatter.converter = time.gmtime
-    formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("owmesos").setLevel(level.upper())

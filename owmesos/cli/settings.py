@@ -27,6 +27,7 @@ _ALONE = ("demo", "local")
 _AS_RUN = ("doctor", "state export", "state import", "state check")
 """Commands with settings of `run`, which they look up as it does."""
 _CONFIG = "config"
+_AGAIN = "owmesos.settings"
 Find = Callable[[str], click.Command | None]
 
 
@@ -49,6 +50,7 @@ def equip(name: str, command: click.Command, find: Find) -> click.Command:
     def read(ctx: click.Context, option: click.Parameter, value: Path | None) -> None:
         if value is not None:
             ctx.default_map = {**_settings(value, name, command, find), **(ctx.default_map or {})}
+            ctx.meta[_AGAIN] = lambda: _settings(value, name, command, find)
 
     command.params.append(
         click.Option(
@@ -62,6 +64,21 @@ def equip(name: str, command: click.Command, find: Find) -> click.Command:
         )
     )
     return command
+
+
+def read_again(ctx: click.Context, setting: str) -> Any:
+    """What the file of --config says of a setting now, or else its default. None if there is no file, or a flag or a
+    variable decides. Raises InvalidInput."""
+    option = _options(ctx.command)[setting]
+    source = ctx.get_parameter_source(option.name or "")
+    of_file = (click.core.ParameterSource.DEFAULT_MAP, click.core.ParameterSource.DEFAULT)
+    if _AGAIN not in ctx.meta or source not in of_file:
+        return None
+    value = ctx.meta[_AGAIN]().get(option.name, option.default)
+    try:
+        return option.type.convert(value, option, ctx)
+    except click.BadParameter as error:
+        raise InvalidInput(error.format_message()) from None
 
 
 def _settings(file: Path, name: str, command: click.Command, find: Find) -> dict[str, Any]:

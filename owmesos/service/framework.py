@@ -182,7 +182,8 @@ class Framework(LaunchRequests):
         operator = OperatorClient(detector, self._access)
         pooled = PooledScheduler.of(self._recipe, scheduler) if self._recipe is not None else None
         files = AgentFiles(
-            lambda: self.access.session(secure=self.secure, connections=AGENT_CONNECTIONS), secure=self.secure
+            lambda: self.access.session(secure=self.secure, connections=AGENT_CONNECTIONS, lasting=True),
+            secure=self.secure,
         )
         self._shell = Shell(scheduler, leased_driver(driver, self._lease), operator, self._store, clock, pooled, files)
         self._shell.changed.append(self._changed)
@@ -271,6 +272,9 @@ class Framework(LaunchRequests):
 
     def renew_access(self) -> bool:
         return self._access.renew()
+
+    def renew_secret(self, secret: str) -> bool:
+        return self._access.renew_secret(secret)
 
     @property
     def access(self) -> Access:

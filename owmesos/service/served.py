@@ -57,6 +57,9 @@ class ServedProcess(Protocol):
         """Read the certificates for the cluster manager again, for new connections, unless that is done at each one
         anyway. Whether there are any. Raises InvalidInput; then the former ones stay."""
 
+    def renew_secret(self, secret: str) -> bool:
+        """Authenticate with it from the next subscription on. False if nothing here needs one."""
+
     @property
     def host(self) -> InvokerHost: ...
 

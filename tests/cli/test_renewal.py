@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import pty
 import signal
 import socket
 import ssl
 import sys
+from base64 import b64decode
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from owmesos.cli.process_log import ProcessLog
 from owmesos.errors import InvalidInput
 from owmesos.mesos.wire.access import Access, Tls
+from owmesos.mesos.wire.address import Credentials
 from owmesos.system.private_files import write_private
 from tests.cli.running import COMMAND, ROOT, Running, environment, running
 from tests.fakes.cluster import FakeCluster
@@ -78,6 +83,41 @@ class TestTheProcess:
             assert (await process.ask(*ask)).json == []
             assert (await process.end()).code == 0
 
+    async def test_the_log_level_of_the_configuration_file(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
+        config = tmp_path / "owmesos.toml"
+        config.write_text('log-level = "info"\n')
+        arguments = ("--master", fake_cluster.master.address, "--state", str(tmp_path / "state"))
+        async with running(*arguments, "--config", str(config)) as process:
+            config.write_text('log-level = "debug"\n')
+            await hang_up(process, "renewed: the log level")
+            config.write_text('log-level = "loud"\n')
+            await hang_up(process, "not renewed: the log level: .*'loud' is not one of")
+            config.write_text("")
+            await hang_up(process, "renewed: the log level")
+            assert (await process.end()).code == 0
+
+    async def test_a_log_level_on_the_command_line_stays(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
+        config = tmp_path / "owmesos.toml"
+        config.write_text('log-level = "debug"\n')
+        arguments = ("--master", fake_cluster.master.address, "--state", str(tmp_path / "state"))
+        async with running(*arguments, "--config", str(config), "--log-level", "info") as process:
+            process.process.send_signal(signal.SIGHUP)
+            assert (await process.ask("reservations", "-o", "json")).json == []
+            assert "renewed" not in process.log
+            assert (await process.end()).code == 0
+
+    async def test_the_secret_for_the_master(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
+        secret = tmp_path / "secret"
+        write_private(secret, "first\n")
+        arguments = ("--master", fake_cluster.master.address, "--state", str(tmp_path / "state"))
+        async with running(*arguments, "--principal", "me", "--secret-file", str(secret)) as process:
+            await process.said("subscribed at")
+            write_private(secret, "second\n")
+            await hang_up(process, "renewed: the secret for the master")
+            secret.unlink()
+            await hang_up(process, "not renewed: the secret for the master: ")
+            assert (await process.end()).code == 0
+
     async def test_one_without_any_goes_on(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
         arguments = ("--master", fake_cluster.master.address, "--state", str(tmp_path / "state"))
         async with running(*arguments) as process:
@@ -134,6 +174,42 @@ class TestTheMastersCertificates:
 
     def test_without_any_there_is_nothing_to_renew(self) -> None:
         assert not Access().renew()
+
+
+def test_the_log_has_what_its_level_lets_through(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("owmesos.tests")
+    before = logging.getLogger("owmesos").level
+    log = ProcessLog("warning")
+    handler = log.handler
+    try:
+        logger.parent.addHandler(handler)  # type: ignore[union-attr]
+        for level in ("warning", "info", "debug", "error"):
+            log.set(level)
+            logger.debug("debug says agent 0123-S7")
+            logger.info("info at %s", level)
+    finally:
+        logger.parent.removeHandler(handler)  # type: ignore[union-attr]
+        logging.getLogger("owmesos").setLevel(before)
+    said = [line.partition("owmesos.tests: ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["info at info", "debug says agent 0123-S7", "info at debug"]
+
+
+class TestTheMastersSecret:
+    def test_new_and_lasting_sessions_have_it_and_a_subscriptions_keeps_its_own(self) -> None:
+        async def sessions() -> list[str]:
+            access = Access(Credentials("me", "first"))
+            subscribed = access.session(secure=False)
+            lasting = access.session(secure=False, lasting=True)
+            assert access.renew_secret("second")
+            made = [subscribed, lasting, access.session(secure=False)]
+            for each in made:
+                await each.close()
+            return [b64decode(each.headers["Authorization"].removeprefix("Basic ")).decode() for each in made]
+
+        assert asyncio.run(sessions()) == ["me:first", "me:second", "me:second"]
+
+    def test_without_credentials_there_is_nothing_to_renew(self) -> None:
+        assert not Access().renew_secret("second")
 
 
 def shown_to(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes | None:

@@ -10,7 +10,7 @@ import pytest
 
 from owmesos.cli.columns import ACTIVATIONS, CONTAINERS, LAUNCHES, NODES, RESERVATIONS, STORY, Listing
 from owmesos.cli.output import screen_of
-from owmesos.cli.run import ShortIdFormatter
+from owmesos.cli.process_log import ShortIdFormatter
 from owmesos.cli.table import TableText, Window, table, width_of, window_of_stdout
 
 AGENT = "1af52354-c9b6-4d79-801b-5ce74ee3de50-S7"

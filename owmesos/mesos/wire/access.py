@@ -10,9 +10,10 @@ import base64
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from weakref import WeakSet
 
 import aiohttp
 
@@ -52,13 +53,14 @@ class Tls:
         return context
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Access:
     """How connections to a master are made. `late` is asked each time while there are no credentials."""
 
     credentials: Credentials | None = None
     tls: Tls = Tls()
     late: Callable[[], Credentials | None] | None = None
+    _lasting: WeakSet[aiohttp.ClientSession] = field(default_factory=WeakSet, init=False, repr=False)
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext:
@@ -76,6 +78,15 @@ class Access:
             context.load_verify_locations(self.tls.ca)
         if self.tls.cert is not None:
             context.load_cert_chain(self.tls.cert, self.tls.key, password="")
+        return True
+
+    def renew_secret(self, secret: str) -> bool:
+        """For new subscriptions, and for requests outside of one. False without credentials."""
+        if self.credentials is None:
+            return False
+        self.credentials = Credentials(self.credentials.principal, secret)
+        for session in self._lasting:
+            session.headers.update(self.headers)
         return True
 
     @property
@@ -96,20 +107,23 @@ class Access:
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         return headers
 
-    def session(self, *, secure: bool, connections: int = 1) -> aiohttp.ClientSession:
+    def session(self, *, secure: bool, connections: int = 1, lasting: bool = False) -> aiohttp.ClientSession:
         """A new session with at most `connections`. The caller closes it, and limits the time of its requests: only
-        connecting is limited here."""
+        connecting is limited here. `lasting`: it is not one of a subscription, and gets a renewed secret at once."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
         connector = aiohttp.TCPConnector(
             limit=connections, ssl=self.ssl_context if secure else True, keepalive_timeout=REUSE_WITHIN
         )
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             timeout=limits,
             headers=self.headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_READ_BUFFER,
         )
+        if lasting:
+            self._lasting.add(session)
+        return session
 
 
 def read_secret(file: Path | None, environment: Mapping[str, str] = os.environ) -> str | None:

@@ -222,7 +222,7 @@ class OperatorClient:
 
     def _session(self, *, secure: bool) -> aiohttp.ClientSession:
         if secure not in self._sessions:
-            self._sessions[secure] = self._access.session(secure=secure, connections=4)
+            self._sessions[secure] = self._access.session(secure=secure, connections=4, lasting=True)
         return self._sessions[secure]
 
 

@@ -114,6 +114,10 @@ class KubernetesProcess:
         """Files are read at each connection's beginning, or when a credential is rejected."""
         return False
 
+    def renew_secret(self, secret: str) -> bool:
+        """It has none: kubeconfigs are as above."""
+        return False
+
     @property
     def host(self) -> InvokerHost:
         """Raises InvalidInput before the start."""
