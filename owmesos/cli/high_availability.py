@@ -12,12 +12,11 @@ from owmesos.cli.state_places import in_zookeeper, place_of_state
 from owmesos.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from owmesos.cli.renewal import Renewal
     from owmesos.cli.run import RunOptions
+    from owmesos.cli.serving import Serving
     from owmesos.kubernetes.settings import KubernetesSettings
     from owmesos.kubernetes.wire.access import ClusterAccess
-    from owmesos.service.admin import AdminServer, Extension
-    from owmesos.service.admin_tokens import Tokens
+    from owmesos.service.admin import AdminServer
     from owmesos.service.served import ServedProcess
     from owmesos.storage.election import CandidateListener, TakesPart
     from owmesos.system.lease import Lease
@@ -110,16 +109,12 @@ def run_in_turn(
     options: RunOptions,
     turn: Turn,
     build: Callable[[], ServedProcess],
-    server: AdminServer,
-    tokens: Tokens,
-    extension: Extension | None,
-    what_ends: str,
-    renewal: Renewal,
+    serving: Serving,
 ) -> None:
     """`build` makes the process once it leads. Raises CannotRun."""
     import asyncio
 
     from owmesos.cli.serving_in_turn import serve_in_turn
 
-    candidate = partial(turn.candidate, admin_for_others(options, server))
-    asyncio.run(serve_in_turn(candidate, turn.group, turn.lease, build, server, tokens, extension, what_ends, renewal))
+    candidate = partial(turn.candidate, admin_for_others(options, serving.server))
+    asyncio.run(serve_in_turn(candidate, turn.group, turn.lease, build, serving))

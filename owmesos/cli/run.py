@@ -330,7 +330,7 @@ def _serve(
     import asyncio
 
     from owmesos.cli.renewal import Renewal
-    from owmesos.cli.serving import serve
+    from owmesos.cli.serving import Serving, serve
     from owmesos.service.admin_tokens import tokens
 
     process = build() if turn is None else None
@@ -338,11 +338,12 @@ def _serve(
     with ExitStack() as announcements:
         announcements.enter_context(options.admin.announced(server, found))
         renewal = Renewal(options, server, found, announcements, log)
+        serving = Serving(server, found, extension, _what_ends(options), renewal)
         if turn is not None:
-            run_in_turn(options, turn, build, server, found, extension, _what_ends(options), renewal)
+            run_in_turn(options, turn, build, serving)
         else:
             assert process is not None
-            asyncio.run(serve(process, server, found, extension, _what_ends(options), renewal))
+            asyncio.run(serve(process, serving))
 
 
 def _driver(

@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from owmesos.errors import OwmesosError
 from owmesos.system.tasks import cancel_all
@@ -26,21 +26,28 @@ class CannotRun(OwmesosError):
     """The process had to end."""
 
 
+class Serving(NamedTuple):
+    """What serves a process, whichever it is."""
+
+    server: AdminServer
+    tokens: Tokens
+    extension: Extension | None
+    what_ends: str  # with a signal, for the log
+    renewal: Renewal
+
+
 async def serve(
     process: ServedProcess,
-    server: AdminServer,
-    tokens: Tokens,
-    extension: Extension | None,
-    what_ends: str,
-    renewal: Renewal,
+    serving: Serving,
     signalled: asyncio.Event | None = None,
     ended: Callable[[Stopped], None] = lambda stopped: None,
 ) -> None:
     """Return on a signal, or when the cluster manager or a teardown has ended the process. Raises CannotRun.
 
-    `what_ends` with the signal, for the log. `signalled` may be set by one that came before. `ended` is called when the
-    process has ended by itself, before anything is closed.
+    `signalled` may be set by one that came before. `ended` is called when the process has ended by itself, before
+    anything is closed.
     """
+    server, tokens, extension, what_ends, renewal = serving
     signalled = asyncio.Event() if signalled is None else signalled
     handle_signals(signalled, renewal, process, extension)
     async with process:

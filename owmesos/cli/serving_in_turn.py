@@ -14,15 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from owmesos.cli.connection import Endpoint
-from owmesos.cli.serving import CannotRun, handle_signals, serve
+from owmesos.cli.serving import CannotRun, Serving, handle_signals, serve
 from owmesos.errors import InvalidInput
 from owmesos.system.hosts import is_loopback
 from owmesos.system.tasks import cancel_all
 
 if TYPE_CHECKING:
-    from owmesos.cli.renewal import Renewal
-    from owmesos.service.admin import AdminServer, Extension
-    from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
     from owmesos.service.stopped import Stopped
     from owmesos.storage.election import CandidateListener, Leader, TakesPart
@@ -81,11 +78,7 @@ async def serve_in_turn(
     group: str,
     lease: Lease,
     build: Callable[[], ServedProcess],
-    server: AdminServer,
-    tokens: Tokens,
-    extension: Extension | None,
-    what_ends: str,
-    renewal: Renewal,
+    serving: Serving,
 ) -> None:
     """Wait until this process leads, then `serve`. `group`: whose lead is waited for, for the log. `build` makes the
     process, in another thread. Raises CannotRun and what `build` raises."""
@@ -95,12 +88,12 @@ async def serve_in_turn(
             standing.end(stopped.reason)
 
     signalled, standing = asyncio.Event(), _Standing()
-    handle_signals(signalled, renewal, None)
+    handle_signals(signalled, serving.renewal, None)
     taking_part = candidate(standing)
-    await server.start_standby(lambda: standing.leader, tokens)
+    await serving.server.start_standby(lambda: standing.leader, serving.tokens)
     try:
         taking_part.start()
-        _log.info("waiting to lead %s; the admin API is at %s", group, server.url)
+        _log.info("waiting to lead %s; the admin API is at %s", group, serving.server.url)
         ends = [asyncio.ensure_future(signalled.wait()), asyncio.ensure_future(standing.changed.wait())]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -110,9 +103,9 @@ async def serve_in_turn(
             raise CannotRun(standing.failed)
         if not signalled.is_set():
             process = await asyncio.to_thread(build)
-            await serve(process, server, tokens, extension, what_ends, renewal, signalled, ended)
+            await serve(process, serving, signalled, ended)
         else:
             _log.info("stopping: this process does not lead")
     finally:
-        await server.stop()
+        await serving.server.stop()
         await asyncio.to_thread(taking_part.close)
