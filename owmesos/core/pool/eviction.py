@@ -182,7 +182,7 @@ class ParallelEvictions:
     def run(self, head: Waiting, shapes: set[ContainerShape], now: float) -> None:
         """Begin what can begin at once, in order, for the runs of `shapes`, for which there is no room."""
         state, settings = self._state, self._state.settings
-        most = settings.max_starts - len(self._rounds)
+        most = settings.max_starts - len(self._rounds) - len(state.queued)
         if most <= 0 or state.buffer.uncovered_count() < 2:
             return
         self._planner.follow()

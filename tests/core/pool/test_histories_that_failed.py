@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from owmesos.core.ledger import Buffer
 from owmesos.core.pool.settings import PoolSettings
-from tests.core.pool.test_pool_machine import PoolMachine
+from tests.core.pool.test_pool_machine import PoolMachine, QueueingPoolMachine
 
 
 def begun() -> PoolMachine:
@@ -90,4 +90,22 @@ def test_a_run_gets_no_more_rounds_by_taking_over_those_of_a_younger_one() -> No
     state.one_comes_back_while_a_container_is_ready()
     state.next_starts(fates=["fails", "fails", "fails"])
     state.neighbours_are_greedy(idle=1, memory=256, seconds=40.0)
+    state.teardown()
+
+
+def test_room_is_made_at_once_for_no_more_runs_than_may_start() -> None:
+    """A start that waits for its room counts among them."""
+    state = QueueingPoolMachine()
+    state.begin(
+        sizes=[1024, 256, 1024, 1024],
+        chosen=PoolSettings(max_starts=2, max_starts_on_agent=1),
+        buffer=Buffer(milli_mem=0, milli_cpus=0, share=0.0),
+        prewarm=(),
+        settled=True,
+    )
+    state.runs(name="a", memory=512, kind="python:3", concurrency=1, count=2, lasts=3.0)
+    state.runs(name="a", memory=512, kind="python:3", concurrency=1, count=2, lasts=3.0)
+    state.runs(name="a", memory=512, kind="python:3", concurrency=1, count=2, lasts=0.1)
+    state.runs(name="a", memory=512, kind="python:3", concurrency=3, count=5, lasts=30.0)
+    state.runs(name="a", memory=512, kind="python:3", concurrency=2, count=5, lasts=30.0)
     state.teardown()
