@@ -8,7 +8,9 @@ keeps nothing: on the cores that all of this shares (broker, invoker, caller, da
 be measured instead.
 
 At once: so many are always open, and the next is sent when one is answered. Offered: so many are sent each second,
-four at a time, whatever comes back.
+four at a time, whatever comes back. The plain relay (`benchmarks/relay.py`) takes them to the same containers by the
+same libraries, and does nothing else. Processor time is that of the invoker, or the relay, and the simulated cluster,
+which are one process: it says more than the rate where the machine has other things to do.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from aiohttp import web
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.memory import resident
+from benchmarks.relay import INSTANCE as RELAY
+from benchmarks.relay import relaying
 from benchmarks.row import Row
 from owmesos.core.pool.settings import PoolSettings
 from owmesos.invoker.kafka import CouchSettings, InvokerSettings, KafkaInvoker
@@ -47,6 +51,7 @@ from tests.servers.kafka import Kafka
 TOTAL, OFFERED = 20_000, 800
 RATE, MEDIAN_MS = 800.0, 25.0
 CONTAINERS = 32
+RELAYED = 5_000
 TOGETHER = 4  # of those that are offered
 AGENTS, RESOURCES = 3, "cpus:32;mem:1536;disk:1024;ports:[{ports}]"  # room for 33 containers
 ECHO = "def main(args):\n    return args\n"
@@ -57,6 +62,7 @@ class Took(NamedTuple):
 
     rate: float
     times: list[float]
+    processor: float = 0.0  # ms of the invoker's process for each
 
     @property
     def median(self) -> float:
@@ -92,7 +98,7 @@ class Caller:
     """The Controller's side of Kafka."""
 
     def __init__(self, broker: Broker) -> None:
-        self._topic = broker.invoker_topic(0).name
+        self._broker = broker
         self._producer = broker.producer(client_id="caller", acks=1, linger_ms=1, enable_idempotence=False)
         self._consumer = KafkaConsumer(bootstrap_servers=list(broker.hosts), auto_offset_reset="earliest")
         self._consumer.assign([TopicPartition(broker.completed_topic("0").name, 0)])
@@ -103,7 +109,8 @@ class Caller:
         self._left = 0
         threading.Thread(target=self._read, daemon=True).start()
 
-    def call(self, total: int, at_once: int, a_second: float | None) -> Took:
+    def call(self, total: int, at_once: int, a_second: float | None, instance: int) -> Took:
+        topic = self._broker.invoker_topic(instance).name
         self._times, self._left = [], total
         self._open = threading.Semaphore(at_once)
         self._all.clear()
@@ -114,7 +121,7 @@ class Caller:
             self._open.acquire()
             message = _activation()
             self._sent[message.activation_id] = time.perf_counter()
-            self._producer.send(self._topic, encode(message))
+            self._producer.send(topic, encode(message))
         if not self._all.wait(120):
             raise RuntimeError(f"{self._left} of {total} activations were not acknowledged")
         return Took(total / (time.perf_counter() - begun), self._times)
@@ -137,10 +144,10 @@ class Caller:
 _callers: list[Caller] = []  # one, once there was a call
 
 
-def _call(broker: Broker, total: int, at_once: int, a_second: float | None = None) -> Took:
+def _call(broker: Broker, total: int, at_once: int, a_second: float | None, instance: int) -> Took:
     if not _callers:
         _callers.append(Caller(broker))
-    return _callers[0].call(total, at_once, a_second)
+    return _callers[0].call(total, at_once, a_second, instance)
 
 
 def _activation() -> ActivationMessage:
@@ -186,7 +193,8 @@ def _database(ready: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def calls(broker: Broker, database: str, delivery: Delivery) -> AsyncIterator[Callable[..., Awaitable[Took]]]:
-    """An invoker with all its containers warm. Yields a function that sends it activations, as `Caller.call` does."""
+    """An invoker with all its containers warm. Yields a function that sends activations, as `Caller.call` does, to it
+    or to a plain relay in its place."""
     settings = InvokerSettings(
         invoker=invoker_id(0),
         broker=broker,
@@ -201,11 +209,20 @@ async def calls(broker: Broker, database: str, delivery: Delivery) -> AsyncItera
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as caller,
     ):
 
-        async def call(total: int, at_once: int, a_second: float | None = None) -> Took:
-            return await loop.run_in_executor(caller, _call, broker, total, at_once, a_second)
+        async def send(total: int, at_once: int, a_second: float | None = None, instance: int = 0) -> Took:
+            begun = time.process_time()
+            took = await loop.run_in_executor(caller, _call, broker, total, at_once, a_second, instance)
+            return took._replace(processor=(time.process_time() - begun) / total * 1000)
 
         async with Framework(master=cluster.master, name="invoker", pool=work.pool) as framework:
             await work.start(framework)
+
+            async def call(total: int, at_once: int, a_second: float | None = None, *, relayed: bool = False) -> Took:
+                if not relayed:
+                    return await send(total, at_once, a_second)
+                async with relaying(broker, [row for row in framework.containers() if row["state"] == "warm"]):
+                    return await send(total, at_once, a_second, RELAY)
+
             try:
                 while sum(row["state"] == "warm" for row in framework.containers()) < CONTAINERS:
                     await call(CONTAINERS * 2, CONTAINERS * 2)
@@ -234,31 +251,48 @@ def servers() -> Iterator[tuple[str, str]]:
 def broker_of(address: str, prefix: str) -> Broker:
     """With the topics that an invoker and its caller need."""
     broker = Broker(hosts=(address,), prefix=prefix)
-    broker.ensure([broker.invoker_topic(0), broker.completed_topic("0")])
+    broker.ensure([broker.invoker_topic(0), broker.invoker_topic(RELAY), broker.completed_topic("0")])
     return broker
 
 
-async def _measure(broker: Broker, database: str, delivery: Delivery, total: int) -> tuple[Took, Took, Took]:
+async def _measure(broker: Broker, database: str, delivery: Delivery, total: int) -> tuple[Took, Took, Took, Took]:
     async with calls(broker, database, delivery) as call:
         return (
             await call(total, CONTAINERS),
             await call(total, CONTAINERS // 2),
             await call(total // 2, 10_000, OFFERED),
+            await call(min(total, RELAYED), CONTAINERS, relayed=True),
         )
 
 
-def _rows(delivery: Delivery, took: tuple[Took, Took, Took], quick: bool) -> list[Row]:
-    many, fewer, offered = took
+def _rows(delivery: Delivery, took: tuple[Took, Took, Took, Took], quick: bool) -> list[Row]:
+    many, fewer, offered, relay = took
+    against = "a plain relay"
     name, half = delivery.value, CONTAINERS // 2
     return [
         Row(
             name=f"{name}: {CONTAINERS} at once",
             ours=many.rate,
+            other=relay.rate,
+            against=against,
             unit="/s",
             target=f"{RATE:,.0f}/s",
             met=None if quick else many.rate >= RATE,
         ),
-        Row(name=f"{name}: {CONTAINERS} at once, median", ours=many.median, unit="ms"),
+        Row(
+            name=f"{name}: {CONTAINERS} at once, median",
+            ours=many.median,
+            other=relay.median,
+            against=against,
+            unit="ms",
+        ),
+        Row(
+            name=f"{name}: {CONTAINERS} at once, processor time",
+            ours=many.processor,
+            other=relay.processor,
+            against=against,
+            unit="ms each",
+        ),
         Row(name=f"{name}: {half} at once", ours=fewer.rate, unit="/s"),
         Row(name=f"{name}: {half} at once, median", ours=fewer.median, unit="ms"),
         Row(
