@@ -32,6 +32,7 @@ from owmesos.documents import ContainerDocument
 from owmesos.invoker.action_rules import WantedAction, WantedCode, WantedLimits
 from owmesos.invoker.standalone import Standalone
 from owmesos.local.cluster import MesosCluster
+from owmesos.openwhisk.container.access import secret_of
 from owmesos.openwhisk.container.client import ContainerClient
 from owmesos.openwhisk.container.protocol import Outcome
 from owmesos.openwhisk.embedded_manifest import PYTHON_KIND
@@ -112,11 +113,11 @@ async def _warm(folder: Path, total: int, with_logs: int) -> list[Row]:
         async with bench(cluster.master, folder) as invoker:
             await invoker.deploy("echo")
             await invoker.heat("echo", 32)
-            addresses = [str(row["address"]) for row in invoker.framework.containers()]
+            containers = invoker.framework.containers()
             rows = []
             for count, median_target in ((32, MEDIAN_OF_32_MS), (16, MEDIAN_OF_16_MS)):
                 rate, median = await invoker.at_once(count, total, lambda: invoker.invoke("echo"))
-                alone, alone_median = await _containers_alone(invoker, addresses[:count], total)
+                alone, alone_median = await _containers_alone(invoker, containers[:count], total)
                 met = None if total < WARM else rate >= WARM_A_SECOND
                 target = f"{WARM_A_SECOND:,.0f}/s" if count == 32 else ""
                 rows += [
@@ -149,20 +150,29 @@ async def _warm(folder: Path, total: int, with_logs: int) -> list[Row]:
     return rows
 
 
-async def _containers_alone(invoker: Bench[Framework], addresses: list[str], total: int) -> tuple[float, float]:
-    free = list(addresses)
+async def _containers_alone(
+    invoker: Bench[Framework], containers: list[ContainerDocument], total: int
+) -> tuple[float, float]:
+    free = list(containers)
     body = b'{"value":{"name":"owmesos"},"namespace":"guest","action_name":"/guest/echo"}'
-    headers = {"Content-Type": "application/json"}
+    headers = {
+        each["container_id"]: {
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {secret_of(each['container_id'])}",
+        }
+        for each in containers
+    }
     async with aiohttp.ClientSession() as session:
 
         async def one() -> None:
-            address = free.pop()
-            async with session.post(f"http://{address}/run", data=body, headers=headers) as response:
+            container = free.pop()
+            url, known = f"http://{container['address']}/run", headers[container["container_id"]]
+            async with session.post(url, data=body, headers=known) as response:
                 assert response.status == 200
                 await response.read()
-            free.append(address)
+            free.append(container)
 
-        return await invoker.at_once(len(addresses), total, one)
+        return await invoker.at_once(len(containers), total, one)
 
 
 # -- cold
