@@ -101,7 +101,7 @@ class Matching:
 
     def _accept_reserved(self) -> Iterator[None]:
         """Accept the launches that have room reserved, where an offer now covers it."""
-        state, trials, now = self._state, self._trials, self._now
+        state, now = self._state, self._now
         if not state.offers.outstanding and self._all_may_stay():
             return
         chosen: dict[Slot, list[LaunchRecord]] = {}
@@ -110,10 +110,9 @@ class Matching:
             if reservation.state is not ReservationState.RESERVED:
                 continue
             record, slot = state.launches[reservation.launch_id], reservation.slot
-            barred = (self._avoided(record), trials.avoids(record).never, trials.full(record))
-            if any(slot.agent_id in each for each in barred) or trials.rests(record):
+            if not self._may_start(record, slot.agent_id):
                 state.refuse_start(record, now, f"agent {slot.agent_id} gets no starts now")
-                trials.ends(record)
+                self._trials.ends(record)
             elif slot in full or (record.alone and slot in chosen):
                 continue
             elif record.ask.fits(state.ledger.held(slot, but=record.id)):
@@ -123,6 +122,11 @@ class Matching:
         for records in chosen.values():
             records.sort(key=lambda record: record.place)
         yield from self._accept_all(chosen, self._step)
+
+    def _may_start(self, record: LaunchRecord, agent_id: str) -> bool:
+        trials = self._trials
+        barred = (self._avoided(record), trials.avoids(record).never, trials.full(record))
+        return not any(agent_id in each for each in barred) and not trials.rests(record)
 
     def _all_may_stay(self) -> bool:
         """Whether there is nothing for which a start could lose the room that is reserved for it."""
@@ -177,9 +181,7 @@ class Matching:
             reservation is not None
             and reservation.state is ReservationState.RESERVED
             and reservation.slot == slot
-            and slot.agent_id not in self._avoided(record)
-            and slot.agent_id not in self._trials.avoids(record).never
-            and not self._trials.rests(record)
+            and self._may_start(record, slot.agent_id)
             and record.ask.fits(self._state.ledger.held(slot, but=record.id))
         )
 
