@@ -22,6 +22,8 @@ WITHIN = {
         "shell",
         "record",
         "renew_access",
+        "renew_secret",
+        "state_away",
         "view",
         "wait_for",
     ),  # for what runs in the framework's own event loop: the
