@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
@@ -91,7 +92,9 @@ class _Running:
         context = multiprocessing.get_context("spawn")
         self.connection, ours = context.Pipe(duplex=False)
         self._process: SpawnProcess = context.Process(target=_work, args=(ours, case, setting), daemon=True)
-        # Ctrl-C goes to all: this process ends the other, which has not begun or ends without a word.
+        # Ctrl-C goes to all of a terminal: that process inherits that it does not hear it, and this one ends it. What
+        # starts the tracker of resources would let it through again, so that is there before.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         try:
             self._process.start()

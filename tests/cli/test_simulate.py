@@ -201,7 +201,7 @@ async def test_ctrl_c_ends_it_and_its_processes(files: list[str], tmp_path: Path
     finally:
         if process.returncode is None:
             process.kill()
-    assert (process.returncode, out, err) == (1, b"", b"owmesos simulate: interrupted\n")
+    assert (process.returncode, out, err) == (130, b"", b"owmesos simulate: interrupted\n")
     await eventually_async(lambda: not any(each.exists() for each in theirs))
 
 
