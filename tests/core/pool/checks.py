@@ -340,9 +340,18 @@ class Checks:
             if container.state is ContainerState.STOPPING:
                 lacking = lacking.minus(container.ask)
         assert max(lacking.milli_mem, lacking.milli_cpus, lacking.ports) <= 0, "the stops make too little room"
+        self._judge_order(slot, victims)
         for victim in victims if others == NOBODYS and alone else ():
             without = lacking.plus(world.pool.containers.by_id[victim].ask)
             assert max(without.milli_mem, without.milli_cpus, without.ports) > 0, f"{victim} stops for nothing"
+
+    def _judge_order(self, slot: Slot, victims: list[str]) -> None:
+        """One that was used before a victim stays only if it is smaller, so that the victim makes it needless."""
+        containers = self._world.pool.containers
+        for victim in (containers.by_id[each] for each in victims):
+            for other in containers.idle_on.get(slot, {}).values():
+                first = other.last_used < victim.last_used and (other.key is None or victim.key is not None)
+                assert not first or other.ask.milli_mem < victim.ask.milli_mem, f"{victim.id} stops before {other.id}"
 
     # -- after each event
 

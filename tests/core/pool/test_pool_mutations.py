@@ -140,6 +140,14 @@ def a_container_with_room_for_more_runs_counts_as_idle(patch: pytest.MonkeyPatch
 
 
 @mutation
+def the_one_used_last_is_stopped_first(patch: pytest.MonkeyPatch) -> None:
+    def oldest_first(original: Any, self: EvictionPlanner, *args: Any) -> Any:
+        return original(self, *args)[::-1]
+
+    wrap(patch, EvictionPlanner, "_oldest_first", oldest_first)
+
+
+@mutation
 def a_round_is_given_no_time(patch: pytest.MonkeyPatch) -> None:
     def over(self: EvictionPlanner, each: StopRound, now: float) -> bool:
         return not any(victim in self._containers.by_id for victim in each.victims)
