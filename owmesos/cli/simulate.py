@@ -216,7 +216,11 @@ def _progress() -> Iterator[Progress]:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    progress = Progress(*columns, console=console, transient=True)
+    if not console.is_terminal:  # one that is started would end with an empty line
+        yield progress
+        return
+    with progress:
         yield progress
 
 

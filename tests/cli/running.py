@@ -35,8 +35,8 @@ class Ran(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The one line that tells why it failed; nothing else was printed."""
-        assert self.code in (1, 2), self
+        """The one line that tells why it failed or was interrupted; nothing else was printed."""
+        assert self.code in (1, 2, 130), self
         assert self.out == ""
         assert self.err.count("\n") == 1, self.err
         assert "Traceback" not in self.err
