@@ -22,26 +22,12 @@ from pathlib import Path
 from benchmarks.matrix import matrix
 from benchmarks.row import Row
 from benchmarks.scale import pictures
-from owmesos.core.ledger import Buffer
-from owmesos.core.pool import events as pool_events
-from owmesos.core.pool.containers import ContainerShape
-from owmesos.core.pool.settings import PoolSettings
-from owmesos.mesos.container_factory import PooledScheduler
-from owmesos.mesos.messages import TaskInfo
-from owmesos.mesos.scheduler.launch import Launch
-from owmesos.mesos.scheduler.scheduler import Scheduler
-from owmesos.mesos.scheduler.settings import Settings
-from owmesos.resources import MILLI
-from owmesos.simulator.agent.plays import Play
-from owmesos.simulator.master.settings import MasterSettings
-from owmesos.simulator.virtual import VirtualCluster
-from owmesos.sizing.meter import MesosBooks, Meter, Outcome
-from owmesos.sizing.runs import Arrivals, InvokerRuns
-from owmesos.sizing.surroundings import AGENT_CPUS, AGENT_MB, Change, Size, Surroundings, surroundings
-from owmesos.sizing.trial import CONTAINER_TAKES, DRAIN, STOP_TAKES, TASK_LAUNCH, WatchedPool, repeat
+from owmesos.sizing.mesos_invoker import ChangingMesos, MesosInvoker
+from owmesos.sizing.meter import Outcome
+from owmesos.sizing.runs import Arrivals
+from owmesos.sizing.surroundings import Change, Size, Surroundings, surroundings
+from owmesos.sizing.trial import DRAIN, repeat
 from owmesos.sizing.workload import TIMEOUT, DrawnFunction, Invocation, Load, activations, functions
-from owmesos.testing.virtual_process import Decisions
-from owmesos.testing.virtual_scheduler import VirtualScheduler
 
 SEEDS = (1, 3, 5)
 SECONDS, QUICK_SECONDS = 60.0, 10.0
@@ -92,110 +78,36 @@ class Shared:
     p99_of_each: tuple[float, ...]
 
 
-class SharingInvoker:
-    """One invoker, with what it is measured by."""
-
-    def __init__(
-        self,
-        cluster: VirtualCluster,
-        role: str,
-        of: list[DrawnFunction],
-        drawn: list[Invocation],
-        dead: set[str],
-        seed: int,
-    ) -> None:
-        self.cluster = cluster
-        self.drawn = drawn
-        self.outcome = Outcome()
-        self.books = MesosBooks(cluster)
-        self._dead = dead
-        self._launches: dict[ContainerShape, Launch] = {}
-        self.runs = InvokerRuns(cluster.world.agenda, of, drawn, self.outcome, self._tell, self._is_there)
-        self.driven = VirtualScheduler(
-            cluster,
-            settings=Settings(buffer=Buffer(share=BUFFER), refuse_oversized=False),
-            roles=(role,),
-            durable=False,
-            seed=seed,
-            on_top=self._on_top,
-            on_effect=self.runs.effect,
-        )
-
-    def _on_top(self, scheduler: Scheduler) -> Decisions:
-        launches = scheduler.state.launches
-        pool = WatchedPool(scheduler.state.capacity, PoolSettings())
-        pool.meter = self._meter = Meter(
-            self.books,
-            lambda launch: launch in launches and launches[launch].state.waiting,
-            outcome=self.outcome,
-        )
-        return PooledScheduler(scheduler, pool, self._launch)
-
-    def _tell(self, event: pool_events.PoolEvent) -> None:
-        self.driven.handle(event)
-
-    def _is_there(self, container_id: str) -> bool:
-        return self.driven.scheduler.state.launches[container_id].agent_id not in self._dead
-
-    def _launch(self, start: pool_events.StartContainer) -> Launch:
-        launch = self._launches.get(start.shape)
-        if launch is None:
-            launch = self._launches[start.shape] = Launch(
-                name="action",
-                command="serve",
-                cpus=start.ask.milli_cpus / MILLI,
-                mem=start.ask.milli_mem / MILLI,
-                ports=start.ask.ports,
-                kill_grace=STOP_TAKES,
-                deadline=TASK_LAUNCH,
-            )
-        return launch
-
-    def sample(self, at: float) -> None:
-        info = self.driven.scheduler.state.info
-        self.books.framework_id = info.id.value if info.id is not None else None
-        self._meter.sample(at, self.runs.busy, len(self.runs.waiting))
-
-
 class SharedCluster:
     """Invokers on one cluster that changes."""
 
     def __init__(self, around: Surroundings, seed: int) -> None:
         self._around = around
-        self._dead: set[str] = set()  # agent ids
-        self._invokers: list[SharingInvoker] = []
-        self.cluster = VirtualCluster(
-            len(around.machines),
-            resources=f"cpus:{AGENT_CPUS};mem:{AGENT_MB};disk:100000;ports:[31000-31999]",
-            attributes="",
-            seed=seed,
-            settings=MasterSettings(agent_ping_timeout=15.0, max_agent_ping_timeouts=5),
-            play=_play,
-        )
-        for name in around.absent:
-            self._change(Change(0.0, name, up=False, removed=True))
-        self.cluster.run(1.0)
+        self._invokers: list[MesosInvoker] = []
+        self._mesos = ChangingMesos(around, seed)
+        self._cluster = self._mesos.cluster
 
     def run(self, setting: Setting, of: list[DrawnFunction], drawn: list[Invocation], seconds: float) -> Shared:
         part_of = dealt(of, PARTS)
+        arrivals: list[list[Invocation]] = []
         for number, parts in enumerate(setting.parts):
             role = setting.role or f"openwhisk{number}"
             if setting.limited:
                 self._limit(role, self._around.start_mb // len(setting.parts))
             since = seconds / 2 if setting.late and number == len(setting.parts) - 1 else 0.0
             mine = [each for each in drawn if part_of[each.function] in parts and each.at >= since]
-            renumbered = [Invocation(each.at, n, each.function, each.duration) for n, each in enumerate(mine)]
-            self._invokers.append(SharingInvoker(self.cluster, role, of, renumbered, self._dead, seed=number))
-        self.cluster.run(10.0)
-        agenda, start = self.cluster.world.agenda, self.cluster.now
+            arrivals.append([Invocation(each.at, n, each.function, each.duration) for n, each in enumerate(mine)])
+            self._invokers.append(MesosInvoker(self._mesos, role, of, arrivals[-1], buffer=BUFFER, seed=number))
+        self._cluster.run(10.0)
+        agenda, start = self._cluster.world.agenda, self._cluster.now
         for change in self._around.changes:
             agenda.at(start + change.at, self._change, change)
-        for invoker in self._invokers:
-            Arrivals(agenda, start, invoker.drawn, invoker.runs.arrive)
-        repeat(agenda, 1.0, start + seconds, lambda: self._sample(self.cluster.now - start))
-        self.cluster.run(seconds)
-        ended = self.cluster.now + DRAIN + 2 * TIMEOUT
-        self.cluster.run_until(ended, lambda: not any(each.runs.waiting for each in self._invokers))
+        for invoker, invocations in zip(self._invokers, arrivals, strict=True):
+            Arrivals(agenda, start, invocations, invoker.runs.arrive)
+        repeat(agenda, 1.0, start + seconds, lambda: self._sample(self._cluster.now - start))
+        self._cluster.run(seconds)
+        ended = self._cluster.now + DRAIN + 2 * TIMEOUT
+        self._cluster.run_until(ended, lambda: not any(each.runs.waiting for each in self._invokers))
         return summary([each.outcome for each in self._invokers])
 
     def _sample(self, at: float) -> None:
@@ -205,22 +117,11 @@ class SharedCluster:
     def _limit(self, role: str, memory: int) -> None:
         quota = {"role": role, "limits": {"mem": {"value": float(memory)}}}
         body = {"type": "UPDATE_QUOTA", "update_quota": {"quota_configs": [quota]}}
-        answer = self.cluster.world.operate("UPDATE_QUOTA", body)
+        answer = self._cluster.world.operate("UPDATE_QUOTA", body)
         assert answer.status == 200, answer.text
 
     def _change(self, change: Change) -> None:
-        world = self.cluster.world
-        if change.up:
-            world.start(change.name, fresh=True)
-            return
-        agent_id = world.places[change.name].agent.id
-        assert agent_id is not None
-        self._dead.add(agent_id)
-        world.kill(change.name)
-        if change.removed:
-            body = {"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": agent_id}}}
-            answer = world.operate("MARK_AGENT_GONE", body)
-            assert answer.status == 200, answer.text
+        self._mesos.change(change)
         for invoker in self._invokers:
             invoker.runs.break_off()
 
@@ -261,10 +162,6 @@ def summary(outcomes: Sequence[Outcome]) -> Shared:
 
 def percentile99(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[-1] if len(values) > 1 else 0.0
-
-
-def _play(_: TaskInfo) -> Play:
-    return Play(starts_after=CONTAINER_TAKES, obeys=False)
 
 
 def measure(setting: Setting, seed: int, seconds: float, size: Size) -> Shared:

@@ -24,19 +24,10 @@ from owmesos.simulator.kubernetes.objects import Document, is_deleted, is_over, 
 from owmesos.simulator.kubernetes.requests import Amounts, add, pod_requests
 from owmesos.simulator.kubernetes.store import ObjectChange
 from owmesos.simulator.kubernetes.world import KubernetesWorld, NodeDescription
-from owmesos.sizing.meter import MARGIN, OFFER_WAIT, Meter, Outcome
-from owmesos.sizing.runs import Arrivals, InvokerRuns
-from owmesos.sizing.surroundings import AGENT_CPUS, AGENT_MB, Change, Foreign, Surroundings
-from owmesos.sizing.trial import (
-    CONTAINER_TAKES,
-    DRAIN,
-    FOREIGN,
-    STOP_TAKES,
-    Setting,
-    WatchedPool,
-    happen_around,
-    repeat,
-)
+from owmesos.sizing.meter import MARGIN, OFFER_WAIT, Meter, Outcome, WatchedPool
+from owmesos.sizing.runs import CONTAINER_TAKES, STOP_TAKES, Arrivals, InvokerRuns
+from owmesos.sizing.surroundings import AGENT_CPUS, AGENT_MB, FOREIGN, Change, Foreign, Surroundings
+from owmesos.sizing.trial import DRAIN, Setting, happen_around, repeat
 from owmesos.sizing.user_memory import SETTINGS as FIXED_SETTINGS
 from owmesos.sizing.user_memory import UserMemory
 from owmesos.sizing.workload import TIMEOUT, Function, Invocation

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from owmesos.core.pool import events as pool_events
+from owmesos.core.pool.pool import Pool
 from owmesos.resources import MILLI, Ask
 from owmesos.simulator.virtual import VirtualCluster
 
@@ -197,6 +198,18 @@ class Meter:
     def sample(self, at: float, busy: int, waiting: int) -> None:
         """How things are now. `busy` in MB."""
         self.outcome.samples.append(Sample(at, *self._books.memory(), busy, waiting))
+
+
+class WatchedPool(Pool):
+    """Shows a meter what goes in and out."""
+
+    meter: Meter
+
+    def handle(self, event: object, now: float) -> list[pool_events.PoolEffect]:
+        self.meter.told(event)
+        wanted = super().handle(event, now)
+        self.meter.wanted(wanted)
+        return wanted
 
 
 def fits(asks: list[Ask], free: list[Ask]) -> bool:

@@ -10,6 +10,8 @@ from owmesos.simulator.agenda import Agenda, AgendaEntry
 from owmesos.sizing.meter import Outcome
 from owmesos.sizing.workload import Function, Invocation
 
+CONTAINER_TAKES = 1.0  # seconds from a task's start to a container that answers (OpenWhisk #3621: 0.7 to 1.3)
+STOP_TAKES = 1.0
 INIT_TAKES = 0.3
 CONNECT_TAKES = 1.0  # to learn that a container's machine is not there
 

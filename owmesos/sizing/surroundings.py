@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 AGENT_MB = 8_192
 AGENT_CPUS = 8
+FOREIGN = "foreign"
+"""How the names of the second framework's tasks begin."""
 
 
 @dataclass(frozen=True)
