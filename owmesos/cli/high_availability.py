@@ -34,7 +34,7 @@ class Turn(NamedTuple):
 
 
 def check_ha(options: RunOptions) -> None:
-    """Raises InvalidInput for settings that cannot be had with --ha, or without it."""
+    """Raises InvalidInput for settings that cannot be combined with --ha, or that need it."""
     from owmesos.service.local_master import LOCAL
 
     if not options.ha:
@@ -54,7 +54,7 @@ def check_ha(options: RunOptions) -> None:
     }
     for option, (given, reason) in without.items():
         if given:
-            raise InvalidInput(f"--ha cannot be had with {option}: {reason}")
+            raise InvalidInput(f"--ha cannot be combined with {option}: {reason}")
     if options.ha_admin is not None:
         Endpoint.parse(options.ha_admin)
 

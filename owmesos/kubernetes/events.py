@@ -9,6 +9,7 @@ import msgspec
 from owmesos.kubernetes.messages import Node, Pod
 
 TOO_MANY = 429  # HTTP's Too Many Requests
+USUAL_PAUSE = 1.0  # seconds; as API Priority and Fairness wants it
 _DENIAL = re.compile(r"^admission webhook \"|olicy '[^']*' with binding '[^']*' denied request")
 
 
@@ -25,6 +26,11 @@ class ApiFailure(msgspec.Struct, frozen=True):
     def wants_pause(self) -> bool:
         """The API server has too much to do, of all clients' or of ours (API Priority and Fairness)."""
         return not self.denied and (self.status == TOO_MANY or (self.status == 503 and self.retry_after is not None))
+
+    @property
+    def pause(self) -> float:
+        """Seconds to leave the API server alone, where it wants that."""
+        return self.retry_after or USUAL_PAUSE
 
     @property
     def denied(self) -> bool:

@@ -1,7 +1,7 @@
 """The Lease by which the processes of one invoker elect the one that leads: what each of them writes into it.
 
 A change keeps whatever else is in it, such as the annotations of others. Its `uid` and `resourceVersion` go with it, so
-the API server refuses it (409 Conflict) where the Lease is not as it was read, or is gone: a PUT would make it anew.
+the API server rejects it (409 Conflict) where the Lease is not as it was read, or is gone: a PUT would make it anew.
 Times are RFC 3339 with microseconds, as `MicroTime` wants them.
 """
 

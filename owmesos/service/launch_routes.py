@@ -143,7 +143,7 @@ class LaunchRoutes:
 
     async def _unless_away(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What `do` returns once it is stored. Raises StateAway rather than wait for the state for long; what was begun
-        goes on then, for a part of it would be neither."""
+        goes on then, so that nothing is done by half."""
         away = self._framework.state_away()
         if away is not None:
             raise StateAway(away, "nothing was done; ask again when it is back")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from owmesos.errors import InvalidInput
-from owmesos.sizing.csv_file import CsvFile, OnRead, shown
+from owmesos.sizing.csv_file import CsvFile, OnRead, shown, with_path
 from owmesos.sizing.trace import LONGEST_RUN, MOST_FUNCTIONS, Trace, TraceBuilder, TracePart
 from owmesos.sizing.workload import limit_for
 
@@ -67,11 +67,11 @@ def read_counts(path: Path, part: TracePart, *, memory: int, seed: int, on_read:
                     unknown_memory.add(app)
                 number = builder.function(app, f"{app}/{function}", KIND, memories.get(app, memory))
                 for at in calls:
-                    duration = USUAL_DURATION if percentiles is None else drawn(percentiles, chance.random())
+                    duration = USUAL_DURATION if percentiles is None else value_at(percentiles, chance.random())
                     builder.add(at, number, min(duration, LONGEST_RUN))
         return builder.built(_notes(len(unknown_duration), len(unknown_memory), memory))
     except InvalidInput as error:
-        raise error if str(error).startswith(str(path)) else InvalidInput(f"{path}: {error}") from None
+        raise with_path(error, path) from None
 
 
 def _notes(durations: int, apps: int, memory: int) -> list[str]:
@@ -151,7 +151,7 @@ def _times(counts: list[int], begin: int, part: TracePart, chance: random.Random
                 yield at
 
 
-def drawn(percentiles: Percentiles, share: float) -> float:
+def value_at(percentiles: Percentiles, share: float) -> float:
     """The value that this share stays below: straight between the percentiles."""
     above = min(bisect_right(_SHARES, share), len(_SHARES) - 1)
     low, high = _SHARES[above - 1], _SHARES[above]

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from owmesos.errors import InvalidInput
 from owmesos.sizing.surroundings import Change, Foreign, Machine, Surroundings
+from owmesos.sizing.trace import LONGEST
 
 LARGEST = 2**20
 """Bytes of a file."""
@@ -28,7 +29,6 @@ MOST_MACHINES = 50_000
 MOST_MB = 2**30
 MOST_TASKS = 100_000
 MOST_CPUS = 10_000.0
-LAST = 31 * 86_400.0  # seconds
 TASK_MB = 1_024
 """A neighbour takes its memory in tasks of so much, as far as that goes."""
 FOR_EVER = 10.0**7  # seconds; longer than any run
@@ -100,7 +100,7 @@ class _ClusterFile:
         what = [each for each in _WHAT if each in found]
         if "at" not in found or len(what) != 1:
             self._fail(node, f"a change has `at` and one of {', '.join(_WHAT)}")
-        at = self._number(found["at"], "at", LAST)
+        at = self._number(found["at"], "at", LONGEST)
         if at < earlier:
             self._fail(found["at"], f"at {at:g} is before the change above it, at {earlier:g}: write them in order")
         value = found[what[0]]

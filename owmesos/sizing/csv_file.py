@@ -118,6 +118,11 @@ class CsvFile:
             raise InvalidInput(f"{self.path} cannot be read: {error.strerror}") from None
 
 
+def with_path(error: InvalidInput, path: Path) -> InvalidInput:
+    """`error` with the file that it is about, unless it says it already."""
+    return error if str(error).startswith(str(path)) else InvalidInput(f"{path}: {error}")
+
+
 def shown(text: str) -> str:
     """At most 60 characters of it, quoted."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from owmesos.errors import InvalidInput
 from owmesos.sizing import azure
-from owmesos.sizing.csv_file import CsvFile, OnRead, shown
+from owmesos.sizing.csv_file import CsvFile, OnRead, shown, with_path
 from owmesos.sizing.trace import DEFAULT_MEMORY, LONGEST_RUN, Trace, TraceBuilder, TracePart
 
 REQUIRED = ("at", "action", "duration")
@@ -66,11 +66,7 @@ def _read_lines(path: Path, part: TracePart, on_read: OnRead, lines: Callable[[C
                     builder.add(line.at, function, line.duration)
         return builder.built()
     except InvalidInput as error:
-        raise _with_path(error, path) from None
-
-
-def _with_path(error: InvalidInput, path: Path) -> InvalidInput:
-    return error if str(error).startswith(f"{path}") else InvalidInput(f"{path}: {error}")
+        raise with_path(error, path) from None
 
 
 def _own(file: CsvFile, memory: int) -> Iterator[Line]:

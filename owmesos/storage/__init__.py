@@ -2,8 +2,8 @@
 
 A framework that loses its id leaves its tasks running for a week with nobody to stop them; one that loses its intents
 launches twice. So a commit is durable when it returns, or it raises. SQLite keeps it on this machine, ZooKeeper on
-several; both fulfil one protocol. Nothing here decides on launches. In ZooKeeper it is also elected which of several
-processes leads.
+several; both fulfil one protocol. Nothing here decides on launches. Which of several
+processes leads is elected here too: in ZooKeeper, or by a Lease of Kubernetes.
 """
 
 from owmesos.storage.memory import MemoryStore

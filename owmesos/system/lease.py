@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first is Linux's
 _LOOK = 0.02  # seconds
+LAPSED = "this process does not know whether it still leads"
+"""Why something was not sent."""
 
 
 def clock() -> float:

@@ -244,7 +244,7 @@ async def test_a_namespace_that_does_not_exist_ends_it(group: Group) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--standalone",), "--ha cannot be had with --standalone: it keeps actions and records on this machine"),
+        (("--standalone",), "--ha cannot be combined with --standalone: it keeps actions and records on this machine"),
         ((), "--cluster kubernetes needs --standalone or --kafka"),
         ((*INVOKER, "--state", "zk://h:1/a"), "--state zk://… is for --cluster mesos"),
         ((*INVOKER, "--invoker-name", "My_Invoker"), "--ha needs an invoker name of a-z, 0-9, - and ., for its Lease"),

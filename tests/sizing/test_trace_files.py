@@ -12,7 +12,7 @@ import pytest
 
 from owmesos.errors import InvalidInput
 from owmesos.sizing import trace as trace_module
-from owmesos.sizing.azure import USUAL_DURATION, drawn
+from owmesos.sizing.azure import USUAL_DURATION, value_at
 from owmesos.sizing.trace import Trace, TracePart
 from owmesos.sizing.trace_files import read_trace
 
@@ -241,7 +241,7 @@ class TestAzure2019:
 
     def test_durations_are_drawn_straight_between_the_percentiles(self) -> None:
         percentiles = (1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
-        values = [drawn(percentiles, n / 1000) for n in range(1001)]
+        values = [value_at(percentiles, n / 1000) for n in range(1001)]
         assert (values[0], values[500], values[-1]) == (1.0, 3.0, 6.0)
         assert values[625] == pytest.approx(3.5)
         assert all(before <= after for before, after in pairwise(values))

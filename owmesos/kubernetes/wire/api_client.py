@@ -27,7 +27,7 @@ from owmesos.system.once_per_reason import OncePerReason
 
 PAGE = 500  # objects of a list in one answer, as kubectl and client-go have it
 LOG_LIMIT = 64 * 1024 * 1024  # bytes
-_USUAL_PAUSE, _MOST_PAUSED = 1.0, 60.0  # seconds, in the middle of a list; its `continue` tokens live for 5 minutes
+_MOST_PAUSED = 60.0  # seconds, in the middle of a list; its `continue` tokens live for 5 minutes
 _STALE_LISTS = 2  # that are begun again, before one is asked for as a whole
 _log = logging.getLogger("owmesos.kubernetes")
 
@@ -209,9 +209,9 @@ async def _list_pages(session: ApiSession, kind: ResourceKind[T], report: Report
         except ApiRequestFailed as error:
             if error.failure.status == GONE and token:
                 raise _Stale from None
-            paused += error.failure.retry_after or _USUAL_PAUSE
+            paused += error.failure.pause
             if token and error.failure.wants_pause and paused <= _MOST_PAUSED:
-                await asyncio.sleep(error.failure.retry_after or _USUAL_PAUSE)
+                await asyncio.sleep(error.failure.pause)
                 continue  # the pages before it would have to be read once more
             raise
         try:

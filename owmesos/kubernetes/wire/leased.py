@@ -10,9 +10,7 @@ from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.wire.api_client import ApiClient
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
-from owmesos.system.lease import Lease
-
-_LAPSED = "this process does not know whether it still leads"
+from owmesos.system.lease import LAPSED, Lease
 
 
 class LeasedPods:
@@ -32,7 +30,7 @@ class LeasedPods:
 
     def _check(self) -> None:
         if not self._lease.holds:
-            raise ApiRequestFailed(ApiFailure(0, "NotLeading", _LAPSED, certain=True))
+            raise ApiRequestFailed(ApiFailure(0, "NotLeading", LAPSED, certain=True))
 
 
 def leased_pods(api: ApiClient, lease: Lease | None) -> ApiClient | LeasedPods:

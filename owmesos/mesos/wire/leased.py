@@ -11,9 +11,7 @@ from owmesos.mesos.messages import Call, Event, Subscribe
 from owmesos.mesos.wire.address import ServerAddress
 from owmesos.mesos.wire.detector import Detector
 from owmesos.mesos.wire.driver import Driver, NotSubscribed
-from owmesos.system.lease import Lease
-
-_LAPSED = "this process does not know whether it still leads"
+from owmesos.system.lease import LAPSED, Lease
 
 
 class LeasedDetector:
@@ -64,7 +62,7 @@ class LeasedDriver:
             if sending is not None:
                 sending()
             if not self._lease.holds:
-                raise NotSubscribed(_LAPSED)
+                raise NotSubscribed(LAPSED)
 
         await self._driver.call(call, sending=about_to_send)
 

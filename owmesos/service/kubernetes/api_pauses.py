@@ -11,8 +11,6 @@ import logging
 from owmesos.core.listings import instant
 from owmesos.kubernetes.events import ApiFailure
 
-USUAL = 1.0
-"""Seconds, where a 429 does not say how long; API Priority and Fairness itself says 1."""
 QUIET = 30.0
 """Seconds without a rejection until it counts as over: so it is one outage, and one line of the log."""
 _log = logging.getLogger("owmesos.service")
@@ -33,19 +31,18 @@ class ApiPauses:
         self._said = ""
 
     def wanted(self, failure: ApiFailure, now: float) -> None:
-        pause = USUAL if failure.retry_after is None else failure.retry_after
         if self._since is not None and self._is_over(now):
             self._end()
         if now >= self.until:  # those that were under way with the first say the same
             self.limit = max(1, self.limit // 2)
-        self.until = max(self.until, now + pause)
+        self.until = max(self.until, now + failure.pause)
         self._last, self._said = now, failure.message
         self._rejected += 1
         if self._since is None:
             self._since = now
             _log.warning(
                 "the API server takes no more requests for now, the next one in %g s and fewer at once: %s",
-                pause,
+                failure.pause,
                 failure.message,
             )
 
