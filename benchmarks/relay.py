@@ -18,6 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 from owmesos.documents import ContainerDocument
 from owmesos.openwhisk.container.access import secret_of
 from owmesos.openwhisk.kafka.broker import Broker
+from owmesos.system.tasks import keep
 
 INSTANCE = 1
 """Whose topic it reads."""
@@ -63,9 +64,7 @@ class _Relay:
 
     def _take(self, messages: list[bytes]) -> None:
         for message in messages:
-            task = self._loop.create_task(self._run(_decode(message)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            keep(self._loop.create_task(self._run(_decode(message))), self._tasks)
 
     async def _run(self, activation: _Activation) -> None:
         container = await self._free.get()

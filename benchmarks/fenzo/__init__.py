@@ -72,11 +72,11 @@ def check(cluster: Cluster, asks: Sequence[Ask], placed: Sequence[Placed | None]
             continue
         slot = slots[each.agent_id]
         if not all(constraint.matches(*cluster.described[each.agent_id]) for constraint in CONSTRAINTS):
-            raise AssertionError(f"{each.agent_id} has not the rack")
+            raise AssertionError(f"{each.agent_id} does not have the rack")
         if not ask.fits(rooms[slot]):
-            raise AssertionError(f"{each.agent_id} has not the room")
+            raise AssertionError(f"{each.agent_id} does not have the room")
         if each.port not in rooms[slot].ports:
-            raise AssertionError(f"{each.agent_id} has not the port {each.port}")
+            raise AssertionError(f"{each.agent_id} does not have the port {each.port}")
         rooms[slot] = rooms[slot].minus(_cut(ask, rooms[slot], each.port))
 
 

@@ -251,7 +251,7 @@ async def test_a_namespace_that_does_not_exist_ends_it(group: Group) -> None:
         ((*INVOKER, "--ha-admin", "nonsense"), "'nonsense' is not an address of an admin API"),
     ],
 )
-async def test_settings_that_cannot_be_had(group: Group, options: tuple[str, ...], expected: str) -> None:
+async def test_settings_that_do_not_fit_are_rejected(group: Group, options: tuple[str, ...], expected: str) -> None:
     group.options("a")
     where = ("--kubeconfig", str(group.folder / "kubeconfig-a"))
     ran = owmesos("run", "--ha", "--cluster", "kubernetes", *where, *options)

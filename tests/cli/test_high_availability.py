@@ -222,7 +222,7 @@ def test_settings_that_cannot_be_had(options: tuple[str, ...], expected: str) ->
     assert expected in ran.line
 
 
-def test_a_local_cluster_cannot_be_had() -> None:
+def test_a_local_cluster_is_rejected() -> None:
     state = ("--state", "zk://h:1/a")
     assert "--master local: that cluster ends" in owmesos("run", "--ha", "--master", "local", *state).line
     assert "needs --ha" in owmesos("run", "--ha-admin", "h:1", "--master", "h:1").line

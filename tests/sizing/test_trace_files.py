@@ -138,7 +138,7 @@ def test_a_trace_that_cannot_be_run_says_why(tmp_path: Path, text: str, part: Tr
     assert str(error.value).startswith(f"{file}: ")
 
 
-def test_what_is_no_readable_file_is_said(tmp_path: Path) -> None:
+def test_what_is_not_a_readable_file_is_said(tmp_path: Path) -> None:
     for path, says in ((tmp_path / "none", "No such file"), (tmp_path, "is not a regular file")):
         with pytest.raises(InvalidInput, match=says):
             read_trace(path, WHOLE)
