@@ -58,7 +58,7 @@ class WorkOptions:
         if self.trace is None and (self.skip or self.sample < 1):
             raise InvalidInput("--skip and --sample take a part of a --trace: a workload is as long as --for says")
         if self.trace is not None and self.load is not None:
-            raise InvalidInput("--load is of a --workload: a trace is as it is")
+            raise InvalidInput("--load is for a --workload: a trace has its own load")
         for name, value in (("--skip", self.skip), ("--for", self.seconds)):
             if (value is not None and not (0 <= value <= 1e9)) or (value == 0 and name == "--for"):
                 raise InvalidInput(f"{name} {value:g} is not valid: write a number of seconds above 0")

@@ -22,7 +22,7 @@ class PostPod(KubernetesEffect, frozen=True):
 
 
 class WithdrawPost(KubernetesEffect, frozen=True):
-    """Its PostPod is not sent any more, if it was not yet: then it is answered by PostRejected."""
+    """If its PostPod was not sent yet, it is not sent any more, and PostRejected answers it."""
 
     name: str
 

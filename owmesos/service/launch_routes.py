@@ -154,7 +154,9 @@ class LaunchRoutes:
             await asyncio.wait([work], timeout=_LOOK)
             away = self._framework.state_away()
             if away is not None and not work.done():
-                raise StateAway(away, "what was asked for is done if it is back soon: repeat it with the same key")
+                raise StateAway(
+                    away, "what was asked for is done if the state is back soon: repeat the request with the same key"
+                )
         return work.result()
 
     def _done(self, work: asyncio.Task[Any]) -> None:

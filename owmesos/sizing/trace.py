@@ -156,5 +156,7 @@ def drawn(workload: str, seconds: float, busy: float, seed: int) -> Trace:
         of = [replace(each, cv=BURST_CV if workload == "bursty" else 1.0) for each in of]
     expected = seconds * sum(each.rate for each in of)
     if expected > MOST or seconds > LONGEST:
-        raise InvalidInput(f"about {expected:,.0f} activations, at most {MOST:,} can be run: give less --for or --load")
+        raise InvalidInput(
+            f"about {expected:,.0f} activations, at most {MOST:,} can be run: give a shorter --for or a smaller --load"
+        )
     return Trace(of, activations(of, load, seed), seconds)

@@ -205,7 +205,7 @@ class LeaseCandidate:
             self._end(f"{self} cannot be used: {failure.message}{_ADVICE if failure.reason == 'Forbidden' else ''}")
         elif failure.message != self._failed:
             self._failed = failure.message
-            _log.warning("%s cannot be asked for, so who leads is not known: %s", self, failure.message)
+            _log.warning("%s cannot be read or written, so who leads is not known: %s", self, failure.message)
 
 
 _ADVICE = "; see deploy/kubernetes/rbac.yaml"

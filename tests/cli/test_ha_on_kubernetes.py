@@ -201,7 +201,7 @@ async def test_an_api_server_that_was_away_leaves_the_lead_where_it_was(group: G
     """The other one did not reach it either."""
     async with group.leader_and_standby() as (leader, standby):
         await group.server.stop()
-        await leader.said("the Lease default/owmesos-invoker0 cannot be asked for, so who leads is not known: cannot")
+        await leader.said("the Lease default/owmesos-invoker0 cannot be read or written, so who leads is not known: ")
         await eventually_async(lambda: answer_of(leader.url, "/healthz?leader")[0] == 503)
         await group.server.start()
         await eventually_async(lambda: answer_of(leader.url, "/healthz?leader")[0] == 200 or LEADS in standby.log)

@@ -320,7 +320,7 @@ async def test_a_state_that_is_away_is_said_soon(
     monkeypatch.setattr(store, "commit", waiting)
     tried = asyncio.Event()
     asyncio.get_running_loop().call_later(0.2, tried.set)
-    said = "nothing was done" if before else "what was asked for is done if it is back soon"
+    said = "nothing was done" if before else "what was asked for is done if the state is back soon"
     wanted = {"launch": {"command": "sleep 60"}}
     for path, body in (("launches", wanted), ("kill", {"ids": [known]})):
         status, error = await admin.error(

@@ -62,7 +62,7 @@ class PodOutbox:
         self._fill()
 
     def withdraw(self, name: str) -> None:
-        """The PostPod of this pod is not sent any more, if it was not yet; what comes after it is."""
+        """If the PostPod of this pod was not sent yet, it is not sent any more; requests after it are."""
         requests = self._waiting.get(name)
         if name in self._under_way or not requests or not isinstance(requests[0], PostPod):
             return
