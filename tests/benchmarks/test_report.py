@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 
 from benchmarks.report import Result, cells, markdown, put, sentence
 from benchmarks.row import Row, number
 
+DOCS = Path(__file__).parent.parent.parent / "docs"
 ROW = Row(name="a | b", ours=2.0, unit="ms", other=30.0, against="json", target="10 times", met=True)
 
 
@@ -66,3 +69,12 @@ def test_a_benchmark_with_a_page_of_its_own_has_its_title_and_table_there() -> N
     section = markdown(Result("scale", "Why.", [row]), "Taken today.")
     assert "## How each cost grows" in section
     assert "| a launch (agents), µs | 2 |" in section
+
+
+@pytest.mark.parametrize("page", ["benchmarks.md", "scale.md"])
+def test_what_is_written_by_hand_is_outside_of_the_sections_that_are_replaced(page: str) -> None:
+    text = (DOCS / page).read_text()
+    sections = re.findall(r"<!-- begin (\w+) -->\n(.*?)\n<!-- end \1 -->", text, re.DOTALL)
+    behind_the_table = {name: section.rpartition("|\n\n")[2] for name, section in sections}
+    assert len(sections) > 1
+    assert [name for name, rest in behind_the_table.items() if not re.fullmatch("Taken on .*", rest)] == []
