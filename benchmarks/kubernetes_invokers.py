@@ -4,7 +4,8 @@ Each has ten actions of 128, 256 and 512 MB and ten callers that invoke one afte
 GiB, so what one of them needs the other may have. A watch of its own adds up, after each event, the requests of all
 pods that are bound and not over: over-provisioned is a moment at which they exceed what their node has allocatable.
 "rejected by a kubelet" are pods that failed for lack of room (`OutOfmemory`, …), and "left" what neither of them has
-stopped when both have ended. A pause is the time in which an invoker gets no result.
+stopped when both have ended. A pause is the time in which an invoker gets no result. Containers are idle for 20 s at
+most, and not for ten minutes: the room of an invoker that has nothing to do is the other's only then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.row import Row
+from owmesos.core.pool.settings import PoolSettings
 from owmesos.invoker.action_rules import WantedAction, WantedCode, WantedLimits
 from owmesos.invoker.standalone import Standalone
 from owmesos.kubernetes.messages import Pod
@@ -39,6 +41,7 @@ INVOKERS = ("left", "right")
 ACTIVATIONS, CALLERS, ACTIONS = 300, 10, 10
 MEMORIES = (128, 256, 256, 512)
 NODE_MEMORY = "1Gi"
+IDLE = 20.0  # seconds; an invoker with nothing to do gives its room up
 CODE = "import time\n\ndef main(args):\n    time.sleep(args['seconds'])\n    return {'number': args['number']}\n"
 _OVER = ("Succeeded", "Failed")
 
@@ -97,7 +100,7 @@ def _requested(pod: Pod) -> int:
 
 @asynccontextmanager
 async def _invoker(cluster: KubernetesCluster, namespace: str, name: str, folder: Path) -> AsyncIterator[Standalone]:
-    standalone = Standalone(folder)
+    standalone = Standalone(folder, settings=PoolSettings(idle_timeout=IDLE))
     settings = KubernetesSettings(namespace=namespace, invoker=name, incarnation="1")
     async with KubernetesProcess(find_access(cluster.kubeconfig), standalone.pool, settings) as process:
         await standalone.start(process)
