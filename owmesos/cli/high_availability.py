@@ -41,11 +41,6 @@ def check_ha(options: RunOptions) -> None:
         if options.ha_admin is not None:
             raise InvalidInput(f"--ha-admin {options.ha_admin} needs --ha")
         return
-    if options.cluster == "mesos" and not in_zookeeper(options.state):
-        raise InvalidInput(
-            "--ha needs --state zk://host:port[,...]/path: in ZooKeeper the processes elect the one that leads, and the"
-            " next one finds the state"
-        )
     without = {
         "--new-framework": (options.new_framework, "each process that takes over would forget all: run once without"),
         "--standalone": (options.standalone, "it keeps actions and records on this machine"),
@@ -55,6 +50,11 @@ def check_ha(options: RunOptions) -> None:
     for option, (given, reason) in without.items():
         if given:
             raise InvalidInput(f"--ha cannot be combined with {option}: {reason}")
+    if options.cluster == "mesos" and not in_zookeeper(options.state):
+        raise InvalidInput(
+            "--ha needs --state zk://host:port[,...]/path: in ZooKeeper the processes elect the one that leads, and the"
+            " next one finds the state"
+        )
     if options.ha_admin is not None:
         Endpoint.parse(options.ha_admin)
 

@@ -97,6 +97,8 @@ def _template(file: Path) -> Mapping[str, Any]:
     """Raises InvalidInput."""
     import yaml  # type: ignore[import-untyped]
 
+    from owmesos.kubernetes.pod_template import check_template
+
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -105,4 +107,5 @@ def _template(file: Path) -> Mapping[str, Any]:
         raise InvalidInput(f"the pod template {file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise InvalidInput(f"the pod template {file} is not a Pod: it must be one mapping")
+    check_template(found)
     return found

@@ -8,6 +8,7 @@ from functools import partial
 
 from owmesos.cli.findings import Check, Finding
 from owmesos.cli.run import RunOptions
+from owmesos.errors import InvalidInput
 from owmesos.kubernetes.leases import lease_name
 from owmesos.kubernetes.wire.access import ClusterAccess
 from owmesos.kubernetes.wire.api_client import RIGHTS, ApiClient
@@ -28,8 +29,12 @@ def checks(options: RunOptions) -> list[Check]:
 
 
 def _on(options: RunOptions, check: CheckOfCluster) -> Sequence[Finding]:
-    """Raises InvalidInput and ApiRequestFailed."""
-    access = options.kubernetes.access()
+    """Nothing where the settings cannot be used, which the check of them reports. Raises ApiRequestFailed."""
+    try:
+        access = options.kubernetes.access()
+        options.kubernetes_settings(access)
+    except InvalidInput:
+        return ()
 
     async def checked() -> Sequence[Finding]:
         async with ApiClient(access) as api:

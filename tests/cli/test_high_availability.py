@@ -212,6 +212,7 @@ async def test_after_zookeeper_was_away_one_of_them_leads(
         (("--state", "/tmp/folder"), "--ha needs --state zk://"),
         (("--state", "zk://h:1/a", "--new-framework"), "--ha cannot be combined with --new-framework: each process"),
         (("--state", "zk://h:1/a", "--standalone"), "--ha cannot be combined with --standalone: it keeps actions"),
+        (("--standalone",), "--ha cannot be combined with --standalone"),  # not: give a --state, which would not help
         (("--state", "zk://h:1/a", "--driver", "pymesos"), "--ha cannot be combined with --driver pymesos"),
         (("--state", "zk://h:1/a", "--ha-admin", "nonsense"), "'nonsense' is not an address of an admin API"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -169,3 +170,22 @@ async def test_doctor_checks_the_cluster(server: FakeApiServer, kubeconfig: Path
     ran = await asyncio.to_thread(owmesos, "doctor", *options(kubeconfig), "-o", "tsv")
     assert ran.code == 1
     assert "delete pods (a Role in namespace default)" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--kubeconfig", "/nothing"), "no kubeconfig: /nothing does not exist"),
+        (("--node-selector", "zone"), "--node-selector 'zone' must be NAME=VALUE"),
+        (("--pod-template", "pod.yaml"), "spec.nodeName: owmesos chooses the node"),
+    ],
+)
+async def test_doctor_says_once_that_a_setting_cannot_be_used(
+    kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], reason: str
+) -> None:
+    (kubeconfig.parent / "pod.yaml").write_text("spec: {nodeName: n1}")
+    monkeypatch.chdir(kubeconfig.parent)
+    ran = await asyncio.to_thread(owmesos, "doctor", *options(kubeconfig), *flags, "-o", "json")
+    failed = [each for each in json.loads(ran.out) if each["state"] == "fail"]
+    assert [each["check"] for each in failed] == ["settings"]
+    assert reason in failed[0]["message"]
