@@ -37,7 +37,7 @@ class WorkOptions:
     trace: Annotated[Path | None, Option("CSV file with activations; or give --workload.", "F")] = None
     workload: Annotated[
         Literal["azure", "steady", "bursty"] | None,
-        Option("Activations drawn by what was published of Azure Functions; all without bursts, or all in bursts."),
+        Option("Activations to draw: azure, as published of Azure Functions; steady, no bursts; bursty, only bursts."),
     ] = None
     skip: Annotated[float, Option("Seconds of the trace to leave out at its beginning.", "S", type=click.FLOAT)] = 0.0
     seconds: Annotated[float | None, Option("Seconds to simulate.  [default: the whole trace; 1800]", "S", "--for")] = (
@@ -49,16 +49,16 @@ class WorkOptions:
         int | None,
         Option("Memory that a workload keeps busy on average.  [default: the least that the cluster has]", "MB"),
     ] = None
-    seed: Annotated[int, Option("What is drawn is the same for the same seed.")] = 1
+    seed: Annotated[int, Option("Seed of what is drawn.")] = 1
 
     def check(self) -> None:
         """Raises InvalidInput."""
         if (self.trace is None) is (self.workload is None):
             raise InvalidInput("give either --trace or --workload")
         if self.trace is None and (self.skip or self.sample < 1):
-            raise InvalidInput("--skip and --sample take a part of a --trace: a workload is as long as --for says")
+            raise InvalidInput("--skip and --sample need a --trace: give --for or --load to draw less")
         if self.trace is not None and self.load is not None:
-            raise InvalidInput("--load is for a --workload: a trace has its own load")
+            raise InvalidInput("--load needs a --workload: give --sample to take less of a trace")
         for name, value in (("--skip", self.skip), ("--for", self.seconds)):
             if (value is not None and not (0 <= value <= 1e9)) or (value == 0 and name == "--for"):
                 raise InvalidInput(f"{name} {value:g} is not valid: write a number of seconds above 0")
@@ -113,9 +113,10 @@ def simulate(
     jobs: Annotated[int, Option("Settings to run at the same time, each in a process.", "N")] = 2,
     output: Output = "table",
 ) -> None:
-    """Run a trace on a simulated cluster, in virtual time, and write what came of it as one HTML page.
+    """Run a trace on a simulated cluster, in virtual time, and write the results as one HTML page.
 
     Each setting (a buffer of the policy owmesos, a user-memory) meets the same activations on the same agents.
+    The least that the YAML file of the cluster has is `agents: [{count: 10, cpus: 8, mem: 8192}]`.
     """
     from owmesos.sizing.cluster_file import read_cluster
     from owmesos.sizing.comparison import Case
@@ -166,7 +167,8 @@ def _settings(policies: Sequence[str], buffers: str) -> list[Setting]:
             found[policy] = Setting(f"fixed, {int(text):,} MB", user_memory=int(text))
         else:
             raise InvalidInput(
-                f"--policy {policy} is not valid: write owmesos, or fixed:MB with at least {LEAST_USER_MEMORY} MB"
+                f"--policy {policy} is not valid: write owmesos, or fixed:MB with at least {LEAST_USER_MEMORY} MB,"
+                " such as fixed:8192"
             )
     return list(found.values())
 
@@ -194,10 +196,12 @@ def _doubts(case: Case) -> Iterator[str]:
     largest = max(machine.mem for machine in case.around.machines)
     too_large = sum(each.action.shape.memory > largest for each in case.trace.functions)
     if too_large:
-        yield f"{too_large:,} actions need more memory than any agent has: their activations fail."
+        need = "1 action needs" if too_large == 1 else f"{too_large:,} actions need"
+        yield f"{need} more memory than any agent has: those activations fail."
     late = sum(change.at > case.trace.seconds for change in case.around.changes)
     if late:
-        yield f"{late:,} changes of the cluster come after the end."
+        changes = "1 change of the cluster comes" if late == 1 else f"{late:,} changes of the cluster come"
+        yield f"{changes} after the end."
 
 
 def _run(case: Case, settings: Sequence[Setting], jobs: int) -> list[Summary]:

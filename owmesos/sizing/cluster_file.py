@@ -23,6 +23,7 @@ from owmesos.errors import InvalidInput
 from owmesos.sizing.surroundings import Change, Foreign, Machine, Surroundings
 from owmesos.sizing.trace import LONGEST
 
+EXAMPLE = "[{count: 10, cpus: 8, mem: 8192}]"
 LARGEST = 2**20
 """Bytes of a file."""
 MOST_MACHINES = 50_000
@@ -56,15 +57,13 @@ class _ClusterFile:
     def read(self) -> Surroundings:
         top = self._mapping(self._composed(), "the file", ("agents", "changes"))
         if "agents" not in top:
-            raise InvalidInput(
-                f"{self._path}:1: `agents` is missing: a list such as [{{count: 10, cpus: 8, mem: 8192}}]"
-            )
-        for node in self._items(top["agents"], "agents"):
+            raise InvalidInput(f"{self._path}:1: `agents` is missing: a list such as {EXAMPLE}")
+        for node in self._items(top["agents"], "agents", EXAMPLE):
             self._there |= {each.name for each in self._join(node)}
         if not self._machines:
-            self._fail(top["agents"], "there is no agent")
+            self._fail(top["agents"], f"`agents` is empty: write a list such as {EXAMPLE}")
         at = 0.0
-        for node in self._items(top["changes"], "changes") if "changes" in top else ():
+        for node in self._items(top["changes"], "changes", "[{at: 300, leave: agent3}]") if "changes" in top else ():
             at = self._change(node, at)
         self._foreign += [Foreign(since, mem, FOR_EVER) for since, mem in self._held]
         foreign = tuple(sorted(self._foreign, key=lambda each: each.at))
@@ -100,7 +99,7 @@ class _ClusterFile:
         what = [each for each in _WHAT if each in found]
         if "at" not in found or len(what) != 1:
             self._fail(node, f"a change has `at` and one of {', '.join(_WHAT)}")
-        at = self._number(found["at"], "at", LONGEST)
+        at = self._number(found["at"], "at", LONGEST, unit="seconds")
         if at < earlier:
             self._fail(found["at"], f"at {at:g} is before the change above it, at {earlier:g}: write them in order")
         value = found[what[0]]
@@ -110,9 +109,9 @@ class _ClusterFile:
             for name in self._names(value):
                 self._leaves(at, name, value, removed=what[0] == "leave")
         elif what[0] == "neighbour_takes":
-            self._takes(at, int(self._number(value, what[0], MOST_MB, least=1)), value)
+            self._takes(at, self._megabytes(value, what[0]), value)
         else:
-            self._gives(at, int(self._number(value, what[0], MOST_MB, least=1)), value)
+            self._gives(at, self._megabytes(value, what[0]), value)
         return at
 
     def _joins(self, at: float, node: Any) -> None:
@@ -168,7 +167,7 @@ class _ClusterFile:
             if key not in found:
                 self._fail(node, f"`{key}` of an agent is missing")
         cpus = self._number(found["cpus"], "cpus", MOST_CPUS, least=0.001)
-        mem = int(self._number(found["mem"], "mem", MOST_MB, least=1))
+        mem = self._megabytes(found["mem"], "mem")
         count = self._number(found["count"], "count", MOST_MACHINES, least=1) if "count" in found else 1.0
         if count != int(count):
             self._fail(found["count"], f"count is {count:g}: write a whole number")
@@ -206,9 +205,9 @@ class _ClusterFile:
             found[name] = value
         return found
 
-    def _items(self, node: Any, what: str) -> list[Any]:
+    def _items(self, node: Any, what: str, example: str) -> list[Any]:
         if node.id != "sequence":
-            self._fail(node, f"`{what}` must be a list")
+            self._fail(node, f"`{what}` must be a list such as {example}")
         return list(node.value)
 
     def _names(self, node: Any) -> list[str]:
@@ -219,14 +218,19 @@ class _ClusterFile:
             self._fail(node, f"it must be a name of at most {_NAME_LENGTH} characters")
         return str(node.value)
 
-    def _number(self, node: Any, what: str, most: float, *, least: float = 0.0) -> float:
+    def _megabytes(self, node: Any, what: str) -> int:
+        return int(self._number(node, what, MOST_MB, least=1, unit="MB"))
+
+    def _number(self, node: Any, what: str, most: float, *, least: float = 0.0, unit: str = "") -> float:
         text = node.value if node.id == "scalar" else ""
         try:
             value = float(text)
         except ValueError:
             value = -1.0
         if not least <= value <= most:
-            self._fail(node, f"{what} is {str(text)[:_NAME_LENGTH]!r}: write a number from {least:g} to {most:,.0f}")
+            of = f" of {unit}" if unit else ""
+            said = str(text)[:_NAME_LENGTH]
+            self._fail(node, f"{what} is {said!r}: write a number{of} from {least:g} to {most:,.0f}")
         return value
 
     def _fail(self, node: Any, what: str) -> NoReturn:

@@ -79,15 +79,16 @@ class CsvFile:
         except csv.Error as error:
             self.fail(f"it is not valid CSV: {error}")
 
-    def number(self, row: Sequence[str], column: str, most: float, *, least: float = 0.0) -> float:
-        """Raises InvalidInput."""
+    def number(self, row: Sequence[str], column: str, most: float, *, least: float = 0.0, unit: str = "") -> float:
+        """`unit` is in the error. Raises InvalidInput."""
         text = row[self.position[column]]
         try:
             value = float(text)
         except ValueError:
             value = math.nan
+        of = f" of {unit}" if unit else ""
         if not least <= value <= most:  # nor if it is not a number
-            self.fail(f"{column} is {shown(text)}: write a number from {least:,.0f} to {most:,.0f}")
+            self.fail(f"{column} is {shown(text)}: write a number{of} from {least:,.0f} to {most:,.0f}")
         return value
 
     def fail(self, what: str) -> NoReturn:

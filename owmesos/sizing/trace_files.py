@@ -78,12 +78,12 @@ def _own(file: CsvFile, memory: int) -> Iterator[Line]:
             file.fail(f"action is {shown(action)}: write a name of 1 to {_LONGEST_NAME} characters")
         given = memory_at is not None and row[memory_at] != ""
         yield Line(
-            file.number(row, "at", LATEST),
+            file.number(row, "at", LATEST, unit="seconds"),
             (row[namespace_at] if namespace_at is not None else "") or "_",
             action,
             (row[kind_at] if kind_at is not None else "") or KIND,
-            int(file.number(row, "memory", MOST_MEMORY, least=1.0)) if given else memory,
-            file.number(row, "duration", LONGEST_RUN),
+            int(file.number(row, "memory", MOST_MEMORY, least=1.0, unit="MB")) if given else memory,
+            file.number(row, "duration", LONGEST_RUN, unit="seconds"),
         )
 
 
@@ -91,6 +91,6 @@ def _ends(file: CsvFile, memory: int) -> Iterator[Line]:
     """Azure's trace of 2021: `func` is unique within its `app`."""
     app, func = file.position["app"], file.position["func"]
     for row in file.rows():
-        duration = file.number(row, "duration", LONGEST_RUN)
-        at = file.number(row, "end_timestamp", LATEST) - duration
+        duration = file.number(row, "duration", LONGEST_RUN, unit="seconds")
+        at = file.number(row, "end_timestamp", LATEST, unit="seconds") - duration
         yield Line(at, row[app][:_LONGEST_NAME], f"{row[app]}/{row[func]}"[:_LONGEST_NAME], KIND, memory, duration)

@@ -87,13 +87,13 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("--workload", "azure"), "give either --trace or --workload"),
     (("--buffer", "5%"), "--buffer '5%' is not valid: write shares from 0 to below 1, such as 0,0.05"),
     (("--buffer", "1"), "--buffer '1' is not valid"),
-    (("--policy", "fixed"), "--policy fixed is not valid: write owmesos, or fixed:MB with at least 128 MB"),
+    (("--policy", "fixed"), "--policy fixed is not valid: write owmesos, or fixed:MB with at least 128 MB, such"),
     (("--policy", "fixed:12"), "--policy fixed:12 is not valid"),
     (("--for", "0"), "--for 0 is not valid: write a number of seconds above 0"),
     (("--for", "nan"), "--for nan is not valid"),
     (("--sample", "2"), "--sample 2 is not valid: write a share above 0, up to 1"),
     (("--memory", "0"), "--memory 0 is not valid"),
-    (("--load", "100"), "--load is for a --workload: a trace has its own load"),
+    (("--load", "100"), "--load needs a --workload: give --sample to take less of a trace"),
     (("--jobs", "0"), "--jobs 0 is not valid"),
     (("--page", "/none/page.html"), "/none/page.html cannot be written: there is no folder /none"),
     (("--page", "/"), "/ is not a regular file: give another --page"),
@@ -117,7 +117,7 @@ def test_wrong_options_are_said_in_one_line(files: list[str], tmp_path: Path, mo
         ("trace.csv", "at,action,duration\n1,a,1\n2,a,-1\n", "trace.csv:3: duration is '-1'"),
         ("trace.csv", "at,action,duration,x\n", "trace.csv:1: unknown column 'x'"),
         ("trace.csv", "at,action,duration\n", "trace.csv: no activation is in it"),
-        ("cluster.yaml", "agents:\n  - {cpus: 1, mem: x}\n", "cluster.yaml:2: mem is 'x'"),
+        ("cluster.yaml", "agents:\n  - {cpus: 1, mem: x}\n", "cluster.yaml:2: mem is 'x': write a number of MB"),
         ("cluster.yaml", "agents: [", "cluster.yaml:1: it is not valid YAML"),
     ],
 )
@@ -132,7 +132,7 @@ async def test_wrong_files_are_named_with_their_line(
 def test_a_part_of_a_drawn_workload_cannot_be_taken(files: list[str]) -> None:
     for more in (("--skip", "5"), ("--sample", "0.5")):
         ran = owmesos("simulate", "--workload", "azure", *files[2:], *more)
-        assert (ran.code, "--skip and --sample take a part of a --trace" in ran.line) == (2, True)
+        assert (ran.code, "--skip and --sample need a --trace: give --for" in ran.line) == (2, True)
 
 
 def test_a_workload_of_too_many_activations_is_said(files: list[str]) -> None:
@@ -151,11 +151,11 @@ def test_what_is_probably_not_meant_is_said(files: list[str], tmp_path: Path) ->
     ran = owmesos("simulate", *files, "--for", "6", "-o", "json")
     said = ran.err.splitlines()
     assert said == [
-        "owmesos simulate: 1 actions need more memory than any agent has: their activations fail.",
-        "owmesos simulate: 1 changes of the cluster come after the end.",
+        "owmesos simulate: 1 action needs more memory than any agent has: those activations fail.",
+        "owmesos simulate: 1 change of the cluster comes after the end.",
     ]
     assert ran.json[0]["failed"] == 1
-    assert "need more memory than any agent has" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "1 action needs more memory than any agent has" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 async def test_on_a_terminal_bars_show_how_far_it_is(files: list[str]) -> None:

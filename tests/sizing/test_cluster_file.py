@@ -74,10 +74,11 @@ changes:
         ("a: [", 1, "it is not valid YAML"),
         ("- 1\n", 1, "the file must be a mapping with agents, changes"),
         ("changes: []\n", 1, "`agents` is missing"),
-        ("agents: []\n", 1, "there is no agent"),
-        ("agents: 3\n", 1, "`agents` must be a list"),
+        ("agents: []\n", 1, "`agents` is empty: write a list such as [{count: 10, cpus: 8, mem: 8192}]"),
+        ("agents: 3\n", 1, "`agents` must be a list such as [{count: 10"),
+        (AGENTS + "changes: 3\n", 3, "`changes` must be a list such as [{at: 300, leave: agent3}]"),
         ("agents:\n  - {cpus: 8}\n", 2, "`mem` of an agent is missing"),
-        ("agents:\n  - {cpus: 8, mem: -5}\n", 2, "mem is '-5': write a number from 1 to"),
+        ("agents:\n  - {cpus: 8, mem: -5}\n", 2, "mem is '-5': write a number of MB from 1 to"),
         ("agents:\n  - {cpus: .inf, mem: 5}\n", 2, "cpus is '.inf'"),
         ("agents:\n  - {cpus: 8, mem: 5, count: 1.5}\n", 2, "count is 1.5: write a whole number"),
         ("agents:\n  - cpus: 8\n    mem: 5\n    colour: red\n", 4, "unknown key 'colour'"),
@@ -90,7 +91,7 @@ changes:
         (AGENTS + "changes:\n  - {at: 1, join: agent7}\n", 4, "unknown agent 'agent7'"),
         (AGENTS + "changes:\n  - {at: 1, neighbour_gives: 5}\n", 4, "the neighbour gives 5 MB, but holds 0 MB then"),
         (AGENTS + "changes:\n  - {at: 1, neighbour_takes: 1e9}\n", 4, "the neighbour takes more than 102,400,000 MB"),
-        (AGENTS + "changes:\n  - {at: x, leave: agent1}\n", 4, "at is 'x'"),
+        (AGENTS + "changes:\n  - {at: x, leave: agent1}\n", 4, "at is 'x': write a number of seconds from 0 to"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
