@@ -1,4 +1,4 @@
-"""owmesos: OpenWhisk containers, and any other launch, on a Mesos cluster that is never over-provisioned.
+"""owmesos: OpenWhisk containers on Mesos or Kubernetes, and any other launch on Mesos, without over-provisioning.
 
 The public names for people who write Mesos frameworks. What is not listed here may change.
 Each is imported when it is first asked for, so that the command line does not wait for

@@ -181,7 +181,7 @@ def export_activations(
     rows = _every_activation(client, name)
     first = next(rows, None)  # before FILE is touched: the framework may not answer
     if first is None:
-        raise InvalidInput("no activation has ended yet")
+        raise InvalidInput(f"no activation{'' if name is None else f' of {name}'} has ended yet")
     if file is None:
         _export(sys.stdout, first, rows)
         return

@@ -111,7 +111,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     help="Show the versions of owmesos and of what it uses, and exit.",
 )
 def commands() -> None:
-    """Run containers on a Mesos cluster without over-provisioning it.
+    """Run containers on Apache Mesos or Kubernetes without over-provisioning the cluster.
 
     `owmesos run` is the framework; the other commands start launches and show its state. Every option can also be set
     in the environment (OWMESOS_MASTER, OWMESOS_LAUNCH_MEM, ...) and in a TOML file (--config).

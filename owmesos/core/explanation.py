@@ -195,7 +195,8 @@ def _miss_in_words(ask: Ask, facts: SlotFacts, noun: str) -> str:
     shortages = _shortages(ask, facts)
     by_quota = facts.rationed and any(each.kind == "pods" for each in shortages)
     if counted := [each for each in shortages if not (by_quota and each.kind == "pods")]:
-        parts.append("is " + " and ".join(_shortage_in_words(each) for each in counted))
+        words = [_shortage_in_words(each) for each in counted]
+        parts.append("is " + (", and " if any(", of which" in each for each in words) else " and ").join(words))
     if by_quota:
         parts.append(_PHRASES["quota"][0])
     if not facts.matches:

@@ -157,6 +157,8 @@ async def test_parameters_are_json_where_they_can_be(process: Running, tmp_path:
 
 async def test_activations_are_exported_as_a_trace(process: Running, tmp_path: Path) -> None:
     assert (await process.ask("activation", "export")).line == "owmesos activation: no activation has ended yet"
+    of_one = await process.ask("activation", "export", "--name", "nobody")
+    assert of_one.line == "owmesos activation: no activation of nobody has ended yet"
     before = time.time()
     for _ in range(2):
         await process.ask("invoke", "hello", "--blocking")

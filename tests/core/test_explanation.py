@@ -168,6 +168,11 @@ class TestNearestMiss:
                 Ask.of(mem=512, cpus=1),
                 "node S1 is 448 MB short and 0.5 cpus short",
             ),
+            (
+                facts(free=Resources.of(mem=64, cpus=0.5), buffer=Ask.of(mem=64)),
+                Ask.of(mem=512, cpus=1),
+                "node S1 is 512 MB short, of which 64 MB is buffer, and 0.5 cpus short",
+            ),
             (facts(matches=False), ASK, "node S1 fails a constraint"),
             (facts(excluded="backoff"), ASK, "node S1 is in back-off"),
             (
