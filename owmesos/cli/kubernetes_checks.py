@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -18,14 +19,24 @@ from owmesos.service.kubernetes.checks import dry_run, missing_text
 
 CheckOfCluster = Callable[[ApiClient, ClusterAccess, str], Awaitable[Sequence[Finding]]]
 _MEND = "check --kubeconfig, --context, and that kubectl reaches the cluster"
+_RUNTIMES_MEND = "give --runtimes FILE, OpenWhisk's manifest (needless on a cluster of `scripts/kubernetes`)"
 
 
 def checks(options: RunOptions) -> list[Check]:
     rights = partial(_rights, options=options)
     return [
+        Check("runtimes", partial(_runtimes, options), _RUNTIMES_MEND),
         Check("api server", partial(_on, options, rights), _MEND),
         Check("pods", partial(_on, options, _pods), "see the reason: a quota, a policy, or an admission webhook"),
     ]
+
+
+def _runtimes(options: RunOptions) -> Sequence[Finding]:
+    """The kinds that owmesos contains are commands, and a pod finds no Python of ours unless nodes are this machine."""
+    if options.runtimes is not None or (options.kafka.wanted and "RUNTIMES_MANIFEST" in os.environ):
+        return ()
+    said = "without --runtimes, actions run by commands of this machine's Python and node, which a pod's image lacks"
+    return (Finding("runtimes", "warn", said, _RUNTIMES_MEND),)
 
 
 def _on(options: RunOptions, check: CheckOfCluster) -> Sequence[Finding]:

@@ -189,3 +189,16 @@ async def test_doctor_says_once_that_a_setting_cannot_be_used(
     failed = [each for each in json.loads(ran.out) if each["state"] == "fail"]
     assert [each["check"] for each in failed] == ["settings"]
     assert reason in failed[0]["message"]
+
+
+async def test_doctor_warns_of_runtimes_that_no_pod_has(kubeconfig: Path) -> None:
+    manifest = kubeconfig.parent / "runtimes.json"
+    manifest.write_text('{"runtimes": {}}')
+    warned = []
+    for flags in ((), ("--runtimes", str(manifest))):
+        ran = await asyncio.to_thread(owmesos, "doctor", *options(kubeconfig), *flags, "-o", "json")
+        warned.append([each["message"] for each in json.loads(ran.out) if each["check"] == "runtimes"])
+    assert warned == [
+        ["without --runtimes, actions run by commands of this machine's Python and node, which a pod's image lacks"],
+        [],
+    ]
