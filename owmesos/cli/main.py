@@ -52,6 +52,7 @@ _COMMANDS = {
 
 _TRACEBACK = "OWMESOS_TRACEBACK"
 _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # before 8.2 click prints the help itself
+_NOT_IN_RANGE = re.compile("(is not a valid (?:float|integer)) range")  # as click names the type, not what to write
 _NO_SUCH_COMMAND = re.compile("No such command '(?P<name>[^']*)'")
 
 
@@ -171,7 +172,7 @@ def _what_is_wrong(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):
         said, meant = f"No such option '{error.option_name}'", sorted(error.possibilities or ())
     else:
-        said, meant = error.format_message(), []
+        said, meant = _NOT_IN_RANGE.sub(r"\1", error.format_message()), []
         unknown = _NO_SUCH_COMMAND.match(said)
         if unknown is not None and error.ctx is not None and isinstance(error.ctx.command, click.Group):
             said, known = unknown[0], error.ctx.command.list_commands(error.ctx)

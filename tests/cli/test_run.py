@@ -252,6 +252,7 @@ def test_a_secret_file_that_cannot_be_used(tmp_path: Path, mode: int | None, tex
         (["--master", "http://h:1/path"], "is not a master"),
         (["--master", "ftp://h:1"], "is not a master"),
         (["--master", "h:99999"], "99999 is not a valid port"),
+        (["--master", "h:1", "--drain", "x"], "Invalid value for '--drain': 'x' is not a valid float (see"),
         (["--master", "zk://h:1"], "lacks the path in ZooKeeper"),
         (
             ["--master", "h:1", "--state", "zk://u:p@h:1/x"],
