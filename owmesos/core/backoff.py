@@ -71,7 +71,7 @@ class BackoffLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Avoided(NamedTuple):
     """Nodes that a launch does not use now (`never`), and all that it uses if there is no other (`last_choice`).
 
-    A launch that failed begins with nodes that are `proved`: any other one may be broken too.
+    A launch that failed begins with nodes that are `proved`, where it did not fail: any other one may be broken too.
     """
 
     never: frozenset[str] = frozenset()
@@ -82,20 +82,21 @@ class Avoided(NamedTuple):
     def choices(self) -> Iterator[Container[str]]:
         """What is avoided at the first choice, at the next, and at the last."""
         if self.proved:
-            yield _AllBut(self.proved)
+            yield _AllBut(self.proved, self.last_choice)
         yield self.last_choice
         if self.never != self.last_choice:
             yield self.never
 
 
 class _AllBut:
-    """Every node but these."""
+    """Every node but these, and of these the `avoided` ones."""
 
-    def __init__(self, agent_ids: Set[str]) -> None:
+    def __init__(self, agent_ids: Set[str], avoided: Set[str]) -> None:
         self._agent_ids = agent_ids
+        self._avoided = avoided
 
     def __contains__(self, agent_id: object) -> bool:
-        return agent_id not in self._agent_ids
+        return agent_id not in self._agent_ids or agent_id in self._avoided
 
 
 class Backoff:

@@ -262,6 +262,14 @@ class TestLaunchAtFault:
         first, *_ = starts.backoff.avoided("new", starts.now).choices
         assert [each for each in ("S1", "S2", "S3", "S4") if each not in first] == ["S2"]
 
+    def test_of_those_that_work_one_where_it_did_not_fail_comes_first(self, starts: Starts) -> None:
+        starts.run("S1", "good")
+        starts.run("S2", "good")
+        starts.fails("S1", "bad")
+        for now in (starts.now, starts.now + 5.0):
+            first, *_ = starts.backoff.avoided("bad", now).choices
+            assert [each for each in ("S1", "S2", "S3") if each not in first] == ["S2"]
+
     @pytest.mark.parametrize("event", ["it_ran", "long_ago"])
     def test_not_for_ever(self, starts: Starts, event: str) -> None:
         starts.run("S2", "good")

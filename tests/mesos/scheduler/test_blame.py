@@ -75,6 +75,16 @@ class TestBrokenAgent:
         launch_ids = run_one_after_the_other(world, 10)
         assert [world.record(each).attempts for each in launch_ids] == [2] * 9 + [1]
 
+    def test_a_launch_that_failed_where_others_run_is_tried_on_another_agent_where_others_run(self) -> None:
+        world = two_agents()
+        for host in ("h1", "h2"):
+            running(world, command="earlier", constraints=(f"@hostname == {host}",), mem=128)
+        breaks(world)
+        launch_id = world.submit(mem=128)
+        world.wait(20)
+        record = world.record(launch_id)
+        assert (record.state, record.agent_id, record.attempts) == (State.RUNNING, "S2", 2)
+
     def test_a_launch_waits_for_an_agent_that_is_tried_by_others(self) -> None:
         """S1 is broken, and S2 doubted: it gets three starts at a time. The launch is not tried on S1 again."""
         world = at_rest(agent(1, mem=1000), agent(2, mem=1200))
