@@ -54,12 +54,14 @@ def new_lease(namespace: str, invoker: str) -> Document:
 
 def taken(lease: Document, holder: str, admin: str, duration: int, now: str) -> Document:
     """By a process that leads from now on. Who waited for it says so again."""
+    before = lease.get("spec") or {}
+    changes_hands = _exists(lease) and before.get("holderIdentity") != holder
     spec = {
         "holderIdentity": holder,
         "leaseDurationSeconds": duration,
         "acquireTime": now,
         "renewTime": now,
-        "leaseTransitions": ((lease.get("spec") or {}).get("leaseTransitions") or 0) + 1 if _exists(lease) else 0,
+        "leaseTransitions": (before.get("leaseTransitions") or 0) + changes_hands,
     }
     return _annotated(_changed(lease, spec), **{ADMIN: admin, WAITING: None})
 

@@ -180,12 +180,13 @@ class LeaseCandidate:
         return lease_election.LeaseTaken(seen_lease(self._stored), began)
 
     async def _leave(self, client: LeaseClient) -> None:
-        """The next process need not wait: our name is taken out. Raises ApiRequestFailed."""
+        """The next process need not wait: our name is taken out. Of a Lease that was made anew, and by which nobody led
+        yet, it has to. Raises ApiRequestFailed."""
         for last in (False, True):
             stored = await client.read()
             if stored is None:
                 return
-            if stored.lease.spec.holder_identity == self._identity:
+            if stored.lease.spec.holder_identity == self._identity and self._election.leading:
                 document = leases.released(stored.document, _now())
             elif leases.waiting_of(stored.document).startswith(self._identity):
                 document = leases.announced(stored.document, None)

@@ -5,6 +5,10 @@ only to the version that was read before (`resourceVersion`). Another process ta
 long as the Lease says, by its own clock. client-go stops a leader that could not renew; here it waits, as with
 ZooKeeper (see `election`), and goes on if nobody took the Lease meanwhile.
 
+Where there is no Lease, it may have been deleted, and whoever had it does not know that yet. So one that was made anew
+makes nobody lead until it has been there for a Lease's time. Waiting before is not enough: another process may have
+made one meanwhile and led by it, and that may have been deleted too.
+
 A process that waits writes that into the Lease, in an annotation: so the leader knows that another one will follow it.
 """
 
@@ -20,6 +24,7 @@ invoker up ten seconds after its last ping."""
 RENEW_EVERY = 1.0  # seconds; between two changes by the leader
 LOOK_EVERY = 0.5  # seconds; between two looks of a process that waits
 ANNOUNCE_EVERY = 5.0  # seconds; after which whoever waits says so again
+_ABSENT = 2 * RENEW_EVERY  # seconds; in which a leader makes a Lease anew that was deleted
 _ANNOUNCED = 3 * ANNOUNCE_EVERY  # seconds; for which that counts
 
 
@@ -96,6 +101,7 @@ class LeaseElection:
         self._lease: SeenLease | None = None
         self._free_at = 0.0  # when another's lease has run out
         self._take_at = 0.0  # not before
+        self._made = False  # we have made it, or tried to, and not taken it since
         self._waiting_at = -_ANNOUNCED  # when somebody last said that it waits
         self._until = 0.0  # of our own lease
         self._proven_at = 0.0
@@ -136,6 +142,8 @@ class LeaseElection:
             if now < self._due:
                 return []
             self._due = now + RENEW_EVERY
+            if self._lease is None:  # it was deleted, and whether we have made it anew was not answered
+                return [ReadLease()]
             return [KeepLease()]
         if self._looked and max(self._free_at, self._take_at) <= now:
             return [self._take(now)]
@@ -148,11 +156,12 @@ class LeaseElection:
         if lease is not None and lease.holder and lease.admin is None:
             return self._depose(f"it belongs to another program: its holder is {lease.holder!r:.200}")
         self._note(lease, now)
-        if lease is not None and lease.holder == self._identity:
+        ours = lease is not None and lease.holder == self._identity
+        if ours and not self._made:
             return [KeepLease()]  # we took it, and were not told
         if self._free_at <= now:
             return [self._take(now)]
-        if lease is None:
+        if lease is None or ours:
             return []
         announced = lease.waiting and now - self._waiting_at < ANNOUNCE_EVERY
         return [Follow(_leader(lease)), *([] if announced else [AnnounceWait()])]
@@ -170,6 +179,8 @@ class LeaseElection:
 
     def _taken(self, event: LeaseTaken, now: float) -> list[LeaseEffect]:
         self._note(event.lease, now)
+        if self._made and not self.leading:
+            return []
         self._proven_at = max(self._proven_at, event.began)
         self._until = event.began + LEASE * DURATION
         self._due = event.began + RENEW_EVERY
@@ -196,6 +207,7 @@ class LeaseElection:
 
     def _take(self, now: float) -> TakeLease:
         self._take_at = self._due = now + LOOK_EVERY  # if this is not answered
+        self._made = self._lease is None
         return TakeLease(self._lease.version if self._lease is not None else None)
 
     def _depose(self, reason: str) -> list[LeaseEffect]:
@@ -204,7 +216,7 @@ class LeaseElection:
 
 
 def _duration(lease: SeenLease | None) -> float:
-    return lease.duration if lease is not None else DURATION
+    return lease.duration if lease is not None else _ABSENT
 
 
 def _leader(lease: SeenLease) -> Leader:

@@ -82,6 +82,23 @@ async def test_a_lease_that_another_process_has_ends_the_lead(server: FakeApiSer
     assert stored(server)["spec"]["holderIdentity"] == other
 
 
+async def test_a_deleted_lease_is_made_anew_though_the_first_attempt_fails(server: FakeApiServer) -> None:
+    async with candidate(server, "a") as (_, a):
+        await eventually_async(a.leads.is_set)
+        refused: list[Any] = []
+
+        def first_post(request: Any) -> bool:
+            if request.method == "POST" and not refused:
+                refused.append(request)
+                return True
+            return False
+
+        server.unavailable = first_post
+        server.leases.delete_lease("default", NAME)
+        await eventually_async(lambda: refused and server.leases.get_lease("default", NAME).done)
+        assert a.ended == []
+
+
 async def test_an_internal_error_ends_it(server: FakeApiServer, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Told):
         def lead(self) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from owmesos.kubernetes import leases
@@ -146,7 +146,7 @@ class Process:
         self.dead = True
         self.lease.end()
         stored = self.servers.lease
-        if stored is not None and stored["spec"]["holderIdentity"] == self.name:
+        if stored is not None and stored["spec"]["holderIdentity"] == self.name and self.election.leading:
             self.servers.api.put_lease("default", NAME, leases.released(stored, str(self.servers.now)))
 
 
@@ -197,6 +197,7 @@ Harm = st.tuples(
 
 
 @given(st.lists(Harm, max_size=12))
+@example([(0, "freeze", 18), (0, "delete", 1), (0, "freeze", 41), (0, "delete", 1)])  # as soon as it was made anew
 def test_never_two_act_and_always_one_will(harms: list[tuple[int, str, int]]) -> None:
     group = Group()
     group.run(5)
@@ -292,10 +293,24 @@ def test_it_lasts_as_long_as_it_says() -> None:
 
 
 def test_where_there_is_none_it_may_have_been_deleted_just_now() -> None:
+    """By a process that was not told yet: so whoever makes one leads only once it has been there for so long."""
     decides, wanted = first_look(None)
     assert wanted == []
-    assert decides.handle(TimePassed(), DURATION - 0.1) == [ReadLease()]
-    assert decides.handle(TimePassed(), DURATION) == [TakeLease(None)]
+    assert decides.handle(TimePassed(), 2 * RENEW_EVERY - 0.1) == [ReadLease()]
+    assert decides.handle(TimePassed(), 2.0) == [TakeLease(None)]
+    mine = HELD._replace(version="1", holder="a", waiting="")
+    assert decides.handle(LeaseTaken(mine, 2.0), 2.1) == []
+    assert decides.handle(LeaseSeen(mine), 2.0 + DURATION) == []
+    assert decides.handle(TimePassed(), 2.1 + DURATION) == [TakeLease("1")]
+    assert decides.handle(LeaseTaken(mine._replace(version="2", renewed="t2"), 6.1), 6.2)[1] == Lead()
+
+
+def test_one_that_was_made_without_an_answer_is_waited_for_too() -> None:
+    decides, _ = first_look(None)
+    assert decides.handle(TimePassed(), 2.0) == [TakeLease(None)]
+    mine = HELD._replace(version="1", holder="a", waiting="")
+    assert decides.handle(LeaseSeen(mine), 3.0) == []
+    assert decides.handle(TimePassed(), 3.0 + DURATION) == [TakeLease("1")]
 
 
 def test_whoever_waits_says_so_at_once_and_then_now_and_again() -> None:
@@ -331,6 +346,16 @@ def test_a_leader_renews_and_tries_again_after_a_conflict() -> None:
     assert decides.handle(LeaseSeen(mine), RENEW_EVERY) == [KeepLease()]
     assert decides.handle(LeaseTaken(mine, RENEW_EVERY), 1.1) == [Renew(RENEW_EVERY + LEASE * DURATION)]
     assert decides.others(1.1) == 1
+
+
+def test_a_leader_that_is_not_told_whether_it_made_a_deleted_lease_anew_looks_again() -> None:
+    decides = leading()
+    assert decides.handle(LeaseSeen(None), 1.0) == [TakeLease(None)]
+    assert decides.handle(TimePassed(), 1.0 + LOOK_EVERY) == [ReadLease()]
+    assert decides.handle(LeaseSeen(None), 1.6) == [TakeLease(None)]
+    mine = HELD._replace(version="9", holder="a")
+    assert decides.handle(LeaseTaken(mine, 1.6), 1.7) == [Renew(1.6 + LEASE * DURATION)]
+    assert decides.handle(TimePassed(), 1.6 + RENEW_EVERY) == [KeepLease()]
 
 
 @pytest.mark.parametrize(
