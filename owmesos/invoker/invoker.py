@@ -106,6 +106,7 @@ class Invoker:
         self._refusing: set[str] = set()  # nodes that refuse to give logs, which was logged
         self._for_pool: deque[pool_events.PoolEvent] = deque()
         self._notifying = False
+        self._winds_down = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers = self._by_effect()
         host.pool_listeners.append(self._on_pool_event)
@@ -114,6 +115,10 @@ class Invoker:
     def request_times(self) -> Mapping[str, RequestTimes]:
         """Times of requests to containers, by path."""
         return self._containers.times
+
+    def wind_down(self) -> None:
+        """From now on no container is given a run that none was asked to run before: the next process runs it."""
+        self._winds_down = True
 
     async def close(self) -> None:
         """Runs in progress are abandoned."""
@@ -290,6 +295,8 @@ class Invoker:
 
     def _dispatch(self, effect: pool_events.Dispatch) -> None:
         run = self.in_flight[effect.run_id]
+        if self._winds_down and not run.begun:
+            return
         run.enter(InFlightState.DISPATCHED)
         run.dispatched_at, run.container_id = self._now(), effect.container_id
         assert run.order is not None

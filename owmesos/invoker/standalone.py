@@ -176,6 +176,8 @@ class Standalone(InvokerExtension):
         def running() -> int:
             return sum(map(is_running, invoker.in_flight.all()))
 
+        if self._folder is not None:
+            invoker.wind_down()
         if running() and self._drain:
             _log.info(
                 "waiting for %d activations to end, at most %g s or until a second signal", running(), self._drain

@@ -163,6 +163,22 @@ class TestOrderlyStop:
         )
         assert Counter(ran.ids) == Counter(each.activation_id for each in running + waiting)
 
+    async def test_what_waits_does_not_begin_while_what_runs_has_its_time_to_end(
+        self, cluster: SimulatedCluster, tmp_path: Path, ran: Ran, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It would be cut off by the end of that time."""
+        async with standalone_on(cluster, tmp_path, drain=5.0) as standalone:
+            await standalone.put_action("large", wanted(ran.code, memory=900))
+            for _ in range(2):
+                await standalone.invoke("large", {"sleep": 1}, blocking=False)
+            await eventually_async(lambda: len(ran.ids) == 2)
+            waiting = await standalone.invoke("large", {"sleep": 8, "n": 7}, blocking=False)
+        assert waiting.activation_id not in ran.ids
+        async with standalone_on(cluster, tmp_path) as standalone:
+            record = await standalone.ended(waiting.activation_id)
+            assert decode_result(record.response.result) == {"n": 7}
+        assert "have not ended" not in caplog.text
+
     async def test_without_a_folder_all_end_with_the_process(self, cluster: SimulatedCluster, ran: Ran) -> None:
         standalone = Standalone()
         async with Framework(master=cluster.master, name="durable", pool=standalone.pool) as framework:
