@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_SECONDS = 1_800.0  # of a drawn workload
 LEAST_USER_MEMORY = 128  # MB
 MOST_JOBS = 64
+_MB = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def simulate(
     summaries = _run(case, settings, jobs)
     name = work.trace.name if work.trace is not None else f"workload {work.workload}, seed {work.seed}"
     try:
-        page.write_text(html(About(name, cluster.name, (_sizes(case), *notes)), summaries), encoding="utf-8")
+        text = html(About(name, cluster.name, (_sizes(case), *notes)), summaries)
+        page.write_text(text, encoding="utf-8", errors="replace")  # the name of a file may be any bytes
     except OSError as error:
         raise InvalidInput(f"{page} cannot be written: {error.strerror}") from None
     show([_document(each) for each in summaries], SIMULATIONS, output)
@@ -163,11 +166,11 @@ def _settings(policies: Sequence[str], buffers: str) -> list[Setting]:
             for share in map(_share, buffers.split(",")):
                 name = f"owmesos, buffer {100 * share:g} %"
                 found[name] = Setting(name, buffer=share)
-        elif kind == "fixed" and text.isdecimal() and LEAST_USER_MEMORY <= int(text[:12]) <= 2**30:
+        elif kind == "fixed" and _MB.fullmatch(text) and LEAST_USER_MEMORY <= int(text) <= 2**30:
             found[policy] = Setting(f"fixed, {int(text):,} MB", user_memory=int(text))
         else:
             raise InvalidInput(
-                f"--policy {policy} is not valid: write owmesos, or fixed:MB with at least {LEAST_USER_MEMORY} MB,"
+                f"--policy {policy:.80} is not valid: write owmesos, or fixed:MB with at least {LEAST_USER_MEMORY} MB,"
                 " such as fixed:8192"
             )
     return list(found.values())

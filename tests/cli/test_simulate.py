@@ -92,6 +92,8 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("--for", "0"), "--for 0 is not valid: write a number of seconds above 0"),
     (("--for", "nan"), "--for nan is not valid"),
     (("--sample", "2"), "--sample 2 is not valid: write a share above 0, up to 1"),
+    (("--policy", "fixed:000000000128" + 5_000 * "9"), "--policy fixed:000000000128999"),
+    (("--policy", "fixed:0000000001289999999999"), "--policy fixed:0000000001289999999999 is not valid"),
     (("--memory", "0"), "--memory 0 is not valid"),
     (("--load", "100"), "--load needs a --workload: give --sample to take less of a trace"),
     (("--jobs", "0"), "--jobs 0 is not valid"),
@@ -127,6 +129,13 @@ async def test_wrong_files_are_named_with_their_line(
     (tmp_path / name).write_text(text)
     ran = await owmesos_process("simulate", *files)
     assert (ran.code, says in ran.line) == (2, True), ran
+
+
+def test_the_name_of_a_file_may_be_any_bytes(files: list[str], tmp_path: Path) -> None:
+    trace = (tmp_path / "trace.csv").rename(tmp_path / os.fsdecode(b"trace\xff.csv"))
+    ran = owmesos("simulate", *files, "--trace", str(trace))
+    assert ran.code == 0, ran
+    assert "trace?.csv" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_part_of_a_drawn_workload_cannot_be_taken(files: list[str]) -> None:
