@@ -27,6 +27,12 @@ LOST = "is lost: nothing is sent until it is back"
 SHORT = ("launch", "--command", "true", "--cpus", "0.001", "--mem", "1", "--disk", "0", "-o", "json")
 
 
+@pytest.fixture
+def patient_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ask again while the state is away."""
+    monkeypatch.setattr("owmesos.cli.client.PATIENCE", PATIENCE)
+
+
 class Asking:
     """Asks for a launch as soon as the one before is stored, or has failed."""
 
@@ -85,6 +91,7 @@ async def holds_all(process: Running, state: str, asked: list[str]) -> None:
     assert int(stored[1]) == len(rows)
 
 
+@pytest.mark.usefixtures("patient_commands")
 async def test_members_are_killed_and_come_back(
     fake_cluster: FakeCluster, ensemble: Ensemble, tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
