@@ -142,7 +142,7 @@ async def test_a_pause_that_the_api_server_wants_is_shown_and_no_pod_is_made_twi
         assert cluster["connected"]
         assert str(cluster["reason"]).endswith(": too many requests")
         await found.posted(2)
-        assert found.process.host.outbox.counts["create", "ok"] == 2
+        await eventually_async(lambda: found.process.host.outbox.counts["create", "ok"] == 2)
         assert sum("takes no more requests for now" in record.message for record in caplog.records) == 1
 
 
