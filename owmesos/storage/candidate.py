@@ -13,7 +13,6 @@ import os
 import queue
 import secrets
 import socket
-import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -26,6 +25,7 @@ from owmesos.errors import NOT_READABLE
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage import election
 from owmesos.storage.election import CandidateListener, Election, ElectionEffect, ElectionEvent, Leader, shown
+from owmesos.storage.election_thread import ElectionThread
 from owmesos.storage.store import StoreFailed
 from owmesos.storage.zookeeper_session import LOST, NOT_PRIVATE, client_for, open_to_all
 from owmesos.system.lease import Lease, clock
@@ -47,15 +47,14 @@ class _Node(msgspec.Struct, frozen=True):
     admin: str
 
 
-class Candidate:
+class Candidate(ElectionThread):
     """Takes part from `start` to `close`."""
 
     def __init__(self, address: ZooKeeperPath, admin: str, lease: Lease, listener: CandidateListener) -> None:
         """`admin`: where others reach this process's admin API. `lease` is renewed while this process leads; its
         session is SESSION."""
-        self._lease = lease
+        super().__init__(lease, listener)
         self._address = address
-        self._listener = listener
         self._token = secrets.token_hex(8)
         self._data = msgspec.json.encode(_Node(f"process {os.getpid()} on {socket.gethostname()}", admin))
         self._election = Election()
@@ -63,11 +62,9 @@ class Candidate:
         self._timeout = SESSION
         self._path = f"{address.path}/{ELECTION}"
         self._own = ""
-        self._ended = False
         self._client = client_for(address, SESSION)
         self._client.add_listener(self._on_state)
         _note_timeouts(self._client, self._negotiated)
-        self._thread = threading.Thread(target=self._run, name="owmesos-election", daemon=True)
 
     def start(self) -> None:
         self._client.start_async()
@@ -80,17 +77,9 @@ class Candidate:
         self._client.remove_listener(self._on_state)
         self._client.stop()
         self._client.close()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(_ANSWER)
+        self._join(_ANSWER)
 
     # -- the thread
-
-    def _run(self) -> None:
-        try:
-            self._take_part()
-        except Exception as error:  # noqa: BLE001  (an internal error: a leader that nobody renews would wait for ever)
-            _log.exception("the election broke")
-            self._end(f"internal error in the election: {error}")
 
     def _take_part(self) -> None:
         said = False
@@ -110,17 +99,10 @@ class Candidate:
             self._lease.others = self._election.others
 
     def _carry_out(self, effect: ElectionEffect) -> None:
-        if isinstance(effect, election.Renew):
-            self._lease.renew(effect.until)
-        elif isinstance(effect, election.Lead):
-            self._listener.lead()
-        elif isinstance(effect, election.Follow):
-            self._lease.taken_over = True  # once this one leads
-            self._listener.follow(effect.leader)
-        elif isinstance(effect, election.Depose):
-            self._end(effect.reason)
-        else:
+        if isinstance(effect, election.MakeNode | election.Look | election.Prove):
             self._ask(effect)
+        else:
+            self._tell(effect)
 
     def _ask(self, effect: election.MakeNode | election.Look | election.Prove) -> None:
         """One that ZooKeeper does not answer is repeated by the next connection, or by the next TimePassed."""
@@ -146,12 +128,6 @@ class Candidate:
         except KazooException as error:
             if not self._ended:
                 self._end(f"the election in {self._address} broke: {str(error) or type(error).__name__}")
-
-    def _end(self, reason: str) -> None:
-        self._lease.end()
-        if not self._ended:
-            self._ended = True
-            self._listener.end(reason)
 
     # -- ZooKeeper
 

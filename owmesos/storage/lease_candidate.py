@@ -21,6 +21,7 @@ from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
 from owmesos.kubernetes.wire.lease_client import ANSWER, LeaseClient, StoredLease
 from owmesos.storage import election, lease_election
 from owmesos.storage.election import CandidateListener, Leader, shown
+from owmesos.storage.election_thread import ElectionThread
 from owmesos.storage.lease_election import DURATION, LeaseElection, LeaseEvent, SeenLease
 from owmesos.system.lease import Lease, clock
 
@@ -39,7 +40,7 @@ _Request: TypeAlias = (
 )
 
 
-class LeaseCandidate:
+class LeaseCandidate(ElectionThread):
     """Takes part from `start` to `close`. `str` of it names the Lease."""
 
     def __init__(
@@ -53,20 +54,17 @@ class LeaseCandidate:
     ) -> None:
         """`admin`: where others reach this process's admin API. `lease` is renewed while this process leads; its
         session is DURATION. Raises InvalidInput for an `invoker` that can have no Lease."""
+        super().__init__(lease, listener)
         self._access = access
         self._new = leases.new_lease(namespace, invoker)
         self._where = (namespace, leases.lease_name(invoker))
         self._admin = admin
-        self._lease = lease
-        self._listener = listener
         self._identity = leases.holder_name(secrets.token_hex(4), os.getpid(), socket.gethostname())
         self._election = LeaseElection(self._identity)
         self._stored: StoredLease | None = None
         self._failed: str | None = None  # why the last request had no answer
-        self._ended = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._run, name="owmesos-election", daemon=True)
         self._ready = threading.Event()
 
     def __str__(self) -> str:
@@ -82,21 +80,17 @@ class LeaseCandidate:
         if self._loop is not None and self._closing is not None:
             with suppress(RuntimeError):  # its loop is closed
                 self._loop.call_soon_threadsafe(self._closing.set)
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(4 * ANSWER)
+        self._join(4 * ANSWER)
 
     # -- the thread
 
-    def _run(self) -> None:
+    def _take_part(self) -> None:
         try:
-            asyncio.run(self._take_part())
-        except Exception as error:  # noqa: BLE001  (an internal error: a leader that nobody renews would wait for ever)
-            _log.exception("the election broke")
-            self._end(f"internal error in the election: {error}")
+            asyncio.run(self._elect())
         finally:
             self._ready.set()
 
-    async def _take_part(self) -> None:
+    async def _elect(self) -> None:
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
         self._ready.set()
         async with LeaseClient(self._access, *self._where) as client:
@@ -117,26 +111,16 @@ class LeaseCandidate:
                 if isinstance(effect, _REQUESTS):
                     answer = await self._ask(client, effect)
                     events += [answer] if answer is not None else []
+                elif isinstance(effect, election.Depose):
+                    self._end(f"{self}: {effect.reason}")
                 else:
                     self._tell(effect)
             self._lease.others = self._election.others(clock())
 
-    def _tell(self, effect: lease_election.LeaseEffect) -> None:
-        if isinstance(effect, election.Renew):
-            self._lease.renew(effect.until)
-        elif isinstance(effect, election.Lead):
-            self._listener.lead()
-        elif isinstance(effect, election.Follow):
-            self._lease.taken_over = True  # once this one leads
-            self._listener.follow(_for_people(effect.leader))
-        elif isinstance(effect, election.Depose):
-            self._end(f"{self}: {effect.reason}")
-
-    def _end(self, reason: str) -> None:
-        self._lease.end()
-        if not self._ended:
-            self._ended = True
-            self._listener.end(reason)
+    def _named(self, leader: Leader | None) -> Leader | None:
+        if leader is None:
+            return None
+        return Leader(shown(leases.holder_for_people(leader.holder) or leader.holder), leader.admin)
 
     # -- requests
 
@@ -230,12 +214,6 @@ def seen_lease(stored: StoredLease) -> SeenLease:
         admin=(annotations.admin if annotations is not None else "") if ours else None,
         waiting=annotations.waiting if annotations is not None else "",
     )
-
-
-def _for_people(leader: Leader | None) -> Leader | None:
-    if leader is None:
-        return None
-    return Leader(shown(leases.holder_for_people(leader.holder) or leader.holder), leader.admin)
 
 
 def _now() -> str:
