@@ -34,6 +34,7 @@ from owmesos.system.tasks import cancel_all, keep
 
 _log = logging.getLogger("owmesos.containers")
 CAUSE_WAIT = 2.0  # seconds; how long after a broken connection the cluster may say that the memory was exhausted
+SILENCE_WAIT = 8.0  # seconds more that it has to say why a container ended to which nobody can connect
 SETTLE = 2.0  # seconds from the container's start until a process that cannot listen has ended, and that is known
 SETTLE_AFTER_REFUSAL = 0.3  # the same for one that was seen not to listen at first
 
@@ -251,16 +252,20 @@ class ActionContainers:
     async def _explained(known: _KnownContainer, path: str) -> NoAnswer:
         """Why it broke off. A run that was sent may have ended its container itself, and is charged with that, unless
         the cluster lost the container or what ran it was killed: no action does that by a fault of its own. Where
-        nobody says why and the node does not answer, it is the node that is lost: a cluster sees that much later.
+        nobody says why, a run is charged only while its container can still be reached. If the node does not answer
+        either, it is the node that is lost: a cluster sees that much later. And if only the container is gone, it is
+        the cluster that cannot be heard: a connection to it that is half open tells nothing for a minute.
         """
         await asyncio.wait([known.ended], timeout=CAUSE_WAIT)
+        guess = _End("it still runs", StopCause.ENDED)
+        if not known.ended.done():
+            if known.logs is not None and await known.logs.is_away(CAUSE_WAIT):
+                guess = _End("its node does not answer", StopCause.LOST)
+            elif not await known.client.listens():
+                guess = _End("it is gone, and the cluster gives no reason", StopCause.LOST)
+                await asyncio.wait([known.ended], timeout=SILENCE_WAIT)
         ended = known.ended.done()
-        if ended:
-            reason, cause = known.ended.result()
-        elif known.logs is not None and await known.logs.is_away(CAUSE_WAIT):
-            reason, cause = _End("its node does not answer", StopCause.LOST)
-        else:
-            reason, cause = _End("the cluster gives no reason", StopCause.ENDED)
+        reason, cause = known.ended.result() if ended else guess
         _log.info("container %s did not complete %s: %s", known.proxy.container_id, path, reason)
         if cause is StopCause.OUT_OF_MEMORY:
             return NoAnswer.OUT_OF_MEMORY

@@ -13,6 +13,7 @@ import pytest
 
 from owmesos.core.pool.events import StopCause
 from owmesos.openwhisk.activation import APPLICATION_ERROR, DEVELOPER_ERROR, SUCCESS, WHISK_ERROR, Activation
+from owmesos.openwhisk.container import runner
 from owmesos.openwhisk.container.protocol import was_lost
 from owmesos.openwhisk.container.run_state import AckKind
 from owmesos.openwhisk.executable import Executable
@@ -27,6 +28,7 @@ PRINT = {
     "    return args",
     "nodejs:20": "function main(args) { console.log('out', args.n); console.error('err'); return args }",
 }
+KILLS_ITSELF = "import os, signal\ndef main(a): os.kill(os.getpid(), signal.SIGKILL)"
 ENVIRONMENT = (
     "import os\n"
     "def main(args):\n"
@@ -46,7 +48,7 @@ def result(record: Activation) -> Any:
 
 async def killed(invoker: RealInvoker, cause: StopCause) -> Activation:
     """The record of a run whose container gets a SIGKILL, of which the cluster says `cause`."""
-    run = invoker.submit(action(code="import os, signal\ndef main(a): os.kill(os.getpid(), signal.SIGKILL)"))
+    run = invoker.submit(action(code=KILLS_ITSELF))
     await eventually_async(lambda: any(each.process.poll() == 137 for each in invoker.processes.values()))
     invoker.ended(next(iter(invoker.processes)), "Command terminated with signal Killed", cause)
     return await run
@@ -191,6 +193,32 @@ class TestContainersThatMisbehave:
         runs["/run"] = None
         record = await asyncio.wait_for(invoker.invoke(action(logs=0)), 20.0)
         assert was_lost(record.response)
+
+    async def test_one_that_is_gone_while_the_cluster_is_silent_is_lost(
+        self, invoker: RealInvoker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As while the connection to the master is half open: nobody knows why it ended, so nobody is blamed."""
+        monkeypatch.setattr(runner, "SILENCE_WAIT", 0.1)
+        record = await asyncio.wait_for(invoker.submit(action(code=KILLS_ITSELF)), 20.0)
+        assert was_lost(record.response)
+
+    async def test_one_that_is_gone_is_charged_with_it_once_the_cluster_says_so(
+        self, invoker: RealInvoker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runner, "CAUSE_WAIT", 0.05)
+        invoker.fake = lambda: FakeContainer(lambda path, body: answer({}) if path == "/init" else None)
+        run = invoker.submit(action())
+        await eventually_async(lambda: any(len(fake.asked) == 2 for fake in invoker.fakes.values()))
+        ((container_id, gone),) = invoker.fakes.items()
+        await gone.stop()
+        asyncio.get_running_loop().call_later(0.5, invoker.ended, container_id, "Command exited with status 1")
+        record = await run
+        assert record.response.status_code == DEVELOPER_ERROR
+
+    async def test_one_that_breaks_off_and_can_still_be_reached_is_charged_with_it(self, invoker: RealInvoker) -> None:
+        invoker.fake = lambda: FakeContainer(lambda path, body: answer({}) if path == "/init" else None)
+        record = await asyncio.wait_for(invoker.invoke(action()), 20.0)
+        assert record.response.status_code == DEVELOPER_ERROR
 
     async def test_one_whose_agent_is_lost_ends_its_runs_without_waiting_for_their_time_out(
         self, invoker: RealInvoker
