@@ -41,10 +41,11 @@ class Reservation(msgspec.Struct, gc=False):
 
 
 class Reservations:
-    """By launch, and the sum of reserved starts by slot."""
+    """By launch, and the sum of reserved starts by slot. `decided`: the starts that were not cut yet, oldest first."""
 
     def __init__(self) -> None:
         self.by_launch: dict[str, Reservation] = {}
+        self.decided: dict[str, Reservation] = {}
         self._reserved: dict[Slot, Ask] = {}
         self._stops: dict[str, set[str]] = {}  # node id → launch ids
 
@@ -61,7 +62,7 @@ class Reservations:
     def reserve(self, launch_id: str, slot: Slot, ask: Ask, now: float) -> None:
         if launch_id in self.by_launch:
             raise InvariantBroken(f"launch {launch_id} is reserved twice")
-        self.by_launch[launch_id] = Reservation(launch_id, slot, ask, now)
+        self.by_launch[launch_id] = self.decided[launch_id] = Reservation(launch_id, slot, ask, now)
         asks = self._reserved.get(slot)
         self._reserved[slot] = ask if asks is None else asks.plus(ask)
 
@@ -117,16 +118,19 @@ class Reservations:
         return reservation.slot
 
     def _unsum(self, reservation: Reservation) -> None:
+        del self.decided[reservation.launch_id]
         left = self._reserved.pop(reservation.slot).minus(reservation.ask)
         if left != Ask():
             self._reserved[reservation.slot] = left
 
     def validate(self) -> None:
         """Raises InvariantBroken when a sum is not the sum."""
+        decided = {each.launch_id: each for each in self.by_launch.values() if each.state is ReservationState.RESERVED}
+        if self.decided != decided:
+            raise InvariantBroken(f"{sorted(decided)} are reserved and not cut, the book says {sorted(self.decided)}")
         sums: dict[Slot, Ask] = {}
-        for reservation in self.by_launch.values():
-            if reservation.state is ReservationState.RESERVED:
-                sums[reservation.slot] = sums.get(reservation.slot, Ask()).plus(reservation.ask)
+        for reservation in decided.values():
+            sums[reservation.slot] = sums.get(reservation.slot, Ask()).plus(reservation.ask)
         if self._reserved != sums:
             raise InvariantBroken(f"reserved starts sum to {sums}, the book says {self._reserved}")
         stops = {r.launch_id for r in self.by_launch.values() if r.state is ReservationState.STOPPING}

@@ -196,6 +196,12 @@ class TestBuffer:
 class TestValidate:
     def test_a_wrong_sum_is_noticed(self, ledger: Ledger) -> None:
         ledger.reserve("L1", WEB, ASK, 1.0)
-        ledger.reservations.by_launch.clear()
+        ledger.reservations.by_launch["L1"].ask = Ask.of(mem=1)
         with pytest.raises(InvariantBroken, match="sum"):
+            ledger.validate()
+
+    def test_a_start_that_is_forgotten_on_one_side_is_noticed(self, ledger: Ledger) -> None:
+        ledger.reserve("L1", WEB, ASK, 1.0)
+        ledger.reservations.by_launch.clear()
+        with pytest.raises(InvariantBroken, match="not cut"):
             ledger.validate()

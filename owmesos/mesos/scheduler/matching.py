@@ -102,15 +102,14 @@ class Matching:
     def _accept_reserved(self) -> Iterator[None]:
         """Accept the launches that have room reserved, where an offer now covers it."""
         state, now = self._state, self._now
-        if not state.offers.outstanding and self._all_may_stay():
+        all_may_stay = self._all_may_stay()
+        if not state.offers.outstanding and all_may_stay:
             return
         chosen: dict[Slot, list[LaunchRecord]] = {}
         full: set[Slot] = set()  # their ACCEPT holds a launch that must be alone in it
-        for reservation in list(state.ledger.reservations.by_launch.values()):
-            if reservation.state is not ReservationState.RESERVED:
-                continue
+        for reservation in list(state.ledger.reservations.decided.values()):
             record, slot = state.launches[reservation.launch_id], reservation.slot
-            if not self._may_start(record, slot.agent_id):
+            if not all_may_stay and not self._may_start(record, slot.agent_id):
                 state.refuse_start(record, now, f"agent {slot.agent_id} gets no starts now")
                 self._trials.ends(record)
             elif slot in full or (record.alone and slot in chosen):
@@ -359,8 +358,8 @@ class Matching:
         self._keep(AsideAgent(head.id, agent_id))
         state.timers.set(SchedulerTimer.SET_ASIDE_ENDS, now + state.settings.set_aside_for)
         head.add_story_line(now, f"agent {agent_id} is set aside for it")
-        for reservation in list(state.ledger.reservations.by_launch.values()):
-            if reservation.state is ReservationState.RESERVED and reservation.slot.agent_id == agent_id:
+        for reservation in list(state.ledger.reservations.decided.values()):
+            if reservation.slot.agent_id == agent_id:
                 state.refuse_start(
                     state.launches[reservation.launch_id], now, f"agent {agent_id} is set aside for {head.id}"
                 )
