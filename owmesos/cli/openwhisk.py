@@ -22,12 +22,13 @@ from owmesos.cli.columns import ACTIONS, short_ids
 from owmesos.cli.connection import AdminAccess
 from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, show, show_object
-from owmesos.errors import InvalidInput
+from owmesos.errors import Interrupted, InvalidInput
 
 NAMESPACE = "guest"
 _OWN = ("_", NAMESPACE)
 BLOCKING_WAIT = 60.0  # seconds that a blocking invocation waits, as the framework lets it
 _LOOK = 2.0  # seconds after which it is asked why there is no result
+_FIRST_LOOK = 0.2  # seconds after which the id is known, which Ctrl-C names
 _LEAST_WAIT = 0.01  # seconds; the framework takes no 0
 _PATIENCE = 90.0  # seconds: more than the framework lets a blocking invocation wait
 MAX_PARAMETER_FILE = 8 * 2**20  # bytes; blanks between the parameters do not count against the framework's limit
@@ -72,23 +73,35 @@ class ActionsClient(AdminClient):
     ) -> Document:
         """The activation, or its id alone, if it has no result within a minute. `waits` gets its id and why it waits.
 
-        The request is repeated with its key, which makes it wait for the same activation. Raises StillWaits.
+        The request is repeated with its key, which makes it wait for the same activation. Raises StillWaits, and
+        Interrupted where Ctrl-C leaves an activation that goes on.
         """
-        key, until = os.urandom(16).hex(), time.monotonic() + BLOCKING_WAIT
-        path, why = f"{action_path(name)}/invoke", None
-        while True:
-            left = max(_LEAST_WAIT, min(_LOOK, until - time.monotonic()))
-            body = {"params": parameters, "blocking": blocking, "timeout": left}
-            activation: Document = self.ask_again(AdminRequest("POST", path, body=body, key=key))
-            if not blocking or "response" in activation:
-                return activation
-            before, why = why, self._why_it_waits(activation["activationId"])
-            if why is not None and time.monotonic() >= until:
-                raise StillWaits(f"activation {activation['activationId']} still waits: {short_ids(why)}")
-            if time.monotonic() >= until:
-                return activation
-            if why is not None and why != before:
-                waits(activation["activationId"], why)
+        key, begun = os.urandom(16).hex(), time.monotonic()
+        path, why, look, activation_id = f"{action_path(name)}/invoke", None, _FIRST_LOOK, ""
+        until = begun + BLOCKING_WAIT
+        try:
+            while True:
+                left = max(_LEAST_WAIT, min(look, until - time.monotonic()))
+                body = {"params": parameters, "blocking": blocking, "timeout": left}
+                activation: Document = self.ask_again(AdminRequest("POST", path, body=body, key=key))
+                if not blocking or "response" in activation:
+                    return activation
+                activation_id, look, now = activation["activationId"], _LOOK, time.monotonic()
+                if now < begun + _LOOK:
+                    continue
+                before, why = why, self._why_it_waits(activation_id)
+                if why is not None and now >= until:
+                    reason = f"activation {activation_id} still waits: {short_ids(why)}"
+                    raise StillWaits(f"{reason}; {_later(activation_id)}")
+                if now >= until:
+                    return activation
+                if why is not None and why != before:
+                    waits(activation_id, why)
+        except KeyboardInterrupt:
+            if not activation_id:
+                raise
+            text = f"interrupted: activation {activation_id} goes on; {_later(activation_id)}"
+            raise Interrupted(text) from None
 
     def _why_it_waits(self, activation_id: str) -> str | None:
         """None if it does not."""
@@ -103,6 +116,13 @@ class ActionsClient(AdminClient):
             return super().ask(request._replace(timeout=_PATIENCE))
         except UnknownPath:
             raise RequestFailed("the framework has no actions: start it with --standalone") from None
+
+
+def _later(activation_id: str) -> str:
+    return (
+        f"`owmesos activation get {activation_id}` shows its result once it has ended, `owmesos activation cancel"
+        f" {activation_id}` ends it while it waits"
+    )
 
 
 def action_path(name: str) -> str:

@@ -27,7 +27,7 @@ from owmesos.simulator.cluster import SimulatedCluster
 from owmesos.sizing.trace import TracePart
 from owmesos.sizing.trace_files import read_trace
 from tests.cli.conftest import Ask
-from tests.cli.running import Ran, Running, owmesos, owmesos_process, running
+from tests.cli.running import Ran, Running, owmesos, owmesos_process, running, started
 from tests.fixtures.task_ports import TaskPorts
 from tests.waiting import eventually_async
 
@@ -497,9 +497,26 @@ async def test_a_blocking_invocation_that_still_waits_at_the_end_fails(
     assert (ran.code, ran.out) == (1, "")
     *reasons, last = ran.err.splitlines()
     assert reasons
-    stays = re.match("owmesos invoke: activation ([0-9a-f]{32}) still waits: .*lack memory", last)
+    stays = re.match(r"owmesos invoke: activation ([0-9a-f]{32}) still waits: .*lack memory.*activation get \1`", last)
     assert stays is not None
     assert all(line.startswith(f"owmesos invoke: activation {stays[1]} waits: ") for line in reasons)
+
+
+async def test_ctrl_c_while_an_invocation_waits_names_the_activation_that_goes_on(process: Running) -> None:
+    assert (await process.ask(*FILL)).code == 0
+    invoking = await started("action", "invoke", "hello", "--result", variables={"OWMESOS_ADMIN": process.url})
+    assert invoking.stderr is not None
+    first = (await asyncio.wait_for(invoking.stderr.readline(), 60)).decode()
+    waits = re.match("owmesos action invoke: activation ([0-9a-f]{32}) waits: ", first)
+    assert waits is not None, first
+    invoking.send_signal(signal.SIGINT)
+    out, err = await asyncio.wait_for(invoking.communicate(), 60)
+    assert (invoking.returncode, out) == (130, b"")
+    assert err.decode().splitlines()[-1] == (
+        f"owmesos action: interrupted: activation {waits[1]} goes on; `owmesos activation get {waits[1]}` shows its"
+        f" result once it has ended, `owmesos activation cancel {waits[1]}` ends it while it waits"
+    )
+    assert (await process.ask("activation", "cancel", waits[1])).code == 0
 
 
 async def test_as_a_process_of_its_own(process: Running) -> None:
