@@ -124,7 +124,11 @@ class Matching:
 
     def _may_start(self, record: LaunchRecord, agent_id: str) -> bool:
         trials = self._trials
-        barred = (self._avoided(record), trials.avoids(record).never, trials.full(record))
+        if agent_id in self._avoided(record):
+            return False
+        if trials.lets_through(record):
+            return True
+        barred = (trials.avoids(record).never, trials.full(record))
         return not any(agent_id in each for each in barred) and not trials.rests(record)
 
     def _all_may_stay(self) -> bool:

@@ -7,6 +7,7 @@ import itertools
 import logging
 import socket
 import time
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,9 @@ from aiohttp import web
 from owmesos.errors import InvalidInput
 from owmesos.mesos.messages import (
     ID,
+    Accept,
     Acknowledge,
+    Call,
     Capability,
     Decline,
     Error,
@@ -22,11 +25,15 @@ from owmesos.mesos.messages import (
     FrameworkInfo,
     Heartbeat,
     Kill,
+    LaunchOperation,
     Offers,
+    Operation,
+    Reconcile,
     Rescind,
     Revive,
     Subscribe,
     Subscribed,
+    TaskInfo,
     Update,
 )
 from owmesos.mesos.wire.access import Access
@@ -385,6 +392,19 @@ def lane_of(task: ID) -> int:
     return _lane_of(Acknowledge(ID("S"), task, "u"))
 
 
+def lane_of_agent(agent: ID) -> int:
+    return _lane_of(Kill(ID("t"), agent))
+
+
+def accept(agent: ID) -> Accept:
+    return Accept([ID("O1")], [Operation("LAUNCH", launch=LaunchOperation([TaskInfo("t", ID("t"), agent)]))])
+
+
+def agents_of(call: dict[str, Any]) -> list[str]:
+    infos = call["accept"]["operations"][0]["launch"]["task_infos"]
+    return [info["agent_id"]["value"] for info in infos]
+
+
 class TestCalls:
     async def test_a_call_that_is_taken_returns(self, master: FakeMaster, drive: Drive) -> None:
         driving = drive(master.address)
@@ -440,6 +460,54 @@ class TestCalls:
         assert [call["acknowledge"]["uuid"] for call in master.calls] == ["0", "u"]
         await driving.driver.resubscribe("enough")
         await asyncio.wait(waiting)
+
+    async def test_what_one_agent_is_told_keeps_its_order_and_others_are_not_waited_for(
+        self, master: FakeMaster, drive: Drive
+    ) -> None:
+        """200 launches a second on as many agents would wait for 200 answers, one after the other."""
+        slow = ID("S0")
+        other = next(agent for agent in map(ID, map(str, range(100))) if lane_of_agent(agent) != lane_of_agent(slow))
+        answers = asyncio.Event()
+
+        async def answer(fake: FakeMaster, request: web.Request) -> web.StreamResponse:
+            if fake.calls[-1]["type"] == "ACCEPT" and agents_of(fake.calls[-1]) == [slow.value]:
+                await answers.wait()
+            return await plain(202)(fake, request)
+
+        master.on_call = answer
+        driving = drive(master.address)
+        await driving.until(Subscribed)
+        first = [asyncio.create_task(driving.driver.call(call)) for call in (accept(slow), Kill(ID("t"), slow))]
+        await eventually_async(lambda: bool(master.calls))
+        await driving.driver.call(accept(other))
+        await driving.driver.call(Kill(ID("t"), other))
+        assert [call["type"] for call in master.calls] == ["ACCEPT", "ACCEPT", "KILL"]
+        answers.set()
+        await asyncio.gather(*first)
+        assert [call["type"] for call in master.calls] == ["ACCEPT", "ACCEPT", "KILL", "KILL"]
+
+    @pytest.mark.parametrize("later", [Revive(), Reconcile(), Kill(ID("t"))], ids=lambda call: type(call).__name__)
+    async def test_what_is_not_about_one_agent_waits_for_all_that_was_sent_before(
+        self, later: Call, master: FakeMaster, drive: Drive
+    ) -> None:
+        """A REVIVE clears the filters of the ACCEPTs before it, a RECONCILE asks for their tasks."""
+        answers = asyncio.Event()
+
+        async def answer(fake: FakeMaster, request: web.Request) -> web.StreamResponse:
+            if fake.calls[-1]["type"] == "ACCEPT":
+                await answers.wait()
+            return await plain(202)(fake, request)
+
+        master.on_call = answer
+        driving = drive(master.address)
+        await driving.until(Subscribed)
+        accepting = [asyncio.create_task(driving.driver.call(accept(ID(str(number))))) for number in range(20)]
+        last = asyncio.create_task(driving.driver.call(later))
+        await eventually_async(lambda: len(master.calls) == len({lane_of_agent(ID(str(n))) for n in range(20)}))
+        assert {call["type"] for call in master.calls} == {"ACCEPT"}
+        answers.set()
+        await asyncio.gather(*accepting, last)
+        assert [call["type"] for call in master.calls] == ["ACCEPT"] * 20 + [later.wire_type]
 
     async def test_an_acknowledgement_overtakes_a_slow_call(self, master: FakeMaster, drive: Drive) -> None:
         async def slow_kill(fake: FakeMaster, request: web.Request) -> web.StreamResponse:
