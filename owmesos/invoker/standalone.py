@@ -201,7 +201,7 @@ class Standalone(InvokerExtension):
         return {}
 
     async def stored_log(self, activation_id: str) -> list[str]:
-        return (await self.activation(activation_id)).logs
+        return (await self.activation(await self.find(activation_id))).logs
 
     def status(self) -> InvokerStatus:
         waiting = started(self._store).records_waiting

@@ -70,7 +70,8 @@ class Extension(Protocol):
         """Its own metrics for `/metrics`, besides its pool's. Called in the event loop."""
 
     async def stored_log(self, activation_id: str) -> list[str]:
-        """The log of an activation that has ended, each line with its time and stream. Raises NotKnown."""
+        """The log of an activation that has ended, by its id or a unique beginning: each line with its time and stream.
+        Raises NotKnown and Ambiguous."""
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Routes of its own for the admin API. Called after `start`."""

@@ -15,6 +15,7 @@ from typing import Protocol, cast, get_args
 from aiohttp import web
 
 from owmesos.core.pool.pool import Pool
+from owmesos.core.texts import the_one_that_begins
 from owmesos.errors import InvalidInput
 from owmesos.service.admin_bodies import PATIENCE, SLOWEST, Overloaded
 from owmesos.service.admin_requests import STOPPING, AdminUnavailable, flag, number, one, only
@@ -33,7 +34,7 @@ class StoredLogs(Protocol):
     """Has the logs of activations that have ended."""
 
     async def stored_log(self, activation_id: str) -> list[str]:
-        """Its lines, each with its time and stream. Raises NotKnown."""
+        """Its lines, by its id or a unique beginning, each with its time and stream. Raises NotKnown and Ambiguous."""
         ...
 
 
@@ -130,7 +131,10 @@ class LogRoutes:
             return await self._of_activation(name, stream)
 
     async def _of_activation(self, name: str, stream: Stream) -> ContainerLog | list[str]:
+        """By its id or a unique beginning. Raises NotKnown, Ambiguous, LogMissing and LogUnreadable."""
         pool = self._pool.state if self._pool is not None else None
+        if pool is not None and name not in pool.buffer.by_id and name not in pool.running:
+            name = the_one_that_begins(name, (*pool.buffer.by_id, *pool.running)) or name
         if pool is not None and name in pool.buffer.by_id:
             raise LogMissing(
                 f"activation {name} has no log yet: it waits for a container, see `owmesos explain {name}`"

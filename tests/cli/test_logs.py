@@ -67,7 +67,7 @@ async def test_of_an_activation_that_runs_and_that_has_ended(framework: Running,
         return (await framework.ask("explain", ran.json["activationId"], "-o", "json")).json["state"] == "running"
 
     await eventually_async(runs)
-    process = await started("logs", "-f", ran.json["activationId"], "--admin", framework.url)
+    process = await started("logs", "-f", ran.json["activationId"][:12], "--admin", framework.url)
     assert process.stdout is not None
     while b"it says hello" not in (line := await asyncio.wait_for(process.stdout.readline(), 60)):
         assert line, "it ended before"
@@ -76,7 +76,7 @@ async def test_of_an_activation_that_runs_and_that_has_ended(framework: Running,
     assert (await framework.ask("invoke", "talks", "-p", "word", "again", "-r")).code == 0
     rows = (await framework.ask("activation", "list", "-o", "json")).json
     ended = next(row["activationId"] for row in rows if row["statusCode"] is not None)
-    said, warned = (await logs(framework, ended)).out.splitlines()
+    said, warned = (await logs(framework, ended[:12])).out.splitlines()
     assert said.endswith("stdout: it says again")
     assert (await logs(framework, ended, "--stderr")).out == f"{warned}\n"
 
@@ -98,7 +98,8 @@ async def test_ctrl_c_ends_what_follows_or_waits_with_130_and_one_line(framework
     for process, command in ((invoking, "invoke"), (following, "logs")):
         process.send_signal(signal.SIGINT)
         _, err = await asyncio.wait_for(process.communicate(), 60)
-        assert (process.returncode, err.decode().splitlines()[-1]) == (130, f"owmesos {command}: interrupted")
+        assert process.returncode == 130
+        assert err.decode().splitlines()[-1].startswith(f"owmesos {command}: interrupted")
 
 
 async def test_in_a_terminal_it_gives_no_orders_and_ends_with_ctrl_c(framework: Running) -> None:
