@@ -51,7 +51,7 @@ async def tell_nodes(framework: owmesos.Framework) -> None:
                 continue  # no offer of it was seen yet
             if last.get(stats.agent_id) != stats.available.mem:
                 last[stats.agent_id] = stats.available.mem
-                print(f"{stats.hostname} has {stats.available.mem:g} MB for us ({stats.state.value})", flush=True)
+                print(f"{stats.hostname} has {stats.available.mem:g} MB for us", flush=True)
 
 
 async def serve(options: argparse.Namespace) -> None:

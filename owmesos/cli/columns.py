@@ -85,6 +85,11 @@ def short_ids(text: str) -> str:
     return _IDS.sub(lambda found: found["short"], text)
 
 
+def node_state(row: Document) -> str:
+    """As people read it: documents say `stale` of the normal state of an idle framework."""
+    return "known" if row["state"] == "stale" else str(row["state"])
+
+
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
 
@@ -270,7 +275,8 @@ NODES = Listing(
     "no node is known",
     *_fields(HOST="hostname"),
     _AGENT,
-    *_fields(ROLE="role", STATE="state"),
+    *_fields(ROLE="role"),
+    Column("STATE", node_state, state=True),
     Column("CPUS", _of("cpus", number), number=True),
     Column("MEM", _of("mem", megabytes), number=True),
     Column("PORTS", _of_agent(lambda row: str(count_of_ports(row["available"]["ports"]))), number=True, rare=True),

@@ -78,8 +78,8 @@ def nodes(
     """Show the resources of each node: available, used, reserved, and kept free as buffer.
 
     CPUS and MEM (MB) are "available of total"; USED, RESERVED and BUFFER are CPUs / MB. With --master, USED counts all
-    frameworks, and available is total - allocated - offered. STATE `fresh` has offers in hand. `stale` is normal while
-    nothing waits: the room is as it was last offered, and SEEN says when.
+    frameworks, and available is total - allocated - offered. STATE `fresh` has offers in hand. `known` is normal while
+    nothing waits (programs read `stale`): the room is as it was last offered, and SEEN says when.
     """
     if master is None:
         shown.of_framework("nodes", columns.NODES)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import click
 
-from owmesos.cli.columns import Document, ago, is_agent, megabytes, number, short_id, short_ids, since
+from owmesos.cli.columns import Document, ago, is_agent, megabytes, node_state, number, short_id, short_ids, since
 from owmesos.cli.connection import AdminAccess, admin_client
 from owmesos.cli.full_screen import can_draw, given_back
 from owmesos.cli.options import Option, with_options
@@ -142,8 +142,9 @@ def _lines(document: Document) -> Iterator[tuple[str, list[Any]]]:
     if launching:
         yield "Launches", _counts(document["launches"], document["unreadable"])
         yield from _queue("Queue", document["queue"])
-    states = document["nodes"]["states"]
-    yield "Nodes", _counts(states) + ([": their room is as last offered"] if list(states) == ["stale"] else [])
+    states = {node_state({"state": state}): count for state, count in document["nodes"]["states"].items()}
+    well = states and states.keys() <= {"fresh", "known"}
+    yield "Nodes", _counts(states) + ([", none in trouble"] if well else [])
 
 
 def _invoker(invoker: Document) -> Iterator[tuple[str, list[Any]]]:

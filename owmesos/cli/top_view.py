@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from owmesos.cli.columns import Document, ago, megabytes, number, short_id, short_ids, since
+from owmesos.cli.columns import Document, ago, megabytes, node_state, number, short_id, short_ids, since
 from owmesos.cli.status import REFUSES
 from owmesos.cli.table import COLOURS
 from owmesos.cli.text import visible
@@ -95,7 +95,7 @@ NODES = TopTable(
     lambda row: f"{row['agent_id']} {row['role']}",
     (
         TopColumn("HOST", _cell("hostname"), 28),
-        TopColumn("STATE", _cell("state"), 8),
+        TopColumn("STATE", node_state, 8),
         TopColumn("CPUS AVAILABLE", _of_total("cpus", number), 0, bar="cpus"),
         TopColumn("MB AVAILABLE", _of_total("mem", megabytes), 0, bar="mem"),
     ),

@@ -264,7 +264,7 @@ async def test_the_table_of_nodes(ask: Ask) -> None:
     await ask(*SLEEP, "--cpus", "0.5", "--mem", "320", "--wait", "running")
     heading, first, second = table(await ask("nodes"))
     assert " ".join(heading) == "HOST AGENT ROLE STATE CPUS MEM PORTS USED RESERVED BUFFER SEEN"
-    assert first[:5] == ["node1", "agent-S1", "*", "stale", "1.5"]
+    assert first[:5] == ["node1", "agent-S1", "*", "known", "1.5"]
     assert "0.5 / 320" in " ".join(first)
     assert "2 of 2" not in " ".join(first)
     assert second[4:7] == ["4", "of", "4"]

@@ -69,9 +69,14 @@ class TestScreen:
         assert "Containers" not in text
         assert "nothing waits" in text
 
-    def test_nodes_that_are_all_stale_say_what_that_means(self) -> None:
-        assert "2 stale: their room is as last offered" in shown(nodes={**WELL["nodes"], "states": {"stale": 2}})
-        assert "as last offered" not in shown(nodes={**WELL["nodes"], "states": {"fresh": 1, "stale": 1}})
+    def test_nodes_of_an_idle_framework_alarm_nobody(self) -> None:
+        def nodes(**states: int) -> str:
+            return shown(nodes={**WELL["nodes"], "states": states})
+
+        assert "2 known, none in trouble" in nodes(stale=2)
+        assert "1 fresh, 1 known, none in trouble" in nodes(fresh=1, stale=1)
+        assert "1 known, 1 gone" in nodes(stale=1, gone=1)
+        assert "in trouble" not in nodes(stale=1, gone=1)
 
     def test_what_has_waited_longest_says_why_with_short_ids(self) -> None:
         oldest = {"id": "L1", "name": "web", "since": None, "wait_s": 200.0, "reason": f"agent {AGENT} is 5 MB short"}

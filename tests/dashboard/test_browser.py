@@ -77,15 +77,15 @@ async def test_nodes_appear_and_change_while_one_looks(
     async with opened(browser, server) as page:
         await seen(page, "#f-nodes", "2")
         assert await page.locator("#nodes-title").text_content() == "Agents"
-        assert (await label(page, "#nodes")).startswith("2 agents: 2 stale")
+        assert (await label(page, "#nodes")).startswith("2 agents: 2 known")
         await page.focus("#nodes")
         before = await page.locator("#nodes-line").text_content()
-        assert before == "node1 · stale · available 973 MB of 1,024 MB, 2 of 2 CPUs"
+        assert before == "node1 · known · available 973 MB of 1,024 MB, 2 of 2 CPUs"
         await (await framework.launch(SMALL)).running()
         await seen(page, "#f-mem-more", "of 3,072 MB")
         await eventually_async(lambda: changed(page))
         assert await page.locator("#nodes-line").text_content() == (
-            "node1 · stale · available 773 MB of 1,024 MB, 1.5 of 2 CPUs"
+            "node1 · known · available 773 MB of 1,024 MB, 1.5 of 2 CPUs"
         )
 
 

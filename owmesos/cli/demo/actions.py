@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from owmesos.cli.columns import Document, number, short_ids
+from owmesos.cli.columns import Document, node_state, number, short_ids
 from owmesos.cli.demo.framework import DemoFailed, framed, subscribed, until, view
 from owmesos.core.container_factory import InvokerEvent
 from owmesos.core.pool.events import Dispatch
@@ -372,5 +372,5 @@ def _agents(scene: PoolScene) -> Table:
         for name, rows in sorted(groups.items()):
             busy = sum(row["active"] > 0 for row in rows)
             texts.append(f"{name} x{len(rows)}" + (f" ({busy} busy)" if busy else ""))
-        table.add_row(node["hostname"], node["state"], number(node["available"]["mem"]), ", ".join(texts) or "-")
+        table.add_row(node["hostname"], node_state(node), number(node["available"]["mem"]), ", ".join(texts) or "-")
     return table

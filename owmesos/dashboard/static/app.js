@@ -2,7 +2,7 @@
 
 import { Details } from "./details.js";
 import { byId, clock, count, duration, now, setManager, setProcessTime, setText, upper, words } from "./format.js";
-import { figures, nodeKey, Nodes } from "./nodes.js";
+import { figures, nodeKey, Nodes, nodeState } from "./nodes.js";
 import { ReservationList, WaitingList } from "./rows.js";
 import { follow, forgetToken, keepToken, takeTokenFromAddress, token } from "./session.js";
 import { Starts } from "./starts.js";
@@ -103,7 +103,7 @@ function paint() {
   if (all.has("nodes") || all.has("filter")) {
     nodes.show(tables.nodes, matcher(ofNode));
     figures(tables.nodes);
-    setText("f-nodes-more", nodes.states().map(([state, number]) => `${count(number)} ${state}`).join(" · "));
+    setText("f-nodes-more", nodes.states().map(([state, number]) => `${count(number)} ${nodeState(state)}`).join(" · "));
   }
   waiting.show(tables.waiting, matcher(ofRow), left.waiting ?? 0);
   reservations.show(tables.reservations, matcher(ofRow), left.reservations ?? 0);
@@ -144,7 +144,7 @@ function troubles({ cluster, invoker, unreadable }) {
 
 const texts = (...parts) => parts.filter((part) => part).join("\n").toLowerCase();
 const ofNode = (node) =>
-  texts(node.hostname, node.agent_id, node.state, node.role, node.reason, ...Object.entries(node.attributes).map(([name, values]) => `${name}=${values.join(",")}`));
+  texts(node.hostname, node.agent_id, nodeState(node.state), node.role, node.reason, ...Object.entries(node.attributes).map(([name, values]) => `${name}=${values.join(",")}`));
 const ofRow = (row) => texts(row.id, row.launch_id, row.name, row.kind, row.state, row.start, row.hostname, row.agent_id, row.container_id, row.reason, row.message);
 
 /** Whether a row is looked for; null without a filter. */

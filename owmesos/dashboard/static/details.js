@@ -2,7 +2,7 @@
 
 import { byId, clock, count, cpus, el, memory, partsOf, PARTS, plural, short, words } from "./format.js";
 import { ask, NotAllowed } from "./session.js";
-import { nodeLine } from "./nodes.js";
+import { nodeLine, nodeState } from "./nodes.js";
 import { spanLine } from "./timeline.js";
 
 const EVERY = 2000; // ms between two requests while it is open
@@ -99,7 +99,7 @@ export class Details {
     const pods = node.total === null ? "not known yet" : `${count(node.available.pods)} of ${count(node.total.pods)} available`;
     const facts = [
       node.agent_id === node.hostname ? ["Pods", pods] : ["Agent", node.agent_id],
-      ["State", node.state],
+      ["State", nodeState(node.state)],
       ["Role", node.role],
       ["Attributes", Object.entries(node.attributes).map(([name, texts]) => `${name}=${texts.join(", ")}`).join("  ") || "none"],
       ["Seen", node.observed_at === null ? "not yet" : `${clock(Date.parse(node.observed_at))} UTC`],

@@ -6,13 +6,15 @@ const CARDS = 60; // nodes, at most, that are shown as cards
 const STATES = ["fresh", "stale", "draining", "closed", "backoff", "unknown", "gone"];
 const MEANING = {
   fresh: "offered now",
-  stale: "as last seen",
+  known: "as last offered",
   draining: "maintenance",
   closed: "no containers by its own account",
   backoff: "starts failed there",
   unknown: "not seen yet",
   gone: "not registered any more",
 };
+/** As people read it: `stale` is the normal state of an idle framework. */
+export const nodeState = (state) => (state === "stale" ? "known" : state);
 const STEPS = 24; // of the colour scale
 
 export const nodeKey = (node) => `${node.agent_id} ${node.role}`;
@@ -27,7 +29,7 @@ export function nodeLine(node, others) {
       ? "its size is not known"
       : `available ${memory(memoryParts.available)} of ${memory(memoryParts.total)}, ` +
         `${cpus(cpuParts.available)} of ${plural(cpuParts.total, "CPU")}`;
-  return `${node.hostname}${role} · ${node.state} · ${room}${node.reason ? ` · ${node.reason}` : ""}`;
+  return `${node.hostname}${role} · ${nodeState(node.state)} · ${room}${node.reason ? ` · ${node.reason}` : ""}`;
 }
 
 export class Nodes {
@@ -79,7 +81,7 @@ export class Nodes {
   }
 
   summary() {
-    const states = this.states().map(([state, number]) => `${count(number)} ${state}`);
+    const states = this.states().map(([state, number]) => `${count(number)} ${nodeState(state)}`);
     return `${plural(this.rows.length, words.host)}${states.length ? `: ${states.join(", ")}` : ""}`;
   }
 
@@ -246,7 +248,7 @@ export class Nodes {
         ? ["used", "others", "reserved", "buffer"].map((name) => el("li", {}, el("i", { class: `p-${name}` }), LEGEND[name]))
         : [el("li", {}, "empty", el("i", { class: "scale" }), "full")];
     for (const [state, number] of states) {
-      items.push(el("li", {}, el("i", { class: `s-${state}` }), `${count(number)} ${state} (${MEANING[state]})`));
+      items.push(el("li", {}, el("i", { class: `s-${state}` }), `${count(number)} ${nodeState(state)} (${MEANING[nodeState(state)]})`));
     }
     byId("nodes-legend").replaceChildren(...items);
   }
