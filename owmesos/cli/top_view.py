@@ -131,7 +131,7 @@ CONTAINERS = TopTable(
         TopColumn("NODE", lambda row: short_id(row["agent_id"]), 20),
         TopColumn("MEM", _cell("memory"), 6, right=True),
         TopColumn("ACTIVE", _cell("active"), 6, right=True),
-        TopColumn("IDLE", lambda row: since(row["last_used"]), 5, right=True),
+        TopColumn("IDLE", lambda row: "-" if row["active"] else since(row["last_used"]), 5, right=True),
         TopColumn("KIND", _cell("kind"), 12),
         TopColumn("ACTION", _cell("action"), 0),
     ),

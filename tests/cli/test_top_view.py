@@ -157,6 +157,15 @@ class TestContainers:
         view.press("w")
         assert rows(view, seen)[0] == "c2"
 
+    def test_one_that_runs_something_is_not_idle(self) -> None:
+        view = TopView()
+        view.press("3")
+        seen = snapshot(containers=[container("c1", active=0), container("c2", active=1)])
+        titles, *found = shown(view, seen)[4:7]
+        idle = {line.split()[0]: line.split()[titles.split().index("IDLE")] for line in found}
+        assert idle["c2"] == "-"
+        assert idle["c1"] != "-"
+
 
 class TestMoving:
     def test_the_marked_row_stays_on_the_screen(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -223,6 +224,27 @@ async def test_on_a_phone_nothing_is_wider_than_the_screen(
         box = await page.locator("#details").bounding_box()
         assert box is not None
         assert (box["x"], box["width"]) == (0, 360)
+
+
+RECORD_TIMES = """() => {
+    const fillText = CanvasRenderingContext2D.prototype.fillText;
+    let drawn = [];
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        if (/^\\d\\d:\\d\\d/.test(text)) drawn.push([x, x + this.measureText(text).width]);
+        if (text === "UTC") [window.times, drawn] = [drawn.sort((a, b) => a[0] - b[0]), []]; // the axis is whole
+        return fillText.apply(this, arguments);
+    };
+}"""
+
+
+async def test_on_a_phone_the_times_of_the_timeline_do_not_run_into_each_other(
+    browser: Browser, server: AdminServer
+) -> None:
+    async with opened(browser, server, viewport={"width": 360, "height": 740}, has_touch=True) as page:
+        await seen(page, "#live", "live")
+        await page.evaluate(RECORD_TIMES)
+        times = await eventually_async(lambda: page.evaluate("window.times?.length > 1 ? window.times : null"))
+        assert all(end < begin for (_, end), (begin, _) in pairwise(times)), times
 
 
 async def test_in_the_dark_it_is_dark(browser: Browser, server: AdminServer) -> None:

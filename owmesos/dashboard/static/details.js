@@ -189,7 +189,7 @@ function story(document) {
         {},
         el("time", { text: line.at === null ? "" : line.at.slice(11, 23), title: line.at }),
         el("span", { class: `tag st-${line.state}`, text: line.state }),
-        el("span", { text: line.text }),
+        el("span", { text: short(line.text) }),
       ),
     ),
   );

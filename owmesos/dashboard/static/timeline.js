@@ -113,7 +113,7 @@ export class Timeline {
     const scale = (width - label - 6) / (this.seconds * 1000);
     const end = now();
     const x = (ms) => Math.max(label, width - 6 - (end - ms) * scale);
-    this.axis(context, theme, { x, end, height, label });
+    this.axis(context, theme, { x, scale, end, height, label });
     const top = this.scroller.scrollTop;
     const first = Math.max(0, Math.floor((top - AXIS) / ROW));
     const focused = document.activeElement === this.canvas;
@@ -139,10 +139,13 @@ export class Timeline {
     }
   }
 
-  axis(context, theme, { x, end, height, label }) {
+  axis(context, theme, { x, scale, end, height, label }) {
     context.font = "10px system-ui, sans-serif";
     context.textBaseline = "alphabetic";
-    const step = TICKS[this.seconds] * 1000;
+    const digits = this.seconds === 60 ? 8 : 5;
+    const least = context.measureText(clock(end, digits)).width + 8;
+    let step = TICKS[this.seconds] * 1000;
+    while (step * scale < least) step *= 2; // on a phone
     for (let tick = Math.floor(end / step) * step; tick > end - this.seconds * 1000; tick -= step) {
       const at = Math.round(x(tick)) + 0.5;
       context.strokeStyle = theme.line;
@@ -151,7 +154,7 @@ export class Timeline {
       context.moveTo(at, AXIS - 2);
       context.lineTo(at, height);
       context.stroke();
-      const text = clock(tick, this.seconds === 60 ? 8 : 5);
+      const text = clock(tick, digits);
       const half = context.measureText(text).width / 2;
       if (at - half > label && at + half < x(end) + 6) {
         context.fillStyle = theme.muted;
