@@ -27,7 +27,7 @@ from owmesos.service.kubernetes.pod_streams import _second_of
 from owmesos.storage.election import TimePassed
 from owmesos.storage.lease_candidate import seen_lease
 from owmesos.storage.lease_election import LeaseElection, LeaseSeen
-from tests.fuzz.target import file_of, sample, target
+from tests.fuzz.target import LONGEST_YAML, file_of, sample, target
 from tests.kubernetes.factories import Driven
 from tests.kubernetes.objects import LABELS, NAMESPACE, node, pod
 
@@ -145,8 +145,6 @@ def exec_credentials(data: bytes) -> None:
     credentials.current()
 
 
-_LONGEST_YAML = 8 * 1024  # bytes; of more its parser, which is Python, takes a second
-
 _KUBECONFIG = {
     "current-context": "here",
     "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "n"}}],
@@ -186,7 +184,7 @@ _KUBECONFIGS = [{**_KUBECONFIG, "users": [{"name": "u", "user": user}]} for user
 def kubeconfig(data: bytes) -> None:
     file = Path("/nonexistent/config")
     found = Kubeconfig((file,))
-    found.add(data[:_LONGEST_YAML].decode(errors="replace"), file)
+    found.add(data[:LONGEST_YAML].decode(errors="replace"), file)
     access = found.access()
     access.credentials.current()
 
@@ -208,7 +206,7 @@ _TEMPLATE = {
 @target("pod-templates", _TEMPLATE, yaml.safe_dump(_TEMPLATE), "a: 2001-13-45", "&a [*a]")
 def pod_templates(data: bytes) -> None:
     """What is accepted has no part in where a pod goes and what it takes there, and can be sent."""
-    template = _template(file_of(data[:_LONGEST_YAML], "template.yaml"))
+    template = _template(file_of(data[:LONGEST_YAML], "template.yaml"))
     check_template(template)
     msgspec.json.encode(merged(template, {"metadata": {"labels": {"app": "owmesos"}}, "spec": {"containers": []}}))
     driven = Driven.connected(node(), template=template)

@@ -47,6 +47,7 @@ _EVENTS: list[Any] = [
         if kind.wire_type not in ("OFFERS", "UPDATE")
     ),
 ]
+_OFFERED = (offered(plain(1)), offered(plain(2, agent=1)), offered(plain(3)))
 
 
 def _record(event: Any) -> bytes:
@@ -89,10 +90,12 @@ def mesos_events(data: bytes) -> None:
     desk = Desk()
     desk.submit("L1")
     desk.submit("L2", constraints=["rack LIKE r.*"], ports=1)
-    desk.handle(offered(plain(1)))
+    desk.take(_OFFERED[0])
     with suppress(MalformedEvent):
         desk.handle(event)
-    desk.handle(Subscribed(ID("F")), offered(plain(3)), Tick())
+    desk.take(Subscribed(ID("F")))
+    desk.take(_OFFERED[2])
+    desk.handle(Tick())
 
 
 _ANSWERS: dict[str, type[msgspec.Struct]] = {
@@ -178,12 +181,13 @@ def stored_launches(data: bytes) -> None:
     scheduler = Scheduler(Settings(buffer=NO_BUFFER), info)
     now = 1_700_000_000.0
     scheduler.restore(records, now, unreadable)
-    events: tuple[Event | Tick, ...] = (Subscribed(ID("F")), offered(plain(1)), Tick(), offered(plain(2, agent=1)))
+    listed(scheduler, now)
+    events: tuple[Event | Tick, ...] = (Subscribed(ID("F")), _OFFERED[0], Tick(), _OFFERED[1])
     for event in events:
         scheduler.handle(event, now)
         scheduler.state.validate()
-        listed(scheduler, now)
         now += 700.0
+    listed(scheduler, now)
 
 
 _EXPORT = [
@@ -239,7 +243,8 @@ def admin_launch(data: bytes) -> None:
     launch = decoded(data, WantedLaunches).launch
     desk = Desk()
     desk.submit_launch("L1", launch)
-    desk.handle(offered(plain(1)), Tick())
+    desk.take(_OFFERED[0])
+    desk.handle(Tick())
     record = desk.scheduler.state.launches["L1"]
     records, unreadable = read([("L1", record.stored_form())])
     assert not unreadable, unreadable

@@ -6,11 +6,13 @@ import copy
 import json
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tests.json_faults import paths
 
 LONGEST = 64 * 1024  # bytes of an input
+_MOST_PLACES = 10_000  # of a document that is changed once more: each change may make it 100 times as large
 _NUMBERS = (
     *(0, 1, -1, 2, 127, 255, 65_535, 65_536, 10**9, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**18, 10**300),
     *(-(2**63), -(10**300), 0.5, -0.0, 1e15, 1e300, -1e300, 5e-324, 1e308),
@@ -54,26 +56,33 @@ class Mutator:
     def __init__(self, seeds: Sequence[bytes], seed: int) -> None:
         self._chance = random.Random(seed)
         self._seeds = list(seeds) or [b""]
-        self._values = [value for each in self._seeds if (value := _json(each)) is not None]
+        self._values = [value for each in self._seeds if (value := _json(each)) is not None] or [None]
 
     def next(self) -> bytes:
+        """Of one of the seeds."""
+        return self.changed(self._chance.choice(self._seeds))
+
+    def changed(self, data: bytes) -> bytes:
+        """`data`, which may be any, with some values or bytes changed."""
         chance = self._chance
-        data = chance.choice(self._seeds)
         value = _json(data)
         if value is not None and chance.random() < 0.85:
-            data = self._changed(copy.deepcopy(value))
+            with suppress(RecursionError, ValueError):  # too deep to copy; a number of too many digits
+                data = self._values_changed(value)[:LONGEST]
         if value is None or chance.random() < 0.25:
             for _ in range(chance.choice((1, 1, 2, 4, 8))):
-                data = self._bytes_changed(data)
-        return data[:LONGEST]
+                data = self._bytes_changed(data)[:LONGEST]
+        return data
 
     # -- the values of a document
 
-    def _changed(self, document: Any) -> bytes:
+    def _values_changed(self, document: Any) -> bytes:
         for _ in range(self._chance.choice((1, 1, 1, 2, 3, 5))):
             places = list(paths(document))
             if not places:
                 document = self._any()
+                break
+            if len(places) > _MOST_PLACES:
                 break
             self._change(*self._chance.choice(places))
         return json.dumps(document, ensure_ascii=self._chance.random() < 0.5).encode(errors="surrogatepass")

@@ -13,7 +13,7 @@ from owmesos.cli.settings import _settings
 from owmesos.runtimes import action, loading
 from owmesos.runtimes.access import Gate, proof_of, verifier_of
 from owmesos.runtimes.client import BadRequest, Client
-from tests.fuzz.target import file_of, target
+from tests.fuzz.target import IN_MEMORY, file_of, target
 
 _TOML = """
 master = "zk://h:2181/mesos"
@@ -109,7 +109,7 @@ def proxy_bodies(data: bytes) -> None:
 @target("proxy-archives", b"PK\x05\x06" + bytes(18), b"\x1f\x8b", bytes(1024), expected=(Exception,))
 def proxy_archives(data: bytes) -> None:
     """Any error is told as the user's. It must end, and may write only into its folder."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         loading.unpack(data, folder)
 
 
