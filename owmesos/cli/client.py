@@ -182,8 +182,9 @@ class AdminClient:
             waiting = [each for each in waiting if each not in rows]
         return [rows[each] for each in ids]
 
-    def ask_again(self, request: AdminRequest) -> Any:
-        """As `ask`, repeated for a while where that may help. The request has a key, so the framework does it once."""
+    def ask_again(self, request: AdminRequest, *, after: type[MayPass] = MayPass) -> Any:
+        """As `ask`, repeated for a while where that may help. The request has a key, so the framework does it once; a
+        request without one in the API is repeated after NotRunning alone, when nobody has got it."""
         request = request._replace(key=request.key or os.urandom(16).hex())
         pauses = iter(_PAUSES)
         pause, until, said, first = next(pauses), None, False, ""
@@ -191,7 +192,7 @@ class AdminClient:
             begun = time.monotonic()
             try:
                 return self.ask(request)
-            except MayPass as error:
+            except after as error:
                 now, first = time.monotonic(), first or str(error)
                 if until is None or now - begun > PATIENCE:  # it was taken, and worked on, before it broke
                     until = now + PATIENCE

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import click
 
 from owmesos.cli import completion
-from owmesos.cli.client import AdminClient, AdminRequest, Document, RequestFailed, UnknownPath
+from owmesos.cli.client import AdminClient, AdminRequest, Document, NotRunning, RequestFailed, UnknownPath
 from owmesos.cli.columns import ACTIONS, short_ids
 from owmesos.cli.connection import AdminAccess
 from owmesos.cli.options import Argument, Option, with_options
@@ -61,7 +61,8 @@ class ActionsClient(AdminClient):
         return self.ask(AdminRequest("GET", path, parameters))
 
     def put(self, name: str, action: Document, *, overwrite: bool) -> None:
-        self.ask(AdminRequest("PUT", action_path(name), {"overwrite": "1"} if overwrite else {}, action))
+        request = AdminRequest("PUT", action_path(name), {"overwrite": "1"} if overwrite else {}, action)
+        self.ask_again(request, after=NotRunning)  # `owmesos run` may have been started on the line before
 
     def invoke(
         self,

@@ -99,6 +99,12 @@ class TestAnswers:
             AdminClient(server.endpoint).listing("nodes")
         assert len(server.requests) == 1
 
+    def test_an_action_is_not_sent_again_for_that_may_find_itself_there(self) -> None:
+        server = Server([None, said("200 OK", b"{}")])
+        ran = owmesos("action", "update", "x", "--admin", f"http://127.0.0.1:{server.endpoint.port}")
+        assert "broke" in ran.line
+        assert len(server.requests) == 1
+
     def test_a_token_that_was_made_meanwhile_is_used(self) -> None:
         server = Server([said("401 Unauthorized", b'{"error": "no"}'), said("200 OK", b"[]")])
         token = iter(["old", *["new"] * 9])
@@ -110,7 +116,7 @@ class TestAnswers:
             AdminClient(server.endpoint, token=lambda _: "old").launch(SMALL, 1)
 
 
-@pytest.mark.parametrize("command", ["kill x", "launch --command x", "invoke x"])
+@pytest.mark.parametrize("command", ["kill x", "launch --command x", "invoke x", "action update x"])
 def test_where_nothing_answers_it_says_so_in_one_line(command: str, port: int) -> None:
     ran = owmesos(*command.split(), "--admin", f"http://127.0.0.1:{port}")
     name, _, _ = command.partition(" ")
