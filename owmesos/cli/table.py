@@ -107,22 +107,26 @@ class _Cell(NamedTuple):
 def _left_out(
     columns: Sequence[Column], widths: Mapping[str, int], spare: Sequence[str], window: int | None
 ) -> list[str]:
-    """As many of the spare columns as must be left out, in their order."""
+    """As few of the spare columns as must be left out, the first ones of `spare` before others."""
     there = [each.title for each in columns]
     out: list[str] = []
     if window is None:
         return out
 
-    def needed() -> int:
+    def needed(without: Sequence[str]) -> int:
         least = (min(widths[each.title], _LEAST) if each.long else widths[each.title] for each in columns)
-        kept = [width for each, width in zip(columns, least, strict=True) if each.title not in out]
+        kept = [width for each, width in zip(columns, least, strict=True) if each.title not in without]
         return sum(kept) + _GAP * (len(kept) - 1)
 
     for title in spare:
-        if needed() <= window:
+        if needed(out) <= window:
             break
         if title in there:
             out.append(title)
+    for title in reversed(out):  # a narrow one may fit beside what a wide one has left
+        fewer = [each for each in out if each != title]
+        if needed(fewer) <= window:
+            out = fewer
     return out
 
 

@@ -100,6 +100,11 @@ class TestNarrowWindows:
         assert made.left_out == ["KIND", "START", "DATETIME"]
         assert made.heading.split() == ["ACTIVATION", "ID", "DURATION", "STATUS", "ENTITY"]
 
+    def test_a_narrow_column_that_fits_beside_the_others_stays(self) -> None:
+        made = table([{**ACTIVATION, "namespace": "me", "name": "a"}], ACTIVATIONS, Window(80))
+        assert made.left_out == ["KIND", "DATETIME"]
+        assert made.heading.split() == ["ACTIVATION", "ID", "START", "DURATION", "STATUS", "ENTITY"]
+
     def test_a_long_column_is_cut_and_keeps_its_beginning(self) -> None:
         made = table([launch()], LAUNCHES, Window(100))
         assert all(len(line) <= 100 for line in made.lines)
