@@ -23,6 +23,7 @@ _FILE = "control"
 _PATIENCE = 60.0  # seconds: a new agent has to register first
 _TURN = 0.5  # seconds after which the thread looks whether it is to end
 _AT_ONCE = 5.0  # seconds to receive the request
+_SEEN_LATER = "; a framework for which nothing waits gets no offers, and sees it with its next launch"
 _MOST = 4096  # bytes of a request or an answer
 
 
@@ -92,7 +93,7 @@ def _done(port: int, cluster: Daemons, request: Any) -> str:
     deed, name = request["deed"], request["name"]
     if deed == "add":
         name = cluster.add()
-        return f"{name} was added"
+        return f"{name} was added{_SEEN_LATER}"
     if not name.startswith("agent"):
         raise InvalidInput(f"{name!r} is not an agent: use agent1, agent2, ...")
     if deed == "kill":
@@ -101,7 +102,7 @@ def _done(port: int, cluster: Daemons, request: Any) -> str:
         return f"{name} was killed; its tasks go on running, and `{start}` starts it again"
     cluster.start(name)
     cluster.wait_registered()
-    return f"{name} runs again"
+    return f"{name} runs again{_SEEN_LATER}"
 
 
 def ask(port: int | None, deed: Deed, name: str | None) -> str:
