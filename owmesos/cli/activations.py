@@ -116,7 +116,9 @@ def list_activations(
     admin: AdminAccess,
     output: Output = "table",
 ) -> None:
-    """Show activations, the latest first: those that wait or run, then those that have ended.
+    """Show activations, the latest first.
+
+    Those that wait or run come before those that have ended.
 
     With NAME, only those of that action.
     """
@@ -173,7 +175,9 @@ def export_activations(
     name: Annotated[str | None, Option("Only activations of this action.", "NAME", type=ActionName())] = None,
     admin: AdminAccess,
 ) -> None:
-    """Write when activations came and how long they ran as a trace for `owmesos simulate`: CSV to FILE, or to stdout.
+    """Write activations as a trace for `owmesos simulate`.
+
+    When they came and how long they ran, as CSV to FILE, or to stdout.
 
     The latest is first. Those that have not run have no duration, and are left out.
     """

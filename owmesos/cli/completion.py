@@ -23,7 +23,9 @@ Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 @click.command()
 @with_options
 def completion(*, shell: Annotated[Literal["bash", "zsh", "fish"], Argument("bash|zsh|fish")]) -> None:
-    """Print the script that makes a shell complete commands, options and names.
+    """Print the script for completion in bash, zsh or fish.
+
+    It makes the shell complete commands, options and names.
 
     Put `eval "$(owmesos completion bash)"` into ~/.bashrc, or the same with zsh into ~/.zshrc; for fish,
     `owmesos completion fish > ~/.config/fish/completions/owmesos.fish`.

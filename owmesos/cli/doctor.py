@@ -37,7 +37,9 @@ CHECKS = Listing(
 @click.command()
 @with_options
 def doctor(*, options: RunOptions, output: Output = "table") -> None:
-    """Check everything that `owmesos run` needs, with the same settings, and say how to fix what is wrong.
+    """Check everything that `owmesos run` needs.
+
+    With the same settings; says how to fix what is wrong.
 
     It changes nothing. The exit code is 1 if a check fails.
     """

@@ -75,11 +75,13 @@ def nodes(
     access: MasterAccess,
     shown: Shown,
 ) -> None:
-    """Show the resources of each node: available, used, reserved, and kept free as buffer.
+    """Show what each node has: available, used, reserved, buffer.
 
-    CPUS and MEM (MB) are "available of total"; USED, RESERVED and BUFFER are CPUs / MB. With --master, USED counts all
-    frameworks, and available is total - allocated - offered. STATE `fresh` has offers in hand. `known` is normal while
-    nothing waits (programs read `stale`): the room is as it was last offered, and SEEN says when.
+    CPUS and MEM (MB) are "available of total"; USED, RESERVED and BUFFER, which is kept free, are CPUs / MB. With
+    --master, USED counts all frameworks, and available is total - allocated - offered.
+
+    STATE `fresh` has offers in hand. `known` is normal while nothing waits (programs read `stale`): the room is as it
+    was last offered, and SEEN says when.
     """
     if master is None:
         shown.of_framework("nodes", columns.NODES)
@@ -105,7 +107,10 @@ def offers(*, outstanding: Annotated[bool, Option("Show only offers in hand.")] 
 @click.command()
 @with_options
 def reservations(*, shown: Shown) -> None:
-    """Show reservations: starts that do not run yet, and stops whose room was not offered yet."""
+    """Show what is reserved, and for what.
+
+    Starts that do not run yet, and stops whose room was not offered yet.
+    """
     shown.of_framework("reservations", columns.RESERVATIONS)
 
 
@@ -124,7 +129,10 @@ def launches(
     limit: Annotated[int | None, Option("Most launches to show.", "N", "-l", type=click.IntRange(1))] = None,
     shown: Shown,
 ) -> None:
-    """Show launches, the latest first: all that have not ended, and the last 1,000 that have."""
+    """Show launches, the latest first.
+
+    All that have not ended, and the last 1,000 that have.
+    """
     choice = {"state": state, "name": name, "limit": limit}
     given = {key: str(value) for key, value in choice.items() if value is not None}
     if unreadable:
@@ -139,14 +147,20 @@ def launches(
 @click.command()
 @with_options
 def containers(*, shown: Shown) -> None:
-    """Show the container pool: the action of each container, and whether it is prewarmed, warm or busy."""
+    """Show the container pool.
+
+    The action of each container, and whether it is prewarmed, warm or busy.
+    """
     shown.of_framework("containers", columns.CONTAINERS)
 
 
 @click.command()
 @with_options
 def invoker(*, admin: AdminAccess, output: Output = "table") -> None:
-    """Show the invoker of `run --kafka`: whether it accepts activations, how many it holds, its Kafka and CouchDB."""
+    """Show the invoker of `run --kafka`.
+
+    Whether it accepts activations, how many it holds, its Kafka and CouchDB.
+    """
     try:
         document = admin_client(admin).document("invoker")
     except UnknownPath:
@@ -169,7 +183,9 @@ def invoker(*, admin: AdminAccess, output: Output = "table") -> None:
 @click.command()
 @with_options
 def explain(*, name: AnyId, admin: AdminAccess, output: Output = "table", wide: Wide = False) -> None:
-    """Explain why a launch or an activation waits: how many nodes lack what, and which comes closest.
+    """Explain why a launch or an activation waits.
+
+    How many nodes lack what, and which comes closest.
 
     ID is a launch's, a task's, a container's or an activation's.
     """

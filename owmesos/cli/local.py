@@ -44,7 +44,7 @@ def local(
         bool, Option("Let every user of this machine run tasks as you, for frameworks that cannot authenticate.")
     ] = False,
 ) -> None:
-    """Serve an embedded Mesos cluster on 127.0.0.1 until Ctrl-C or SIGTERM.
+    """Serve a Mesos cluster on 127.0.0.1 until Ctrl-C.
 
     Only you can use it: master and agents require credentials, which the commands and frameworks of owmesos find.
 

@@ -26,7 +26,9 @@ def logs(
     tail: Annotated[int | None, click.IntRange(min=0), Option("Print only the last N lines.", "N")] = None,
     admin: AdminAccess,
 ) -> None:
-    """Print what a launch has written to stdout or stderr, also after its end while its agent keeps the files.
+    """Print what a launch or an activation has written.
+
+    To stdout or stderr, also after its end while its agent keeps the files.
 
     ID is a launch's, a task's, a container's or an activation's. A running activation has the log of its container; one
     that has ended, in standalone mode, the lines of its record, with --stderr only those of stderr.

@@ -270,7 +270,9 @@ class ActionOptions:
 @action.command()
 @with_options
 def create(*, options: ActionOptions, admin: AdminAccess) -> None:
-    """Deploy the function in FILE (- for stdin): source text, or a zip or tar.gz archive.
+    """Deploy the function in FILE (- for stdin).
+
+    FILE is source text, or a zip or tar.gz archive.
 
     --param sets default parameters.
     """

@@ -115,7 +115,9 @@ def simulate(
     jobs: Annotated[int, Option("Settings to run at the same time, each in a process.", "N")] = 2,
     output: Output = "table",
 ) -> None:
-    """Run a trace on a simulated cluster, in virtual time, and write the results as one HTML page.
+    """Run a trace on a simulated cluster, in virtual time.
+
+    Writes the results as one HTML page.
 
     Each setting (a buffer of the policy owmesos, a user-memory) meets the same activations on the same agents.
     The least that the YAML file of the cluster has is `agents: [{count: 10, cpus: 8, mem: 8192}]`.

@@ -23,7 +23,10 @@ Name = Annotated[str, Option("Name of the framework, for the default --state.", 
 
 @click.group()
 def state() -> None:
-    """Export, import and check the state that `owmesos run` keeps in a folder or in ZooKeeper."""
+    """Export, import and check the state of `owmesos run`.
+
+    It is in a folder or in ZooKeeper.
+    """
 
 
 @state.command(name="export")
@@ -55,7 +58,9 @@ def import_state(
     state: StateOption = None,
     name: Name = "owmesos",
 ) -> None:
-    """Read an exported state from FILE, or from stdin, into a place without one: all of it, or nothing.
+    """Read an exported state into a place without one.
+
+    From FILE, or from stdin: all of it, or nothing.
 
     Start only one framework with it: another with the same framework ID would take its place at the master.
     """

@@ -49,7 +49,9 @@ def status(
         Option("Refresh every S seconds until Ctrl-C. [1 if no S is given]", "[S]", is_flag=False, flag_value=1.0),
     ] = None,
 ) -> None:
-    """Show on one screen whether all is well: the master, what waits and why, servers, containers, nodes in trouble.
+    """Show on one screen whether all is well.
+
+    The master, what waits and why, servers, containers and nodes in trouble.
 
     The exit code is 1 if the framework is not connected to a master, or the master is silent.
     """

@@ -57,7 +57,9 @@ def top(
         float, click.FloatRange(min=0.2), Option("Seconds between updates of containers and sums.", "S")
     ] = 2.0,
 ) -> None:
-    """Show nodes, queue and containers live until q or Ctrl-C; once if stdout is not a terminal, or TERM is dumb.
+    """Show nodes, queue and containers live until q or Ctrl-C.
+
+    Once if stdout is not a terminal, or TERM is dumb.
 
     1, 2, 3 or Tab choose the table; m, c, w, n sort it by memory, CPUs, wait or name, r reverses; the arrow keys move.
     The bars show used, reserved, buffer and available.

@@ -11,6 +11,7 @@ import pytest
 
 from owmesos.cli.options import Argument, Option, settings_of, with_options
 from owmesos.cli.run import run
+from tests.cli.running import owmesos
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,11 @@ def test_run_has_no_empty_names(option: str, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(click.UsageError, match="it is empty"):
         run.main(["--master", "", option, ""], standalone_mode=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("group", ["", "action", "activation", "state"])
+def test_no_summary_is_cut_in_a_terminal_of_80_columns(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, summaries = owmesos(*group.split(), "--help").out.partition("Commands:")
+    assert summaries
+    assert "..." not in summaries

@@ -32,7 +32,9 @@ def demo(
     master: Annotated[str | None, Option(f"Run plain containers on this cluster instead: {MASTER_FORMS}.", "M")] = None,
     launches: Annotated[bool, Option("Run plain containers instead of actions.")] = False,
 ) -> None:
-    """Deploy three actions, invoke them 300 times at once, and show how the pool gives each run a container.
+    """Invoke three actions 300 times at once on a small cluster.
+
+    Shows how the pool gives each run a container.
 
     The cluster has room for far fewer containers, and half-way it loses an agent and gets it back. With --launches or
     --master twenty plain containers run, more than fit at once. Either takes up to half a minute.
