@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def _show(line: str) -> None:
 
 def main() -> None:
     plan, state = _plan()
+    gc.freeze()  # as `owmesos run` does
     with tempfile.TemporaryDirectory(prefix="owmesos-soak-") as folder:
         report: Report = asyncio.run(soak(plan, state or Path(folder), _show))
     faults = report.faults()

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from owmesos.service.framework import Framework
 
 LAG_EVERY = 0.02  # seconds between two measurements of the lag
@@ -70,15 +72,27 @@ def _fields(value: object) -> Iterator[tuple[str, Any]]:
             yield name, getattr(value, name)
 
 
-class Meter:
-    """Measures in the running loop until it is cancelled. Times in seconds."""
+class Seen(msgspec.Struct):
+    """What one process saw of itself. Seconds."""
 
-    def __init__(self, frameworks: Mapping[str, Framework]) -> None:
+    memory: list[tuple[float, float]]  # seconds and MB
+    lag: float  # of the event loop, the median
+    late: float  # the same at the 99th percentile
+    latest: float
+    subscriptions: int
+    tables: dict[str, int]
+
+
+class Meter:
+    """Measures in the running loop until it is cancelled. `roots` are where its tables are looked for. Seconds."""
+
+    def __init__(self, framework: Framework, roots: Mapping[str, object]) -> None:
         self.memory: list[tuple[float, float]] = []
         self.lags: deque[float] = deque(maxlen=1_000_000)
-        self.subscriptions = dict.fromkeys(frameworks, 0)
-        self._frameworks = frameworks
-        self._since: dict[str, float | None] = dict.fromkeys(frameworks)
+        self.subscriptions = 0
+        self.framework = framework
+        self._roots = roots
+        self._since: float | None = None
         self._began = time.monotonic()
 
     async def run(self) -> None:
@@ -94,14 +108,17 @@ class Meter:
                 self.memory.append((now - self._began, memory()))
 
     def _look(self) -> None:
-        for name, framework in self._frameworks.items():
-            state = framework.shell.scheduler.state
-            if state.connected and state.connection.since != self._since[name]:
-                self._since[name] = state.connection.since
-                self.subscriptions[name] += 1
+        state = self.framework.shell.scheduler.state
+        if state.connected and state.connection.since != self._since:
+            self._since = state.connection.since
+            self.subscriptions += 1
 
     def settled(self) -> None:
         """What came before does not count: what is made once is made."""
         gc.collect()
         self.lags.clear()
         self.memory.clear()
+
+    def seen(self) -> Seen:
+        middle, late, latest = (percentile(self.lags, share) for share in (0.5, 0.99, 1.0))
+        return Seen(list(self.memory), middle, late, latest, self.subscriptions, tables(self._roots))

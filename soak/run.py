@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from owmesos.core.pool.settings import PoolSettings
-from owmesos.invoker.standalone import Standalone
-from owmesos.service.admin import AdminServer
-from owmesos.service.admin_tokens import Tokens
 from owmesos.service.framework import Framework
 from owmesos.system.tasks import cancel_all
 from soak.cluster import SoakCluster
-from soak.load import Invoking, Launching
-from soak.meter import Meter, memory, percentile, slope, tables
+from soak.invoking import Invoked, InvokerProcess
+from soak.load import Launching
+from soak.meter import Meter, Seen, memory, slope
+from soak.served import served
 
 SHOW_EVERY = 10.0  # seconds
 PATIENCE = 180.0  # seconds without any end, at the end: an agent's return, and KILL repeated
@@ -44,10 +41,7 @@ class Report:
     """What was seen."""
 
     plan: Plan
-    memory: list[tuple[float, float]] = field(default_factory=list)  # seconds and MB
-    lags: list[float] = field(default_factory=list)  # seconds
-    subscriptions: dict[str, int] = field(default_factory=dict)
-    tables: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)  # by process
     known: int = 0  # launches, most at a time
     not_ended: list[str] = field(default_factory=list)
     forgotten: int = 0  # launches that ended, and of which nothing was known any more when that was looked at
@@ -55,9 +49,14 @@ class Report:
     wrong: dict[str, int] = field(default_factory=dict)  # answers to activations that are none
     states: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def tables(self) -> dict[str, int]:
+        return {path: size for seen in self.seen.values() for path, size in seen.tables.items()}
+
     def faults(self) -> list[str]:
         """What no machine's slowness explains."""
-        found = [f"{name} subscribed {count} times" for name, count in self.subscriptions.items() if count != 1]
+        times = {name: seen.subscriptions for name, seen in self.seen.items()}
+        found = [f"{name} subscribed {count} times" for name, count in times.items() if count != 1]
         bound = PER_LAUNCH * (self.known + self.plan.agents) + _SPARE
         found += [f"{path} has {size} entries" for path, size in self.tables.items() if size > bound]
         if self.not_ended:
@@ -65,85 +64,59 @@ class Report:
         if self.activations[0] != self.activations[1]:
             found.append(f"{self.activations[0] - self.activations[1]} activations have no answer")
         found += [f"{count} activations ended with {what}" for what, count in self.wrong.items()]
-        grown = self.grown()
-        if self.memory and grown > max(30.0, MOST_SLOPE * self.memory[0][1]):
-            found.append(f"memory grew by {grown:.0f} MB of {self.memory[0][1]:.0f} MB")
+        for name, seen in self.seen.items():
+            grew = grown(seen.memory)
+            if seen.memory and grew > max(30.0, MOST_SLOPE * seen.memory[0][1]):
+                found.append(f"memory of {name} grew by {grew:.0f} MB of {seen.memory[0][1]:.0f} MB")
         return found
 
-    def grown(self) -> float:
-        """MB, from the first fifth of the time to the last, each by its median."""
-        fifth = len(self.memory) // 5
-        if not fifth:
-            return 0.0
-        first, last = ([mb for _, mb in part] for part in (self.memory[:fifth], self.memory[-fifth:]))
-        return statistics.median(last) - statistics.median(first)
 
-
-_histories: dict[int, object] = {}
-"""The histories, whose tables are measured too, by the id of their framework."""
-
-
-@contextlib.asynccontextmanager
-async def _served(framework: Framework, extension: Standalone | None = None) -> AsyncIterator[None]:
-    """With the admin API and the history for the dashboard, as `owmesos run` has them."""
-    async with framework:
-        server = AdminServer("127.0.0.1", 0)
-        try:
-            if extension is not None:
-                await extension.start(framework)
-            await server.start(framework, Tokens(admin="admin", read="read"), extension)
-            _histories[id(framework)] = server.events
-            yield
-        finally:
-            _histories.pop(id(framework), None)
-            await server.stop()
-            if extension is not None:
-                await extension.close()
+def grown(points: Sequence[tuple[float, float]]) -> float:
+    """MB, from the first fifth of the time to the last, each by its median. `points`: seconds and MB."""
+    fifth = len(points) // 5
+    if not fifth:
+        return 0.0
+    first, last = ([mb for _, mb in part] for part in (points[:fifth], points[-fifth:]))
+    return statistics.median(last) - statistics.median(first)
 
 
 async def soak(plan: Plan, folder: Path, show: Callable[[str], None]) -> Report:
     """`show` gets a line every few seconds, and those of the result."""
     report = Report(plan)
-    with SoakCluster(plan.agents, seed=plan.seed) as large, SoakCluster(3, containers=True) as small:
-        standalone = Standalone(folder, settings=PoolSettings(max_starts=50, max_starts_on_agent=50))
+    with (
+        SoakCluster(plan.agents, seed=plan.seed) as large,
+        SoakCluster(3, containers=True) as small,
+        InvokerProcess(small.master, folder, plan.activations) as invoker,
+    ):
         launches = Framework(master=large.master, name="soak", state=folder / "launches", new_framework=True)
-        invoker = Framework(
-            master=small.master, name="invoker", state=folder / "invoker", new_framework=True, pool=standalone.pool
-        )
-        frameworks = {"launches": launches, "invoker": invoker}
-        async with _served(launches), _served(invoker, standalone):
-            launching = Launching(launches, plan.launches, plan.seed)
-            invoking = Invoking(standalone, plan.activations)
-            await invoking.deploy()
-            meter = Meter(frameworks)
+        async with served("launches", launches) as roots:
+            launching, meter = Launching(launches, plan.launches, plan.seed), Meter(launches, roots)
             tasks = [asyncio.ensure_future(each) for each in (meter.run(), launching.run())]
-            answered = asyncio.ensure_future(invoking.run())
             large.start_faults()
             try:
-                await _watch(plan, report, meter, launching, invoking, frameworks, tasks, show)
-                report.memory, report.lags = list(meter.memory), list(meter.lags)
+                await _watch(plan, report, meter, launching, invoker, tasks, show)
+                report.seen["launches"] = meter.seen()
+                invoked = await asyncio.to_thread(invoker.stop)
                 await cancel_all(tasks[1:])
-                invoking.stop()
-                await answered
                 counts = await asyncio.to_thread(large.stop_faults)
                 report.not_ended = await launching.end(PATIENCE)
             finally:
-                await cancel_all([*tasks, answered])
-            report.subscriptions = dict(meter.subscriptions)
+                await cancel_all(tasks)
             report.states = dict(launching.ends)
             report.forgotten = launching.ends["forgotten"]
-            report.activations, report.wrong = (invoking.asked, invoking.done), dict(invoking.failures)
-            report.tables = _tables(frameworks)
+            report.activations, report.wrong = (invoked.asked, invoked.done), invoked.wrong
+            report.seen = {"launches": _at_the_end(report.seen["launches"], meter), "invoker": invoked.seen}
             await launches.teardown()
     for line in _result(report, launching, counts):
         show(line)
     return report
 
 
-def _tables(frameworks: dict[str, Framework]) -> dict[str, int]:
-    found: dict[str, object] = {name: framework.shell for name, framework in frameworks.items()}
-    found |= {f"{name}'s history": _histories[id(framework)] for name, framework in frameworks.items()}
-    return tables(found)
+def _at_the_end(watched: Seen, meter: Meter) -> Seen:
+    """Memory and lags as they were under load, the rest after it."""
+    after = meter.seen()
+    watched.subscriptions, watched.tables = after.subscriptions, after.tables
+    return watched
 
 
 async def _watch(
@@ -151,12 +124,13 @@ async def _watch(
     report: Report,
     meter: Meter,
     launching: Launching,
-    invoking: Invoking,
-    frameworks: dict[str, Framework],
+    invoker: InvokerProcess,
     tasks: Sequence[asyncio.Future[None]],
     show: Callable[[str], None],
 ) -> None:
-    show(f"{'s':>6} {'launches/s':>11} {'ends/s':>8} {'open':>6} {'warm/s':>7} {'MB':>6} {'lag p99':>9}  largest table")
+    show(
+        f"{'s':>6} {'launches/s':>11} {'ends/s':>8} {'open':>6} {'warm/s':>7} {'MB':>9} {'p99 in ms':>9}  largest table"
+    )
     began = shown = time.monotonic()
     before, settled = (0, 0, 0), False
     while (now := time.monotonic()) - began < plan.seconds:
@@ -164,37 +138,48 @@ async def _watch(
         for task in tasks:
             if task.done():
                 task.result()
+        invoked = await asyncio.to_thread(invoker.look)
         seconds, shown = time.monotonic() - shown, time.monotonic()
-        counts = (launching.asked, sum(launching.ends.values()), invoking.done)
+        counts = (launching.asked, sum(launching.ends.values()), invoked.done)
         rates = [(new - old) / seconds for new, old in zip(counts, before, strict=True)]
         before = counts
-        sizes = _tables(frameworks)
-        path, size = max(sizes.items(), key=lambda each: each[1], default=("none", 0))
-        report.known = max(report.known, len(frameworks["launches"].shell.scheduler.state.launches), launching.open)
-        lag = f"{percentile(list(meter.lags), 0.99) * 1000:.0f} ms"
-        show(
-            f"{shown - began:6.0f} {rates[0]:11.1f} {rates[1]:8.1f} {launching.open:6} {rates[2]:7.1f} {memory():6.0f}"
-            f" {lag:>9}  {path}: {size}"
-        )
+        report.known = max(report.known, len(meter.framework.shell.scheduler.state.launches), launching.open)
+        show(_line(shown - began, rates, launching, meter.seen(), invoked))
         if not settled and now - began >= plan.warm_up:
             meter.settled()
+            await asyncio.to_thread(invoker.settle)
             settled = True
 
 
+def _line(at: float, rates: Sequence[float], launching: Launching, seen: Seen, invoked: Invoked) -> str:
+    path, size = max((seen.tables | invoked.seen.tables).items(), key=lambda each: each[1], default=("none", 0))
+    mb = f"{memory():.0f}, {invoked.seen.memory[-1][1] if invoked.seen.memory else 0:.0f}"
+    lag = f"{seen.late * 1000:.0f}, {invoked.seen.late * 1000:.0f}"
+    counts = f"{rates[0]:11.1f} {rates[1]:8.1f} {launching.open:6} {rates[2]:7.1f}"
+    return f"{at:6.0f} {counts} {mb:>9} {lag:>9}  {path}: {size}"
+
+
 def _result(report: Report, launching: Launching, counts: dict[str, int]) -> list[str]:
-    mb = [each for _, each in report.memory] or [0.0]
     ends = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
     asked, answered = report.activations
-    middle, late, most = (percentile(report.lags, share) * 1000 for share in (0.5, 0.99, 1.0))
-    return [
+    lines = [
         f"launches: {launching.asked} asked for, {launching.killed} killed; ends: {ends}",
         f"activations: {asked} asked for, {answered} answered, {report.wrong or 'all right'}",
         f"faults: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}",
-        f"subscriptions: {', '.join(f'{name} {count}' for name, count in report.subscriptions.items())}",
-        f"memory after warm-up: {mb[0]:.0f} to {mb[-1]:.0f} MB, {slope(report.memory):+.2f} a minute",
-        f"event loop's lag: median {middle:.1f} ms, 99th percentile {late:.0f} ms, most {most:.0f} ms",
-        f"largest tables: {', '.join(f'{path} {size}' for path, size in _largest(report.tables))}",
+        f"subscriptions: {', '.join(f'{name} {seen.subscriptions}' for name, seen in report.seen.items())}",
     ]
+    for name, seen in report.seen.items():
+        mb = [each for _, each in seen.memory] or [0.0]
+        lines.append(
+            f"memory of {name} after warm-up: {mb[0]:.0f} to {mb[-1]:.0f} MB, {slope(seen.memory):+.2f} a minute"
+        )
+    for name, seen in report.seen.items():
+        lines.append(
+            f"event loop's lag of {name}: median {seen.lag * 1000:.1f} ms, 99th percentile {seen.late * 1000:.0f} ms,"
+            f" most {seen.latest * 1000:.0f} ms"
+        )
+    lines.append(f"largest tables: {', '.join(f'{path} {size}' for path, size in _largest(report.tables))}")
+    return lines
 
 
 def _largest(sizes: dict[str, int], count: int = 6) -> list[tuple[str, int]]:

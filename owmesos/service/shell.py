@@ -17,7 +17,7 @@ from owmesos.core.pool.pool import Pool
 from owmesos.errors import InvalidInput
 from owmesos.mesos import listings
 from owmesos.mesos.container_factory import PooledScheduler
-from owmesos.mesos.messages import Event, Update
+from owmesos.mesos.messages import Event, Offers, Update
 from owmesos.mesos.messages.operator import GetAgents
 from owmesos.mesos.offer_resources import pieces_of, total_of
 from owmesos.mesos.scheduler import effects
@@ -40,6 +40,7 @@ from owmesos.system.tasks import cancel_all, keep
 _log = logging.getLogger("owmesos.service")
 _CLOSING = 2.0  # seconds; for tasks to end by themselves
 _TURN = 0.01  # seconds that the master's events may take before others have their turn
+_MOST_OFFERS = 250  # in one step: 15 ms, where a REVIVE brings thousands
 
 
 class Shell(BaseShell[Event | PoolInput]):
@@ -182,11 +183,13 @@ class Shell(BaseShell[Event | PoolInput]):
             if isinstance(event, Update) and files is not None:
                 self._spawn(self._observe_with_reason(event, files), "reading the reason of a failed task")
             else:
-                self.observe(event)
+                for part in event.parts(_MOST_OFFERS) if isinstance(event, Offers) else (event,):
+                    self.observe(part)
+                    if loop.time() > begun + _TURN:
+                        await asyncio.sleep(0)
+                        begun = loop.time()
+                del part
             del event  # it may be large, and the next one long in coming
-            if loop.time() > begun + _TURN:
-                await asyncio.sleep(0)
-                begun = loop.time()
 
     async def _observe_with_reason(self, event: Update, files: TaskFiles) -> None:
         """Observe the event with the reason from the task's log. It may take its time: the next update waits for it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from soak.meter import slope, tables
+from soak.meter import Seen, slope, tables
 from soak.run import Plan, Report, soak
 
 
@@ -37,15 +37,17 @@ def test_the_slope_is_that_of_the_line(course: Callable[[float], float], expecte
 
 def test_faults_are_named() -> None:
     report = Report(Plan(agents=10))
-    report.memory = [(float(at), grows(at)) for at in range(50)]
-    report.subscriptions = {"launches": 2, "invoker": 1}
-    report.tables = {"launches.x": 100_000}
+    memory = [(float(at), grows(at)) for at in range(50)]
+    report.seen = {
+        "launches": Seen(memory, 0.0, 0.0, 0.0, subscriptions=2, tables={"launches.x": 100_000}),
+        "invoker": Seen([], 0.0, 0.0, 0.0, subscriptions=1, tables={}),
+    }
     report.not_ended = ["L1"]
     report.activations = (5, 4)
     assert [line.split()[0] for line in report.faults()] == ["launches", "launches.x", "1", "1", "memory"]
 
 
 def test_tables_are_found_by_their_paths() -> None:
-    report = Report(Plan(), tables={str(number): 1 for number in range(300)})
-    assert tables({"a": report}) == {}  # only objects of owmesos are looked into
+    seen = Seen([], 0.0, 0.0, 0.0, subscriptions=1, tables={str(number): 1 for number in range(300)})
+    assert tables({"a": seen}) == {}  # only objects of owmesos are looked into
     assert tables({"a": dict.fromkeys(range(300), 1)}) == {"a": 300}

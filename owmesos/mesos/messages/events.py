@@ -7,7 +7,7 @@ Source: include/mesos/v1/scheduler/scheduler.proto (Event), docs/scheduler-http-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -46,6 +46,14 @@ class Offers(Event, frozen=True):
 
     offers: Iterable[Offer]
     unreadable: Sequence[UnreadableOffer] = ()
+
+    def parts(self, most: int) -> Iterator[Offers]:
+        """The same offers in events of at most `most` each, as a master might have sent them."""
+        if not isinstance(self.offers, OfferList):
+            yield self
+            return
+        for part in self.offers.parts(most):
+            yield Offers(part, part.unreadable)
 
 
 class InverseOffers(Event, frozen=True):

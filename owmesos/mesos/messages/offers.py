@@ -123,9 +123,9 @@ class OfferList:
 
     __slots__ = ("_raws", "_report", "unreadable")
 
-    def __init__(self, raws: Sequence[msgspec.Raw], report: Callable[[str], None]) -> None:
+    def __init__(self, raws: Sequence[msgspec.Raw], report: Callable[[str], None] | None) -> None:
         self._raws = raws
-        self._report: Callable[[str], None] | None = report
+        self._report = report
         self.unreadable: list[UnreadableOffer] = []
 
     def __iter__(self) -> Iterator[Offer]:
@@ -139,6 +139,11 @@ class OfferList:
                 continue
             yield offer
         self._report = None
+
+    def parts(self, most: int) -> Iterator[OfferList]:
+        """Lists of at most `most` of them."""
+        for begin in range(0, max(1, len(self._raws)), most):
+            yield OfferList(self._raws[begin : begin + most], self._report)
 
     def _leave_out(self, raw: msgspec.Raw, reason: str, report: Callable[[str], None]) -> None:
         try:

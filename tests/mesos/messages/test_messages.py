@@ -561,6 +561,21 @@ class TestOddEvents:
         assert "hostname" in event.unreadable[0].reason
         assert len(told) == 1
 
+    def test_parts_are_the_same_offers_a_few_at_a_time(self) -> None:
+        told: list[str] = []
+        offers = {"offers": [OFFER, {**OFFER, "hostname": 5}, OFFER, OFFER, {}]}
+        event = decode_event(json.dumps({"type": "OFFERS", "offers": offers}).encode(), told.append)
+        assert isinstance(event, Offers)
+        parts = list(event.parts(2))
+        assert [len(list(part.offers)) for part in parts] == [1, 2, 0]
+        assert [len(part.unreadable) for part in parts] == [1, 0, 0]
+        assert len(told) == 1
+
+    def test_no_offers_are_one_part(self) -> None:
+        event = decode_event(b'{"type":"OFFERS","offers":{"offers":[]}}', pytest.fail)
+        assert isinstance(event, Offers)
+        assert [list(part.offers) for part in event.parts(2)] == [[]]
+
     @pytest.mark.parametrize(
         ("more", "field"),
         [
