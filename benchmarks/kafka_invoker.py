@@ -37,7 +37,8 @@ from benchmarks.relay import INSTANCE as RELAY
 from benchmarks.relay import relaying
 from benchmarks.row import Row
 from owmesos.core.pool.settings import PoolSettings
-from owmesos.invoker.kafka import CouchSettings, InvokerSettings, KafkaInvoker
+from owmesos.invoker.kafka import KafkaInvoker
+from owmesos.invoker.kafka_settings import CouchSettings, InvokerSettings
 from owmesos.openwhisk.embedded_manifest import embedded_manifest
 from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings

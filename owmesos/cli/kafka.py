@@ -23,9 +23,11 @@ from owmesos.system.private_files import read_private
 
 if TYPE_CHECKING:
     from owmesos.core.pool.settings import PoolSettings
-    from owmesos.invoker.kafka import CouchSettings, HttpSettings, InvokerSettings, KafkaInvoker
+    from owmesos.invoker.kafka import KafkaInvoker
+    from owmesos.invoker.kafka_settings import CouchSettings, HttpSettings, InvokerSettings
     from owmesos.openwhisk.arguments import Decrypt
     from owmesos.openwhisk.container_specs import LaunchSettings
+    from owmesos.openwhisk.kafka.access import KafkaAccess
     from owmesos.openwhisk.kafka.broker import Broker
     from owmesos.openwhisk.kafka.feed_settings import FeedSettings
     from owmesos.openwhisk.limits import PayloadLimits
@@ -148,7 +150,7 @@ class KafkaOptions:
     ) -> InvokerSettings:
         """Raises InvalidInput."""
         from owmesos.invoker.extension import DRAIN
-        from owmesos.invoker.kafka import InvokerSettings
+        from owmesos.invoker.kafka_settings import InvokerSettings
         from owmesos.openwhisk.messages import invoker_id
         from owmesos.openwhisk.sizes import MAX_USER_MEMORY, parse_megabytes
         from owmesos.openwhisk.whisk_config import forced_completion, payload_limits
@@ -171,16 +173,16 @@ class KafkaOptions:
                 displayed_name=self.displayed_name,
             ),
             broker=self._broker(config, payload),
-            couch=self._couch(config, environment),
+            couch=self.couch(config, environment),
             manifest=_manifest(runtimes, config),
             launches=launches,
             pool=pool,
             feed=self._feed(),
             forced=forced_completion(config),
-            http=self._http(config),
+            http=self.http(config),
             user_events=_first(self.user_events, config.flag("user-events.enabled"), False),
             drain=_first(self.drain, DRAIN),
-            ciphers=self._ciphers(config),
+            ciphers=self.ciphers(config),
             payload=payload,
         )
 
@@ -190,18 +192,27 @@ class KafkaOptions:
         hosts = self.kafka or config.variable("KAFKA_HOSTS")
         if hosts is None:
             raise InvalidInput("--id needs --kafka HOST:PORT")
-        protocol = config.text("kafka.common.security-protocol")
-        security = {"security_protocol": protocol} if protocol is not None else {}
-        if self.kafka_settings is not None:
-            security |= read_table(self.kafka_settings, private=True)
         return Broker(
             hosts=parse_hosts(hosts),
             prefix=_first(self.topic_prefix, config.text("kafka.topics.prefix"), ""),
             event_prefix=_first(self.event_prefix, config.text("kafka.topics.user-event.prefix"), ""),
             replication_factor=_first(config.number("kafka.replication-factor"), 1),
             max_message=payload.max_message,
-            security=security,
+            access=self.kafka_access(config),
         )
+
+    def kafka_access(self, config: WhiskConfig) -> KafkaAccess:
+        """TLS and login. Raises InvalidInput."""
+        from owmesos.openwhisk.kafka.access import KafkaAccess
+
+        protocol, file = config.text("kafka.common.security-protocol"), self.kafka_settings
+        settings = {"security_protocol": protocol} if protocol is not None else {}
+        if file is not None:
+            settings |= read_table(file, private=True)
+        try:
+            return KafkaAccess(settings)
+        except InvalidInput as error:
+            raise InvalidInput(f"{file or 'CONFIG_whisk_kafka_common_securityProtocol'}: {error}") from None
 
     def _feed(self) -> FeedSettings:
         from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
@@ -214,8 +225,8 @@ class KafkaOptions:
             delivery=Delivery(self.delivery) if self.delivery is not None else usual.delivery,
         )
 
-    def _couch(self, config: WhiskConfig, environment: Mapping[str, str]) -> CouchSettings:
-        from owmesos.invoker.kafka import CouchSettings
+    def couch(self, config: WhiskConfig, environment: Mapping[str, str]) -> CouchSettings:
+        from owmesos.invoker.kafka_settings import CouchSettings
         from owmesos.openwhisk.whisk_config import couch_databases, couch_url
 
         named = couch_url(config)
@@ -233,7 +244,7 @@ class KafkaOptions:
             databases=couch_databases(config, self.couchdb_prefix),
         )
 
-    def _ciphers(self, config: WhiskConfig) -> dict[str, Decrypt]:
+    def ciphers(self, config: WhiskConfig) -> dict[str, Decrypt]:
         from owmesos.openwhisk.ciphers import ciphers
 
         config.text("parameter-storage.current")  # only the Controller encrypts
@@ -245,8 +256,8 @@ class KafkaOptions:
             raise InvalidInput("parameter keys must be strings in base64")
         return ciphers(keys)
 
-    def _http(self, config: WhiskConfig) -> HttpSettings | None:
-        from owmesos.invoker.kafka import HttpSettings
+    def http(self, config: WhiskConfig) -> HttpSettings | None:
+        from owmesos.invoker.kafka_settings import HttpSettings
 
         user, password = config.text("invoker.username"), config.text("invoker.password")
         if self.invoker_http is None:

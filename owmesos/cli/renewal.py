@@ -1,5 +1,5 @@
-"""What `owmesos run` reads again on SIGHUP: certificates, keys, tokens and the secret, from the files that it was
-started with, and the log level from that of --config.
+"""What `owmesos run` reads again on SIGHUP: certificates, keys, passwords and tokens, from the files that it was started
+with, and the log level from that of --config. `docs/operating.md` has a table of them.
 
 Each is checked first: one that cannot be used is reported, and the former one stays. Open connections go on as they
 are. A terminal that closes sends SIGHUP too; then the process is to stop, as by SIGTERM.
@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -21,7 +21,8 @@ from owmesos.errors import OwmesosError
 if TYPE_CHECKING:
     from owmesos.cli.process_log import ProcessLog
     from owmesos.cli.run import RunOptions
-    from owmesos.service.admin import AdminServer
+    from owmesos.invoker.kafka import KafkaInvoker
+    from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
 
@@ -32,21 +33,29 @@ class Renewal:
     """Of one process. Tokens that the process has made itself stay as they are."""
 
     def __init__(
-        self, options: RunOptions, server: AdminServer, tokens: Tokens, announcements: ExitStack, log: ProcessLog
+        self,
+        options: RunOptions,
+        server: AdminServer,
+        tokens: Tokens,
+        announcements: ExitStack,
+        log: ProcessLog,
+        extension: Extension | None,
     ) -> None:
         """Within a command. `announcements` holds those of the tokens to the user's other commands."""
         self._context = click.get_current_context()
         self._log = log
         self._access = options.access
         self._options = options.admin
+        self._kafka = options.kafka
+        self._invoker = cast("KafkaInvoker", extension) if options.kafka.wanted else None
         self._server = server
         self._tokens = tokens
         self._announcements = announcements
         self._had_terminal = _has_terminal()
 
     def hung_up(self, process: ServedProcess | None) -> bool:
-        """On SIGHUP. Whether it is to stop, as its terminal was closed. Without a `process` only the admin API's files
-        are read."""
+        """On SIGHUP. Whether it is to stop, as its terminal was closed. Without a `process` the files for the cluster
+        manager are not read: the process that is made later reads them."""
         if self._had_terminal and not _has_terminal():
             return True
         if self._options.admin_tls_cert is not None:
@@ -57,15 +66,48 @@ class Renewal:
             self._read("the certificates for the master", process.renew_access)
             if self._access.secret_file is not None:
                 self._read("the secret for the master", lambda: self._secret(process))
+        if self._invoker is not None:
+            self._read_of_invoker(self._invoker)
         self._read("the log level", self._log_level)
         return False
+
+    def _read_of_invoker(self, invoker: KafkaInvoker) -> None:
+        from owmesos.openwhisk.whisk_config import WhiskConfig
+
+        options, config = self._kafka, WhiskConfig(os.environ)
+
+        def kafka() -> bool:
+            invoker.renew_kafka(options.kafka_access(config))
+            return options.kafka_settings is not None
+
+        def couch() -> bool:
+            found = options.couch(config, os.environ)
+            invoker.renew_couch(found)
+            return options.couchdb_password_file is not None or found.url.startswith("https:")
+
+        def http() -> bool:
+            found = options.http(config)
+            if found is not None:
+                invoker.renew_http(found)
+            return options.invoker_credentials_file is not None
+
+        def ciphers() -> bool:
+            invoker.renew_ciphers(options.ciphers(config))
+            return options.parameter_keys_file is not None
+
+        self._read("Kafka's TLS and login", kafka)
+        self._read("CouchDB's password and authority", couch)
+        self._read("the credentials of the invoker's HTTP interface", http)
+        self._read("the keys of parameters", ciphers)
 
     @staticmethod
     def _read(what: str, read: Callable[[], bool]) -> None:
         try:
             there_were = read()
         except OwmesosError as error:
-            _log.error("SIGHUP: not renewed: %s: %s", what, error)
+            _log.error(
+                "SIGHUP: not renewed: %s: %s; what was read before is kept: correct it, send it again", what, error
+            )
         else:
             if there_were:
                 _log.info("SIGHUP: renewed: %s", what)

@@ -337,7 +337,7 @@ def _serve(
     found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
     with ExitStack() as announcements:
         announcements.enter_context(options.admin.announced(server, found))
-        renewal = Renewal(options, server, found, announcements, log)
+        renewal = Renewal(options, server, found, announcements, log, extension)
         serving = Serving(server, found, extension, _what_ends(options), renewal)
         if turn is not None:
             run_in_turn(options, turn, build, serving)

@@ -23,7 +23,7 @@ from owmesos.mesos.wire.operator_client import OperatorClient, OperatorFailed, O
 from owmesos.service.local_master import LOCAL
 
 if TYPE_CHECKING:
-    from owmesos.invoker.kafka import InvokerSettings
+    from owmesos.invoker.kafka_settings import InvokerSettings
     from owmesos.openwhisk.store.couchdb import CouchDB
 
 _TESTED = "1.11"

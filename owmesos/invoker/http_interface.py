@@ -28,13 +28,15 @@ class InvokerHttp:
 
     def __init__(self, invoker: InvokerId, pinger: Pinger, user: str, password: str) -> None:
         """Raises InvalidInput without a password."""
-        if not user or not password:
-            raise InvalidInput("the invoker's HTTP interface needs a user and a password")
         self._invoker = invoker
         self._pinger = pinger
-        self._credentials = base64.b64encode(f"{user}:{password}".encode())
+        self._credentials = _encoded(user, password)
         self._runner: web.AppRunner | None = None
         self._listener: BoundedListener | None = None
+
+    def renew(self, user: str, password: str) -> None:
+        """The former ones are not valid any more. Raises InvalidInput without a password."""
+        self._credentials = _encoded(user, password)
 
     async def start(self, host: str, port: int) -> int:
         """Returns the port, also for port 0. Raises CannotListen."""
@@ -87,3 +89,10 @@ class InvokerHttp:
         same = hmac.compare_digest(given.strip().encode(errors="replace"), self._credentials)
         if not same or scheme.lower() != "basic":
             raise web.HTTPUnauthorized(headers=_REALM)
+
+
+def _encoded(user: str, password: str) -> bytes:
+    """Raises InvalidInput without a password."""
+    if not user or not password:
+        raise InvalidInput("the invoker's HTTP interface needs a user and a password")
+    return base64.b64encode(f"{user}:{password}".encode())

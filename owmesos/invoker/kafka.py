@@ -20,33 +20,31 @@ from aiohttp import web
 from prometheus_client import Metric
 
 from owmesos.core.container_factory import Hosting
-from owmesos.core.pool.settings import PoolSettings
 from owmesos.core.texts import the_one_that_begins
 from owmesos.documents import ActivationStory, InvokerDocument, InvokerStatus
 from owmesos.invoker.at_most_once import AtMostOnce, begin
 from owmesos.invoker.ended import REMEMBERED, EndedActivations
-from owmesos.invoker.extension import DRAIN, STOPPED, InvokerExtension, started
+from owmesos.invoker.extension import STOPPED, InvokerExtension, started
 from owmesos.invoker.http_interface import InvokerHttp
 from owmesos.invoker.in_flight import InFlight
 from owmesos.invoker.invoker import Invoker
+from owmesos.invoker.kafka_settings import CouchSettings, HttpSettings, InvokerSettings
 from owmesos.invoker.metrics import feed_metrics, record_metrics, server_metrics
 from owmesos.invoker.unfinished import story_of_ended
 from owmesos.openwhisk.arguments import Decrypt
-from owmesos.openwhisk.container_specs import LaunchSettings
+from owmesos.openwhisk.kafka.access import KafkaAccess
 from owmesos.openwhisk.kafka.acks import ANSWERING, AckSender
 from owmesos.openwhisk.kafka.answered import answered
-from owmesos.openwhisk.kafka.broker import Broker, KafkaLog
+from owmesos.openwhisk.kafka.broker import KafkaLog
 from owmesos.openwhisk.kafka.feed import READING, STOP, Displaced, Feed, FeedBroke
-from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
+from owmesos.openwhisk.kafka.feed_settings import Delivery
 from owmesos.openwhisk.kafka.offsets import Received, Rejected
 from owmesos.openwhisk.kafka.pings import LEAVE, Pinger
-from owmesos.openwhisk.limits import ForcedCompletion, PayloadLimits
-from owmesos.openwhisk.manifest import Manifest
-from owmesos.openwhisk.messages import Combined, InvokerId
+from owmesos.openwhisk.messages import Combined
 from owmesos.openwhisk.reachability import Reachability
 from owmesos.openwhisk.store.activation_journal import ActivationJournal
 from owmesos.openwhisk.store.activation_writer import ActivationWriter
-from owmesos.openwhisk.store.couch_entities import CouchActions, CouchBlacklist, Databases, write_records
+from owmesos.openwhisk.store.couch_entities import CouchActions, CouchBlacklist, write_records
 from owmesos.openwhisk.store.couchdb import CouchDB
 from owmesos.service.admin_guard import answer
 from owmesos.service.admin_requests import only
@@ -58,40 +56,6 @@ _log = logging.getLogger("owmesos.invoker")
 
 _HOPELESS = 0.1  # seconds; that a stop waits for what needs a Kafka that is away
 LAST_ANSWERS = 10.0  # seconds; that a stop waits for answers to be sent
-
-
-class CouchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The databases of actions and records."""
-
-    url: str
-    user: str | None = None
-    password: str | None = None
-    databases: Databases = Databases()
-
-
-class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the invoker's own HTTP interface listens, and its credentials."""
-
-    host: str
-    port: int
-    user: str
-    password: str
-
-
-class InvokerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    invoker: InvokerId  # in pings and acknowledgements
-    broker: Broker
-    couch: CouchSettings  # the databases of actions and records
-    manifest: Manifest  # the kinds of actions
-    launches: LaunchSettings = msgspec.field(default_factory=LaunchSettings)  # how containers are launched
-    pool: PoolSettings = PoolSettings()
-    feed: FeedSettings = FeedSettings()  # limits and delivery of activations
-    forced: ForcedCompletion = ForcedCompletion()  # when the Controller forces a completion
-    http: HttpSettings | None = None  # its own HTTP interface, if any
-    user_events: bool = False  # whether to send user events
-    drain: float = DRAIN  # seconds for running activations at a stop
-    ciphers: Mapping[str, Decrypt] = {}  # of stored parameters, by name
-    payload: PayloadLimits = PayloadLimits()  # the largest responses
 
 
 class KafkaInvoker(InvokerExtension):
@@ -116,6 +80,7 @@ class KafkaInvoker(InvokerExtension):
         self._pinger = Pinger(settings.broker, settings.invoker, kafka=self._kafka)
         http = settings.http
         self._http = InvokerHttp(settings.invoker, self._pinger, http.user, http.password) if http is not None else None
+        self._ciphers = dict(settings.ciphers)
         self.http_port: int | None = None
         self._feed: Feed | None = None
         self._couch_tasks: list[asyncio.Task[None]] = []
@@ -148,7 +113,7 @@ class KafkaInvoker(InvokerExtension):
             blacklist=self.blacklist,
             user_events=settings.user_events,
             pressed=self._press,
-            ciphers=settings.ciphers,
+            ciphers=self._ciphers,
             forced=settings.forced,
             begin=self._begin if self._journal is not None or self._lease is not None else None,
             payload=settings.payload,
@@ -276,6 +241,22 @@ class KafkaInvoker(InvokerExtension):
             "records_written": records.written,
             "records_dropped": records.dropped,
         }
+
+    # -- renewed while it runs: for what begins from then on
+
+    def renew_kafka(self, access: KafkaAccess) -> None:
+        self._settings.broker.access.renew(access)
+
+    def renew_couch(self, couch: CouchSettings) -> None:
+        self._couch.renew(couch.user, couch.password)
+
+    def renew_http(self, http: HttpSettings) -> None:
+        if self._http is not None:
+            self._http.renew(http.user, http.password)
+
+    def renew_ciphers(self, ciphers: Mapping[str, Decrypt]) -> None:
+        self._ciphers.clear()
+        self._ciphers.update(ciphers)
 
     # -- what the feed says (`FeedSink`)
 

@@ -12,12 +12,13 @@ import pytest
 from owmesos.cli.kafka import KafkaOptions
 from owmesos.cli.options import with_options
 from owmesos.errors import InvalidInput
-from owmesos.invoker.kafka import InvokerSettings
+from owmesos.invoker.kafka_settings import InvokerSettings
 from owmesos.openwhisk.kafka.feed_settings import Delivery
 from owmesos.openwhisk.store.couch_entities import Databases
 from owmesos.openwhisk.whisk_config import WhiskConfig
 from tests.cli.running import owmesos
 
+LOGIN = 'sasl_mechanism = "PLAIN"\nsasl_plain_username = "u"\nsasl_plain_password = "p"'
 LEAST = ("--kafka", "broker:9092", "--couchdb", "http://couch:5984", "--id", "3")
 
 
@@ -65,7 +66,7 @@ def test_three_options_make_an_invoker() -> None:
 
 
 def test_all_that_can_be_given(tmp_path: Path) -> None:
-    kafka = private(tmp_path / "kafka.toml", 'security_protocol = "SASL_SSL"\nsasl_plain_password = "p"')
+    kafka = private(tmp_path / "kafka.toml", f'security_protocol = "SASL_SSL"\n{LOGIN}')
     launches = tmp_path / "launches.toml"
     launches.write_text('network = "host"\nconstraints = ["rack LIKE r1"]\n[pool]\nmax-starts = 7\n')
     runtimes = tmp_path / "runtimes.json"
@@ -83,7 +84,8 @@ def test_all_that_can_be_given(tmp_path: Path) -> None:
     )
     assert found.broker.hosts == ("a:1", "b:2")
     assert (found.broker.prefix, found.broker.event_prefix) == ("t-", "e-")
-    assert found.broker.security == {"security_protocol": "SASL_SSL", "sasl_plain_password": "p"}
+    access = found.broker.access.settings
+    assert (access["security_protocol"], access["sasl_plain_password"]) == ("SASL_SSL", "p")
     assert str(found.invoker) == "invoker0/u/d"
     assert found.invoker.user_memory == "2048 MB"
     assert (found.invoker.tags, found.invoker.dedicated_namespaces) == (("x", "y"), ("guest",))
@@ -123,7 +125,7 @@ def test_openwhisks_own_variables_come_last() -> None:
     found = settings("--id", "1", "--invoker-http", "127.0.0.1:0", **variables)
     assert found.broker.hosts == ("kafka0:9093", "kafka1:9093")
     assert (found.broker.prefix, found.broker.event_prefix) == ("of-env-", "events-")
-    assert (found.broker.replication_factor, found.broker.security) == (3, {"security_protocol": "SSL"})
+    assert (found.broker.replication_factor, found.broker.access.settings["security_protocol"]) == (3, "SSL")
     assert (found.couch.url, found.couch.user, found.couch.password) == (
         "http://db:5984",
         "whisk_admin",
@@ -230,9 +232,31 @@ def test_kafkas_settings_are_for_their_owner_alone(tmp_path: Path) -> None:
     file.write_text('{"sasl_plain_password": "p"}')
     assert "chmod 600" in refused(*LEAST, "--kafka-settings", str(file))
     file.chmod(0o600)
-    assert settings(*LEAST, "--kafka-settings", str(file)).broker.security == {"sasl_plain_password": "p"}
-    file.write_text('{"bootstrap_servers": "x"}')
-    assert "bootstrap_servers is not a setting" in refused(*LEAST, "--kafka-settings", str(file))
+    assert settings(*LEAST, "--kafka-settings", str(file)).broker.access.settings["sasl_plain_password"] == "p"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('bootstrap_servers = "x"', "bootstrap_servers is not a setting"),
+        ('ssl_ciphers = "x"', "ssl_ciphers is not a setting"),
+        ("ssl_cafile = 5", "ssl_cafile must be a string"),
+        ('ssl_check_hostname = "no"', "ssl_check_hostname must be true or false"),
+        ('security_protocol = "TLS"', "security_protocol 'TLS' is unknown: write PLAINTEXT, SSL"),
+        ('security_protocol = "SASL_SSL"', "security_protocol SASL_SSL needs sasl_mechanism"),
+        ('security_protocol = "SASL_SSL"\nsasl_mechanism = "PLIAN"', "sasl_mechanism 'PLIAN' is unknown"),
+        ('security_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"', "PLAIN needs sasl_plain_username"),
+        ('security_protocol = "SSL"\nssl_cafile = "/nowhere"', "ssl_cafile /nowhere cannot be used: No such file"),
+        ('security_protocol = "SSL"\nssl_certfile = "/no.pem"', "ssl_certfile /no.pem cannot be used: No such file"),
+        ('security_protocol = "SSL"\nssl_crlfile = "/no.crl"', "ssl_crlfile /no.crl cannot be used: No such file"),
+        ("= 1", "is not valid TOML"),
+    ],
+)
+def test_kafkas_settings_that_cannot_be_used(tmp_path: Path, content: str, says: str) -> None:
+    file = private(tmp_path / "kafka.toml", content)
+    said = refused(*LEAST, "--kafka-settings", file)
+    assert says in said
+    assert said.startswith(file)
 
 
 def test_a_name_alone_makes_no_invoker() -> None:

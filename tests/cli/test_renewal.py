@@ -10,11 +10,14 @@ import signal
 import socket
 import ssl
 import sys
-from base64 import b64decode
-from contextlib import suppress
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from owmesos.cli.process_log import ProcessLog
 from owmesos.errors import InvalidInput
@@ -24,7 +27,7 @@ from owmesos.system.private_files import write_private
 from tests.cli.running import COMMAND, ROOT, Running, environment, running
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.pki import Pki
-from tests.waiting import eventually
+from tests.waiting import eventually, eventually_async
 
 
 def certificate(url: str) -> bytes:
@@ -45,6 +48,29 @@ def issue(pki: Pki, folder: Path) -> tuple[Path, Path]:
     made.cert_chain_pems[0].write_to_path(cert)
     made.private_key_pem.write_to_path(key)
     return cert, key
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[tuple[str, list[str]]]:
+    """Its URL, and with whose passwords it is asked. It answers as one that is unwell, and so is asked each second."""
+    passwords: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        passwords.append(b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode())
+        return web.Response(status=503)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}", passwords
+    await runner.cleanup()
+
+
+async def asked(invoker: str, password: str) -> int:
+    """The status of a request to an invoker's own HTTP interface."""
+    login = {"Authorization": f"Basic {b64encode(f'operator:{password}'.encode()).decode()}"}
+    async with aiohttp.ClientSession(headers=login) as session, session.get(f"{invoker}/isEnabled") as response:
+        return response.status
 
 
 async def hang_up(process: Running, expected: str) -> None:
@@ -117,6 +143,41 @@ class TestTheProcess:
             secret.unlink()
             await hang_up(process, "not renewed: the secret for the master: ")
             assert (await process.end()).code == 0
+
+    async def test_an_invokers_passwords_and_keys(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
+        """Nothing is at Kafka's address; tests/invoker/test_renewal.py renews what a real one asks for."""
+        couch, http, keys = (tmp_path / name for name in ("couch", "http", "keys.toml"))
+        write_private(couch, "first\n")
+        write_private(http, "operator:first\n")
+        write_private(keys, "# none yet\n")
+        async with database() as (url, passwords):
+            arguments = (
+                *("--master", fake_cluster.master.address, "--state", str(tmp_path / "state")),
+                *("--kafka", "127.0.0.1:1", "--id", "0", "--couchdb", url),
+                *("--couchdb-user", "me", "--couchdb-password-file", str(couch)),
+                *("--invoker-http", "127.0.0.1:0", "--invoker-credentials-file", str(http)),
+                *("--parameter-keys-file", str(keys)),
+            )
+            async with running(*arguments) as process:
+                own = (await process.said(r"HTTP interface is at (http://\S+)"))[1]
+                await eventually_async(lambda: passwords[-1:] == ["me:first"])
+                assert await asked(own, "first") == 200
+
+                write_private(couch, "second\n")
+                write_private(http, "operator:second\n")
+                write_private(keys, 'aes-128 = "YSBrZXkgb2YgMTYgYnl0ZQ=="\n')
+                await hang_up(process, "renewed: CouchDB's password(?s:.*)renewed: the cred(?s:.*)renewed: the keys")
+                await eventually_async(lambda: passwords[-1:] == ["me:second"])
+                assert [await asked(own, "first"), await asked(own, "second")] == [401, 200]
+
+                couch.chmod(0o644)
+                write_private(http, "operator\n")
+                write_private(keys, 'aes-128 = "short"\n')
+                await hang_up(process, "not renewed: CouchDB's password .* can be read by others: chmod 600 .* is kept")
+                await process.said("not renewed: the credentials of the invoker's HTTP interface: .*USER:PASSWORD")
+                await process.said("not renewed: the keys of parameters: the key for aes-128 is not valid base64")
+                assert await asked(own, "second") == 200
+                assert (await process.end()).code == 0
 
     async def test_one_without_any_goes_on(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
         arguments = ("--master", fake_cluster.master.address, "--state", str(tmp_path / "state"))

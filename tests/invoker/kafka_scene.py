@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from owmesos.core.pool.settings import PoolSettings
-from owmesos.invoker.kafka import CouchSettings, InvokerSettings, KafkaInvoker
+from owmesos.invoker.kafka import KafkaInvoker
+from owmesos.invoker.kafka_settings import CouchSettings, InvokerSettings
 from owmesos.openwhisk.embedded_manifest import embedded_manifest
 from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.openwhisk.messages import EntityName, invoker_id

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from owmesos.core.pool.settings import PoolSettings
-from owmesos.invoker.kafka import HttpSettings
+from owmesos.invoker.kafka_settings import HttpSettings
 from owmesos.openwhisk.activation import NAMESPACE_BLACKLISTED
 from owmesos.openwhisk.embedded_manifest import embedded_manifest
 from owmesos.openwhisk.entities import ACTION_NOT_FETCHED, ACTION_REMOVED

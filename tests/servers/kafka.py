@@ -71,6 +71,8 @@ class Kafka(Server):
         super().__init__(folder, port or free_port())
         self._classpath = f"{jars(FOLDER, *ARTIFACTS)}/*"
         self.secure_port = free_port()
+        self.password = PASSWORD
+        """Of USER, from the next start on."""
         self.node = node
         self.voter = f"{node}@127.0.0.1:{free_port()}"
         self.voters = [self.voter]
@@ -81,7 +83,8 @@ class Kafka(Server):
         """The certificate to trust on the secure port."""
         return self.folder / "ca.pem"
 
-    def _certify(self) -> None:
+    def certify(self) -> None:
+        """A new certificate by a new authority, from the next start on."""
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.authority))
         certificate = authority.issue_cert("127.0.0.1")
@@ -104,11 +107,11 @@ class Kafka(Server):
                 in_sync=(len(self.voters) + 1) // 2,
                 folder=self.folder,
                 user=USER,
-                password=PASSWORD,
+                password=self.password,
             )
         )
         if not (self.folder / "data" / "meta.properties").exists():
-            self._certify()
+            self.certify()
             self._format(properties)
         return ["java", *JVM, "-cp", self._classpath, "kafka.Kafka", str(properties)]
 

@@ -76,7 +76,7 @@ def test_kafka_gets_its_ports_anew_and_keeps_its_data(tmp_path: Path, monkeypatc
         (self.folder / "data" / "meta.properties").touch()
 
     monkeypatch.setattr("tests.servers.kafka.jars", lambda *_: tmp_path)
-    monkeypatch.setattr(Kafka, "_certify", lambda self: None)
+    monkeypatch.setattr(Kafka, "certify", lambda self: None)
     monkeypatch.setattr(Kafka, "_format", format_)
     for port in (1111, 2222):
         Kafka(tmp_path, port).command()

@@ -23,6 +23,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
 from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 
 from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.openwhisk.kafka.access import KafkaAccess
 from owmesos.openwhisk.kafka.leased import LeasedSelector
 from owmesos.openwhisk.limits import PayloadLimits
 from owmesos.openwhisk.reachability import Reachability
@@ -36,7 +37,6 @@ BOOTSTRAP = 5000  # ms; for a broker to answer a new client
 RECENT = 10.0  # seconds; an older error in the log of kafka-python does not explain a time-out
 _HOUR = 3600 * 1000  # ms
 _RETENTION = {"invoker": 48 * _HOUR, "completed": _HOUR, "health": _HOUR, "events": _HOUR}
-_PASSED_THROUGH = ("security_protocol", "ssl_", "sasl_")
 
 
 class KafkaLog(logging.Handler):
@@ -106,15 +106,8 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
     event_prefix: str = ""  # of the events topic's name
     replication_factor: int = 1  # of created topics
     max_message: int = MAX_MESSAGE  # bytes of the longest message
-    security: dict[str, Any] = msgspec.field(default_factory=dict)  # kafka-python's own settings, passed through
+    access: KafkaAccess = msgspec.field(default_factory=KafkaAccess)  # TLS and login
     lease: Lease | None = None  # while it does not hold, nothing is sent
-
-    def __post_init__(self) -> None:
-        for name in self.security:
-            if not name.startswith(_PASSED_THROUGH):
-                raise InvalidInput(
-                    f"{name} is not a setting of Kafka's TLS or SASL: write security_protocol, ssl_… or sasl_…"
-                )
 
     @property
     def may_send(self) -> bool:
@@ -212,16 +205,18 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
             "bootstrap_servers": list(self.hosts),
             "bootstrap_timeout_ms": BOOTSTRAP,
             "reconnect_backoff_max_ms": 1000,
+            "kafka_client": self.access.client,
+            **self.access.settings,
         }
         if self.lease is not None:
             usual["selector"] = partial(LeasedSelector, self.lease)
         began = time.monotonic()
         try:
-            return kind(**usual, **settings, **self.security)
+            return kind(**usual, **settings)
         except (KafkaError, OSError) as error:
             why = _said_by_library(began) or error
             # kafka-python often sees only the end of the connection, and not the refusal before it.
-            doubt = " (is the login in --kafka-settings right?)" if "sasl_mechanism" in self.security else ""
+            doubt = " (is the login in --kafka-settings right?)" if self.access.has_login else ""
             raise KafkaFailed(f"connecting failed: {said(why)}{doubt}", advice(why)) from error
 
 
@@ -306,9 +301,12 @@ _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
             errors.IllegalSaslStateError,
             errors.KafkaConfigurationError,
         ),
-        "correct the login in --kafka-settings",
+        "correct the login in --kafka-settings, then send SIGHUP",
     ),
-    ((ssl.SSLCertVerificationError,), "set ssl_cafile in --kafka-settings to the broker's certificate authority"),
+    (
+        (ssl.SSLCertVerificationError,),
+        "set ssl_cafile in --kafka-settings to the broker's certificate authority, then send SIGHUP",
+    ),
     (
         (errors.UnsupportedVersionError, errors.UnsupportedForMessageFormatError, errors.UnrecognizedBrokerVersion),
         "use a broker of Kafka 2.3 or newer, or another version of kafka-python",
@@ -324,7 +322,10 @@ def advice(error: BaseException) -> str | None:
     """What to do about an error that will not pass by itself; None for one that may."""
     if isinstance(error, KafkaFailed):
         return error.advice
-    return next((text for kinds, text in _ADVICE if isinstance(error, kinds)), None)
+    found = next((text for kinds, text in _ADVICE if isinstance(error, kinds)), None)
+    if found is None and error.__context__ is not None:  # kafka-python wraps those of TLS
+        return advice(error.__context__)
+    return found
 
 
 def said(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -87,18 +88,29 @@ class CouchDB:
         timeout: float = TIMEOUT,
     ) -> None:
         """`url` may hold user and password. Raises InvalidInput, whose text repeats neither."""
-        parsed = _parsed(url)
-        user, password = user or parsed.user, password or parsed.password
+        parsed = self._url = _parsed(url)
         self._root = str(parsed.with_user(None)).rstrip("/")
         self.reachability = Reachability("CouchDB", self._root)
-        self._headers = {"Accept": "*/*"}
-        if user:
-            credentials = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
-            self._headers["Authorization"] = f"Basic {credentials}"
+        self._headers = self._headers_with(user, password)
+        self._tls = ssl.create_default_context() if parsed.scheme == "https" else None
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
         self._turn = asyncio.Lock()  # to take what takes the processor long
         self._closed = False
+
+    def renew(self, user: str | None, password: str | None) -> None:
+        """For the next requests; new connections trust what the system trusts now, besides what it trusted before."""
+        self._headers = self._headers_with(user, password)
+        if self._tls is not None:
+            self._tls.load_default_certs()
+
+    def _headers_with(self, user: str | None, password: str | None) -> dict[str, str]:
+        headers = {"Accept": "*/*"}
+        user, password = user or self._url.user, password or self._url.password
+        if user:
+            credentials = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
+            headers["Authorization"] = f"Basic {credentials}"
+        return headers
 
     async def document(self, database: str, document_id: str, revision: str | None = None) -> bytes | None:
         """None if it does not exist. Raises CouchFailed."""
@@ -220,7 +232,7 @@ class CouchDB:
         if self._closed:
             raise RuntimeError("closed")
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=REUSE_WITHIN)
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=REUSE_WITHIN, ssl=self._tls or True)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 

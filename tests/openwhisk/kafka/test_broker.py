@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 
 import pytest
@@ -81,6 +82,13 @@ def test_a_login_that_is_refused_says_more_than_the_connection_that_breaks_with_
 )
 def test_an_error_that_will_not_pass_has_advice(error: Exception, says: str) -> None:
     assert says in str(advice(error))
+
+
+def test_so_has_one_that_kafka_python_has_wrapped() -> None:
+    """As it does with those of a TLS handshake."""
+    wrapped = KafkaConnectionError("Handshake failed")
+    wrapped.__context__ = ssl.SSLCertVerificationError("self-signed certificate")
+    assert "ssl_cafile" in str(advice(wrapped))
 
 
 @pytest.mark.parametrize("error", [KafkaTimeoutError("late"), KafkaConnectionError("refused"), OSError("reset")])

@@ -13,6 +13,7 @@ import kafka.codec
 import pytest
 
 from owmesos.errors import InvalidInput
+from owmesos.openwhisk.kafka.access import KafkaAccess
 from owmesos.openwhisk.kafka.broker import MAX_MESSAGE, Broker
 from owmesos.openwhisk.kafka.feed import READING, Feed, FeedBroke
 from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
@@ -324,14 +325,16 @@ def secure(broker: Broker, kafka: Kafka, **changes: str) -> Broker:
     return Broker(
         hosts=(f"127.0.0.1:{kafka.secure_port}",),
         prefix=broker.prefix,
-        security={
-            "security_protocol": "SASL_SSL",
-            "ssl_cafile": str(kafka.authority),
-            "sasl_mechanism": "PLAIN",
-            "sasl_plain_username": USER,
-            "sasl_plain_password": PASSWORD,
-            **changes,
-        },
+        access=KafkaAccess(
+            {
+                "security_protocol": "SASL_SSL",
+                "ssl_cafile": str(kafka.authority),
+                "sasl_mechanism": "PLAIN",
+                "sasl_plain_username": USER,
+                "sasl_plain_password": PASSWORD,
+                **changes,
+            }
+        ),
     )
 
 
@@ -434,7 +437,3 @@ class TestTopics:
     async def test_pass_over_tls_with_a_login(self, invokers: Invokers, kafka: Kafka) -> None:
         await invokers.send([activation()])
         await invokers.start(secure(invokers.broker, kafka)).has(1)
-
-    def test_other_settings_are_none_of_security_s(self) -> None:
-        with pytest.raises(InvalidInput, match="group_id"):
-            Broker(hosts=("localhost:9092",), security={"group_id": "g"})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from aiohttp import web
 from owmesos.errors import InvalidInput
 from owmesos.openwhisk.store.couchdb import CouchDB, CouchFailed, Written
 from tests.fakes.odd_server import ODD_ANSWERS, OddServer
+from tests.fakes.pki import Pki
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -71,6 +74,38 @@ async def test_names_are_escaped_and_credentials_sent(server: Server, client: Co
         "/db/guest%2Fa/x%2Fy?rev=1-a",
     ]
     assert server.requests[0].headers["Authorization"] == "Basic dXNAZXI6cGE6c3M="
+
+
+async def test_a_password_that_is_renewed_is_sent_with_the_next_request(server: Server, client: CouchDB) -> None:
+    client.renew(None, "second")
+    await client.document("db", "a")
+    client.renew("other", "third")
+    await client.document("db", "a")
+    sent = [b64decode(request.headers["Authorization"].split()[1]).decode() for request in server.requests]
+    assert sent == ["us@er:second", "other:third"]
+
+
+async def test_new_connections_trust_what_the_system_trusts_after_a_renewal(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE, which OpenSSL reads, stands for the system's authorities."""
+    (tmp_path / "new").mkdir()
+    old, new, trusted = Pki(tmp_path), Pki(tmp_path / "new"), tmp_path / "system.pem"
+    trusted.write_bytes(old.ca.read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    runner = web.ServerRunner(web.Server(server.handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=new.server("localhost")).start()
+    client = CouchDB(f"https://localhost:{runner.addresses[0][1]}")
+    try:
+        with pytest.raises(CouchFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            await client.document("db", "a")
+        trusted.write_bytes(new.ca.read_bytes())
+        client.renew(None, None)
+        assert await client.document("db", "a") == b"{}"
+    finally:
+        await client.close()
+        await runner.cleanup()
 
 
 async def test_what_is_not_there_is_none(server: Server, client: CouchDB) -> None:

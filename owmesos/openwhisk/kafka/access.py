@@ -1,0 +1,149 @@
+"""How connections to Kafka are secured: kafka-python's own `security_protocol`, `ssl_…` and `sasl_…`.
+
+kafka-python copies them when a client is made. Here each connection begins with those that are valid then, so that
+credentials are renewed without another client: what is connected goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.sasl import get_sasl_mechanism
+from kafka.net.selector import NetworkSelector
+
+from owmesos.errors import InvalidInput
+
+_log = logging.getLogger("owmesos.kafka")
+
+_OBJECTS = ("ssl_context", "sasl_oauth_token_provider")  # which no file can hold
+_USUAL: dict[str, Any] = {
+    name: value
+    for name, value in KafkaConnectionManager.DEFAULT_CONFIG.items()
+    if name.startswith(("security_protocol", "ssl_", "sasl_")) and name not in _OBJECTS
+}
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_WITH_PASSWORD = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+class KafkaAccess:
+    """Shared by all clients. From any thread."""
+
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        """`settings` are kafka-python's. Raises InvalidInput if they, or a file that they name, cannot be used."""
+        self.settings = _complete(settings or {})
+        """For new clients and connections. Replaced as a whole."""
+
+    def renew(self, other: KafkaAccess) -> None:
+        """New connections are secured as `other` says."""
+        self.settings = other.settings
+
+    @property
+    def has_login(self) -> bool:
+        return self.settings["sasl_mechanism"] is not None
+
+    def client(self, **settings: Any) -> KafkaNetClient:
+        """kafka-python's `kafka_client`."""
+        net = NetworkSelector(**settings)
+        return KafkaNetClient(net, _Connections(net, self, **settings), **settings)
+
+
+class _Connections(KafkaConnectionManager):  # type: ignore[misc]
+    """Of one client."""
+
+    def __init__(self, net: NetworkSelector, access: KafkaAccess, **settings: Any) -> None:
+        super().__init__(net, **settings)
+        self._access = access
+        self._known = access.settings
+
+    def get_connection(self, node_id: Any, *arguments: Any, **more: Any) -> Any:
+        current = self._access.settings
+        if current is not self._known:
+            self._known = current
+            self.config.update(current)
+        return super().get_connection(node_id, *arguments, **more)
+
+
+class TlsFiles:
+    """In place of an SSLContext, of which kafka-python only calls `wrap_socket`. Each connection reads the files again,
+    for somebody may have replaced them; while they cannot be used, it has what they held before."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Raises InvalidInput."""
+        self._settings = settings
+        self._usable = _context(settings)
+        self._reported: str | None = None
+
+    def wrap_socket(self, sock: Any, **how: Any) -> ssl.SSLSocket:
+        try:
+            self._usable = _context(self._settings)
+            self._reported = None
+        except InvalidInput as error:
+            if str(error) != self._reported:
+                self._reported = str(error)
+                _log.error("a new connection to Kafka has what was read before: %s; replace the file", error)
+        return self._usable.wrap_socket(sock, **how)
+
+
+def _context(settings: Mapping[str, Any]) -> ssl.SSLContext:
+    """As kafka-python makes it. Raises InvalidInput."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = settings["ssl_check_hostname"]
+    authority, revoked = settings["ssl_cafile"], settings["ssl_crlfile"]
+    certificate, key = settings["ssl_certfile"], settings["ssl_keyfile"]
+    try:
+        what = f"ssl_cafile {authority}"
+        if authority:
+            context.load_verify_locations(authority)
+        else:
+            context.load_default_certs()
+        what = f"ssl_certfile {certificate}" + (f" with ssl_keyfile {key}" if key else "")
+        if certificate:  # without a password OpenSSL would ask for one at the terminal
+            context.load_cert_chain(certificate, key, password=settings["ssl_password"] or "")
+        what = f"ssl_crlfile {revoked}"
+        if revoked:
+            context.load_verify_locations(revoked)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{what} cannot be used: {getattr(error, 'strerror', None) or error}") from None
+    return context
+
+
+def _complete(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked, with kafka-python's own values for the others. Raises InvalidInput."""
+    for name, value in given.items():
+        if name not in _USUAL:
+            known = ", ".join(sorted(_USUAL))
+            raise InvalidInput(f"{name} is not a setting of Kafka's TLS or login; there are {known}")
+        kind = bool if isinstance(_USUAL[name], bool) else str
+        if not isinstance(value, kind):
+            raise InvalidInput(f"{name} must be {'true or false' if kind is bool else 'a string'}")
+    settings = {**_USUAL, **given, "ssl_context": None}
+    protocol = settings["security_protocol"]
+    if protocol not in _PROTOCOLS:
+        raise InvalidInput(f"security_protocol {protocol!r} is unknown: write {', '.join(_PROTOCOLS)}")
+    if protocol.startswith("SASL_"):
+        _check_login(settings)
+    if protocol.endswith("SSL"):
+        settings["ssl_context"] = TlsFiles(settings)
+    return settings
+
+
+def _check_login(settings: Mapping[str, Any]) -> None:
+    """Raises InvalidInput."""
+    protocol, mechanism = settings["security_protocol"], settings["sasl_mechanism"]
+    if mechanism is None:
+        raise InvalidInput(f"security_protocol {protocol} needs sasl_mechanism, such as {' or '.join(_WITH_PASSWORD)}")
+    if mechanism in _WITH_PASSWORD:
+        for name in ("sasl_plain_username", "sasl_plain_password"):
+            if not settings[name]:
+                raise InvalidInput(f"sasl_mechanism {mechanism} needs {name}")
+    try:
+        get_sasl_mechanism(mechanism)
+    except KeyError:
+        raise InvalidInput(f"sasl_mechanism {mechanism!r} is unknown: write {', '.join(_WITH_PASSWORD)}") from None

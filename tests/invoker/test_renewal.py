@@ -1,0 +1,128 @@
+"""What an invoker on Kafka reads again on SIGHUP: a broker with TLS and a login, both renewed, under a process that
+goes on. All but Mesos is real."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from owmesos.openwhisk.kafka.broker import Broker
+from owmesos.simulator.cluster import SimulatedCluster
+from owmesos.system.private_files import write_private
+from tests.cli.running import Running, running
+from tests.cli.test_renewal import hang_up
+from tests.fixtures.task_ports import TaskPorts
+from tests.invoker.kafka_scene import Scene, result, scene
+from tests.openwhisk.controller import Invokable
+from tests.openwhisk.store.couch import Couch
+from tests.openwhisk.supervision import State
+from tests.servers.kafka import PASSWORD, USER, Kafka
+
+pytestmark = [pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.cluster]
+WHAT = "Kafka's TLS and login"
+
+
+@pytest.fixture
+def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
+    with SimulatedCluster(agents=2, resources=task_ports.resources(2, "cpus:4;mem:2048;disk:1024")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def world(broker: Broker, couch: Couch, simulator: SimulatedCluster) -> AsyncIterator[Scene]:
+    async with scene(broker, couch, simulator.master) as world:
+        yield world
+
+
+@pytest.fixture
+def renewed(kafka: Kafka) -> Iterator[Kafka]:
+    """The tests after it find the usual password, for which the broker has to start again."""
+    yield kafka
+    kafka.password = PASSWORD
+    kafka.stop()
+
+
+class Files:
+    """What an operator gives to `run`, and replaces."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority, self.settings = folder / "kafka-ca.pem", folder / "kafka.toml"
+
+    def write(self, kafka: Kafka, password: str) -> None:
+        """The authority that the broker has now, or will have when it starts again."""
+        shutil.copyfile(kafka.authority, self.authority)
+        login = {"sasl_mechanism": "PLAIN", "sasl_plain_username": USER, "sasl_plain_password": password}
+        lines = {"security_protocol": "SASL_SSL", "ssl_cafile": str(self.authority), **login}
+        write_private(self.settings, "".join(f'{name} = "{value}"\n' for name, value in lines.items()))
+
+
+def options(world: Scene, kafka: Kafka, files: Files, folder: Path) -> tuple[str, ...]:
+    return (
+        *("--master", world.master, "--state", str(folder / "state"), "--name", "renewed"),
+        *("--kafka", f"127.0.0.1:{kafka.secure_port}", "--topic-prefix", world.broker.prefix, "--id", "0"),
+        *("--kafka-settings", str(files.settings)),
+        *("--couchdb", world.couch.url, "--couchdb-prefix", world.couch.prefix),
+    )
+
+
+async def works(world: Scene, action: Invokable) -> None:
+    await world.becomes(State.HEALTHY)
+    assert result(await world.response(action, {"n": 1})) == {"got": {"n": 1}}
+
+
+async def restart(kafka: Kafka, password: str) -> None:
+    """Its connections end, and new ones are accepted only with the new authority and the new password."""
+    await asyncio.to_thread(kafka.stop)
+    kafka.password = password
+    await asyncio.to_thread(kafka.start)
+
+
+def down(process: Running) -> int:
+    return process.log.count("Kafka at ")
+
+
+async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path: Path) -> None:
+    kafka, files = renewed, Files(tmp_path)
+    files.write(kafka, PASSWORD)
+    action = await world.deploy()
+    async with running(*options(world, kafka, files, tmp_path)) as process:
+        await works(world, action)
+
+        # Renewed before the broker has them: what is connected goes on.
+        kafka.certify()
+        files.write(kafka, "second")
+        await hang_up(process, f"renewed: {WHAT}")
+        await works(world, action)
+        assert down(process) == 0, process.log
+        await restart(kafka, "second")
+        await process.said(r"Kafka at \S+ is back")
+        await works(world, action)
+
+        # Nothing that is wrong replaces what is right.
+        files.authority.write_text("no certificate")
+        await hang_up(process, rf"not renewed: {WHAT}: .* ssl_cafile {files.authority} cannot be used: .* is kept")
+        write_private(files.settings, "security_protocol = ")
+        await hang_up(process, f"not renewed: {WHAT}: {files.settings} is not valid TOML: .* is kept")
+        files.settings.unlink()
+        await hang_up(process, f"not renewed: {WHAT}: the secret file {files.settings} cannot be read")
+        back = process.log.count("is back")
+        await restart(kafka, "second")
+        await process.said(rf"(?s)(is back.*){{{back}}}Kafka at \S+ is back")
+        await process.said("a new connection to Kafka has what was read before: ssl_cafile")
+        await works(world, action)
+
+        # The broker has a password first: it refuses the former one, until that is renewed.
+        back = process.log.count("is back")
+        await restart(kafka, "third")
+        await process.said("correct the login in --kafka-settings, then send SIGHUP")
+        files.write(kafka, "third")
+        await hang_up(process, f"renewed: {WHAT}")
+        await process.said(rf"(?s)(is back.*){{{back}}}Kafka at \S+ is back")
+        await works(world, action)
+        await world.all_ended()
+        world.accounts_are_right()
+        assert (await process.end()).code == 0
