@@ -1,5 +1,5 @@
-"""What `owmesos run` reads again on SIGHUP: certificates, keys, passwords and tokens, from the files that it was started
-with, and the log level from that of --config. `docs/operating.md` has a table of them.
+"""What `owmesos run` reads again on SIGHUP: certificates, keys, passwords and tokens, from the files that it was
+started with, and the log level from that of --config. `docs/operating.md` has a table of them.
 
 Each is checked first: one that cannot be used is reported, and the former one stays. Open connections go on as they
 are. A terminal that closes sends SIGHUP too; then the process is to stop, as by SIGTERM.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
@@ -40,14 +40,17 @@ class Renewal:
         announcements: ExitStack,
         log: ProcessLog,
         extension: Extension | None,
+        more: Mapping[str, Callable[[], bool]],
     ) -> None:
-        """Within a command. `announcements` holds those of the tokens to the user's other commands."""
+        """Within a command. `announcements` holds those of the tokens to the user's other commands. `more` is read
+        whether or not there is a process: by what it is, how; whether there was any. Raise InvalidInput."""
         self._context = click.get_current_context()
         self._log = log
         self._access = options.access
         self._options = options.admin
         self._kafka = options.kafka
         self._invoker = cast("KafkaInvoker", extension) if options.kafka.wanted else None
+        self._more = more
         self._server = server
         self._tokens = tokens
         self._announcements = announcements
@@ -66,6 +69,8 @@ class Renewal:
             self._read("the certificates for the master", process.renew_access)
             if self._access.secret_file is not None:
                 self._read("the secret for the master", lambda: self._secret(process))
+        for what, read in self._more.items():
+            self._read(what, read)
         if self._invoker is not None:
             self._read_of_invoker(self._invoker)
         self._read("the log level", self._log_level)

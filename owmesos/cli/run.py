@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import click
 
 from owmesos.cli import connection
+from owmesos.cli.drivers import driver_named
 from owmesos.cli.high_availability import Turn, check_ha, run_in_turn, turn_by_kubernetes, turn_by_zookeeper
 from owmesos.cli.kafka import KafkaOptions, read_manifest
 from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
     from owmesos.kubernetes.settings import KubernetesSettings
     from owmesos.kubernetes.wire.access import ClusterAccess
-    from owmesos.mesos.messages import Subscribe
     from owmesos.mesos.scheduler.settings import Settings
-    from owmesos.mesos.wire.driver import Driver
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
     from owmesos.service.served import ServedProcess
@@ -259,6 +258,7 @@ def _run_on_mesos(options: RunOptions) -> None:
             _log.info("the state is in ZooKeeper; what stays on this machine is in %s", folder)
         turn = turn_by_zookeeper(options)
         lease = turn.lease if turn is not None else None
+        driver, renewed = driver_named(options.driver, master, access, secret)
         extension = _extension(
             folder, standalone=options.standalone, runtimes=options.runtimes, kafka=options.kafka, lease=lease
         )
@@ -273,7 +273,7 @@ def _run_on_mesos(options: RunOptions) -> None:
             tls=tls,
             settings=settings,
             new_framework=options.new_framework,
-            driver=_driver(options.driver, master, access, secret),
+            driver=driver,
             pool=extension.pool if extension is not None else None,
             lease=lease,
         )
@@ -281,7 +281,7 @@ def _run_on_mesos(options: RunOptions) -> None:
         def build() -> Framework:
             return framework(secret=access.secret())  # a standby may lead long after the start
 
-        _serve(options, build, server, extension, folder, log, turn)
+        _serve(options, build, server, extension, folder, log, turn, renewed)
 
 
 def _run_on_kubernetes(options: RunOptions) -> None:
@@ -314,7 +314,13 @@ def _run_on_kubernetes(options: RunOptions) -> None:
         _log.info(
             "%s, namespace %s, invoker %s; by %s", access.server, settings.namespace, settings.invoker, access.source
         )
-        _serve(options, lambda: process, server, extension, folder, log, turn)
+
+        def renew() -> bool:
+            access.renew(options.kubernetes.access())
+            return True
+
+        renewed = {"the credentials for Kubernetes": renew}
+        _serve(options, lambda: process, server, extension, folder, log, turn, renewed)
 
 
 def _serve(
@@ -324,9 +330,10 @@ def _serve(
     extension: Extension | None,
     folder: Path,
     log: ProcessLog,
-    turn: Turn | None = None,
+    turn: Turn | None,
+    renewed: Mapping[str, Callable[[], bool]],
 ) -> None:
-    """Until its end; with `turn` once this process leads. Raises CannotRun."""
+    """Until its end; with `turn` once this process leads. `renewed`: see `Renewal`. Raises CannotRun."""
     import asyncio
 
     from owmesos.cli.renewal import Renewal
@@ -337,29 +344,13 @@ def _serve(
     found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
     with ExitStack() as announcements:
         announcements.enter_context(options.admin.announced(server, found))
-        renewal = Renewal(options, server, found, announcements, log, extension)
+        renewal = Renewal(options, server, found, announcements, log, extension, renewed)
         serving = Serving(server, found, extension, _what_ends(options), renewal)
         if turn is not None:
             run_in_turn(options, turn, build, serving)
         else:
             assert process is not None
             asyncio.run(serve(process, serving))
-
-
-def _driver(
-    name: str, master: str, access: connection.MasterAccess, secret: str | None
-) -> Callable[[Subscribe], Driver] | None:
-    """None for our own HTTP driver. Raises PymesosMissing, and InvalidInput for what pymesos cannot do."""
-    if name != "pymesos":
-        return None
-    from owmesos.mesos.pymesos.driver import NO_TLS, pymesos_driver
-    from owmesos.mesos.wire.access import Access
-    from owmesos.mesos.wire.address import Credentials
-
-    if access.tls() is not None:
-        raise InvalidInput(NO_TLS)
-    credentials = Credentials(access.principal, secret) if access.principal is not None and secret is not None else None
-    return pymesos_driver(master, Access(credentials))
 
 
 def _extension(

@@ -113,6 +113,12 @@ class Running:
 
         return await asyncio.wait_for(found(), timeout)
 
+    async def hang_up(self, expected: str) -> None:
+        """Sends SIGHUP, and waits until it has logged a line about that with `expected`."""
+        before = self.log.count("SIGHUP")
+        self.process.send_signal(signal.SIGHUP)
+        await self.said(rf"(?s)(SIGHUP.*){{{before}}}SIGHUP: {expected}")
+
     async def ask(self, *arguments: str) -> Ran:
         """A command that talks to it."""
         return await asyncio.to_thread(owmesos, *arguments, "--admin", self.url)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import owmesos, owmesos_process, running
+from owmesos.system.private_files import write_private
+from tests.cli.running import Running, owmesos, owmesos_process, running
 from tests.fakes.api_server import FakeApiServer
 from tests.service.kubernetes.scene import fake_node
+from tests.waiting import eventually_async
 
 ON_KUBERNETES = ("--cluster", "kubernetes", "--standalone")
 
@@ -28,20 +30,22 @@ async def server() -> AsyncIterator[FakeApiServer]:
     await server.stop()
 
 
-@pytest.fixture
-def kubeconfig(server: FakeApiServer, tmp_path: Path) -> Path:
-    file = tmp_path / "kubeconfig"
-    file.write_text(
-        f"""\
+def content(url: str, token: str = "t") -> str:
+    """Of a kubeconfig."""
+    return f"""\
 apiVersion: v1
 kind: Config
 current-context: test
 contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
-clusters: [{{name: test, cluster: {{server: "{server.url}"}}}}]
-users: [{{name: test, user: {{token: t}}}}]
+clusters: [{{name: test, cluster: {{server: "{url}"}}}}]
+users: [{{name: test, user: {{token: {token}}}}}]
 """
-    )
-    file.chmod(0o600)
+
+
+@pytest.fixture
+def kubeconfig(server: FakeApiServer, tmp_path: Path) -> Path:
+    file = tmp_path / "kubeconfig"
+    write_private(file, content(server.url))
     return file
 
 
@@ -151,6 +155,31 @@ async def test_it_shows_the_cluster_until_a_signal(server: FakeApiServer, kubeco
             assert (await process.ask(command, "-o", "json")).json == []
         ended = await process.end(signal.SIGTERM)
         assert (ended.code, ended.out, "Traceback" in ended.err) == (0, "", False)
+
+
+async def test_credentials_in_the_kubeconfig_are_renewed(server: FakeApiServer, kubeconfig: Path) -> None:
+    server.tokens = {"t"}
+    async with running(*options(kubeconfig)) as process:
+        await process.said("the cluster is known")
+        server.tokens = {"second"}
+        write_private(kubeconfig, content(server.url, "second"))
+        await process.hang_up("renewed: the credentials for Kubernetes")
+        server.cut_watches("nodes", "pods")
+        server.put("nodes", fake_node("n9"))
+        await eventually_async(lambda: _shows(process, "n9"))
+        assert server.headers[-1]["Authorization"] == "Bearer second"
+
+        write_private(kubeconfig, content("http://127.0.0.1:1"))
+        await process.hang_up("not renewed: the credentials for Kubernetes: context test of .* has another server")
+        write_private(kubeconfig, "{")
+        await process.hang_up("not renewed: the credentials for Kubernetes: ")
+        server.put("nodes", fake_node("n10"))
+        await eventually_async(lambda: _shows(process, "n10"))
+        assert (await process.end()).code == 0
+
+
+async def _shows(process: Running, node: str) -> bool:
+    return node in [row["hostname"] for row in (await process.ask("nodes", "-o", "json")).json]
 
 
 @pytest.mark.parametrize("command", [("offers",), ("launches",), ("launch", "--command", "true"), ("kill", "a")])

@@ -14,17 +14,21 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from owmesos.cli.connection import MasterAccess
+from owmesos.cli.drivers import driver_named
 from owmesos.cli.process_log import ProcessLog
 from owmesos.errors import InvalidInput
+from owmesos.mesos.messages import FrameworkInfo, Subscribe
 from owmesos.mesos.wire.access import Access, Tls
 from owmesos.mesos.wire.address import Credentials
 from owmesos.system.private_files import write_private
-from tests.cli.running import COMMAND, ROOT, Running, environment, running
+from tests.cli.running import COMMAND, ROOT, environment, running
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.pki import Pki
 from tests.waiting import eventually, eventually_async
@@ -73,12 +77,6 @@ async def asked(invoker: str, password: str) -> int:
         return response.status
 
 
-async def hang_up(process: Running, expected: str) -> None:
-    before = process.log.count("SIGHUP")
-    process.process.send_signal(signal.SIGHUP)
-    await process.said(rf"(?s)(SIGHUP.*){{{before}}}SIGHUP: {expected}")
-
-
 class TestTheProcess:
     async def test_the_admin_apis_certificate_and_tokens(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
         pki, token = Pki(tmp_path), tmp_path / "token"
@@ -95,7 +93,7 @@ class TestTheProcess:
             old = tmp_path / "old"
             write_private(old, "the-first-token-of-the-user\n")
             write_private(token, "the-second-token-of-the-user\n")
-            await hang_up(process, r"renewed: the admin API's certificate(?s:.*)renewed: the admin API's tokens")
+            await process.hang_up(r"renewed: the admin API's certificate(?s:.*)renewed: the admin API's tokens")
             second = certificate(process.url)
             assert second != first
             assert (await process.ask(*ask)).json == []  # it finds the new token by itself
@@ -103,7 +101,7 @@ class TestTheProcess:
 
             cert.write_text("no certificate")
             write_private(token, "short\n")
-            await hang_up(process, r"not renewed: the admin API's certificate: the certificate .* cannot be used")
+            await process.hang_up(r"not renewed: the admin API's certificate: the certificate .* cannot be used")
             await process.said(r"not renewed: the admin API's tokens: the token file .* must hold one token")
             assert certificate(process.url) == second
             assert (await process.ask(*ask)).json == []
@@ -115,11 +113,11 @@ class TestTheProcess:
         arguments = ("--master", fake_cluster.master.address, "--state", str(tmp_path / "state"))
         async with running(*arguments, "--config", str(config)) as process:
             config.write_text('log-level = "debug"\n')
-            await hang_up(process, "renewed: the log level")
+            await process.hang_up("renewed: the log level")
             config.write_text('log-level = "loud"\n')
-            await hang_up(process, "not renewed: the log level: .*'loud' is not one of")
+            await process.hang_up("not renewed: the log level: .*'loud' is not one of")
             config.write_text("")
-            await hang_up(process, "renewed: the log level")
+            await process.hang_up("renewed: the log level")
             assert (await process.end()).code == 0
 
     async def test_a_log_level_on_the_command_line_stays(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
@@ -139,9 +137,9 @@ class TestTheProcess:
         async with running(*arguments, "--principal", "me", "--secret-file", str(secret)) as process:
             await process.said("subscribed at")
             write_private(secret, "second\n")
-            await hang_up(process, "renewed: the secret for the master")
+            await process.hang_up("renewed: the secret for the master")
             secret.unlink()
-            await hang_up(process, "not renewed: the secret for the master: ")
+            await process.hang_up("not renewed: the secret for the master: ")
             assert (await process.end()).code == 0
 
     async def test_an_invokers_passwords_and_keys(self, fake_cluster: FakeCluster, tmp_path: Path) -> None:
@@ -166,14 +164,14 @@ class TestTheProcess:
                 write_private(couch, "second\n")
                 write_private(http, "operator:second\n")
                 write_private(keys, 'aes-128 = "YSBrZXkgb2YgMTYgYnl0ZQ=="\n')
-                await hang_up(process, "renewed: CouchDB's password(?s:.*)renewed: the cred(?s:.*)renewed: the keys")
+                await process.hang_up("renewed: CouchDB's password(?s:.*)renewed: the cred(?s:.*)renewed: the keys")
                 await eventually_async(lambda: passwords[-1:] == ["me:second"])
                 assert [await asked(own, "first"), await asked(own, "second")] == [401, 200]
 
                 couch.chmod(0o644)
                 write_private(http, "operator\n")
                 write_private(keys, 'aes-128 = "short"\n')
-                await hang_up(process, "not renewed: CouchDB's password .* can be read by others: chmod 600 .* is kept")
+                await process.hang_up("not renewed: CouchDB's password .* can be read by others: chmod 600 .* is kept")
                 await process.said("not renewed: the credentials of the invoker's HTTP interface: .*USER:PASSWORD")
                 await process.said("not renewed: the keys of parameters: the key for aes-128 is not valid base64")
                 assert await asked(own, "second") == 200
@@ -268,6 +266,19 @@ class TestTheMastersSecret:
             return [b64decode(each.headers["Authorization"].removeprefix("Basic ")).decode() for each in made]
 
         assert asyncio.run(sessions()) == ["me:first", "me:second", "me:second"]
+
+    def test_pymesos_has_it_too(self, tmp_path: Path) -> None:
+        pytest.importorskip("pymesos")
+        file = tmp_path / "secret"
+        write_private(file, "second\n")
+        build, renewed = driver_named("pymesos", "127.0.0.1:1", MasterAccess("me", file), "first")
+        assert build is not None
+        driver: Any = build(Subscribe(FrameworkInfo(user="", name="n")))
+        before = driver._access.headers["Authorization"]
+        (renew,) = renewed.values()
+        assert renew()
+        after = driver._access.headers["Authorization"]
+        assert [b64decode(each.split()[1]).decode() for each in (before, after)] == ["me:first", "me:second"]
 
     def test_without_credentials_there_is_nothing_to_renew(self) -> None:
         assert not Access().renew_secret("second")

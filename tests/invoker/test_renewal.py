@@ -14,7 +14,6 @@ from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.simulator.cluster import SimulatedCluster
 from owmesos.system.private_files import write_private
 from tests.cli.running import Running, running
-from tests.cli.test_renewal import hang_up
 from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.kafka_scene import Scene, result, scene
 from tests.openwhisk.controller import Invokable
@@ -95,7 +94,7 @@ async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path
         # Renewed before the broker has them: what is connected goes on.
         kafka.certify()
         files.write(kafka, "second")
-        await hang_up(process, f"renewed: {WHAT}")
+        await process.hang_up(f"renewed: {WHAT}")
         await works(world, action)
         assert down(process) == 0, process.log
         await restart(kafka, "second")
@@ -104,11 +103,11 @@ async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path
 
         # Nothing that is wrong replaces what is right.
         files.authority.write_text("no certificate")
-        await hang_up(process, rf"not renewed: {WHAT}: .* ssl_cafile {files.authority} cannot be used: .* is kept")
+        await process.hang_up(rf"not renewed: {WHAT}: .* ssl_cafile {files.authority} cannot be used: .* is kept")
         write_private(files.settings, "security_protocol = ")
-        await hang_up(process, f"not renewed: {WHAT}: {files.settings} is not valid TOML: .* is kept")
+        await process.hang_up(f"not renewed: {WHAT}: {files.settings} is not valid TOML: .* is kept")
         files.settings.unlink()
-        await hang_up(process, f"not renewed: {WHAT}: the secret file {files.settings} cannot be read")
+        await process.hang_up(f"not renewed: {WHAT}: the secret file {files.settings} cannot be read")
         back = process.log.count("is back")
         await restart(kafka, "second")
         await process.said(rf"(?s)(is back.*){{{back}}}Kafka at \S+ is back")
@@ -120,7 +119,7 @@ async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path
         await restart(kafka, "third")
         await process.said("correct the login in --kafka-settings, then send SIGHUP")
         files.write(kafka, "third")
-        await hang_up(process, f"renewed: {WHAT}")
+        await process.hang_up(f"renewed: {WHAT}")
         await process.said(rf"(?s)(is back.*){{{back}}}Kafka at \S+ is back")
         await works(world, action)
         await world.all_ended()

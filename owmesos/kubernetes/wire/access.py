@@ -113,9 +113,9 @@ class FileCredentials:
         self._read_at = self._clock()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ClusterAccess:
-    """All that a connection needs.
+    """All that a connection needs. Only `renew` changes it.
 
     server:       https://host:port, and a path where the API is below one
     authority:    the PEM of the only authorities that are trusted; raises InvalidInput. None: the system's
@@ -136,6 +136,18 @@ class ClusterAccess:
         host = checked_server(self.server, self.source)
         if self.server.startswith("http://") and host not in _LOOPBACK:
             raise InvalidInput(f"{self.source}: {self.server} is not encrypted: give an https:// address")
+
+    def renew(self, other: ClusterAccess) -> None:
+        """The next requests have the credentials and authorities of `other`, another reading of the same kubeconfig.
+        Raises InvalidInput if that leads elsewhere."""
+        for what, now, then in (
+            ("server", self.server, other.server),
+            ("tls-server-name", self.server_name, other.server_name),
+            ("proxy-url", self.proxy, other.proxy),
+        ):
+            if now != then:
+                raise InvalidInput(f"{other.source} has another {what}, {then}, which needs a restart; it was {now}")
+        self.credentials, self.authority = other.credentials, other.authority
 
     def ssl_context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
         """Raises InvalidInput if the authorities or the certificate are not valid."""

@@ -111,7 +111,8 @@ class KubernetesProcess:
         return self._stopped
 
     def renew_access(self) -> bool:
-        """Files are read at each connection's beginning, or when a credential is rejected."""
+        """Whoever made the `ClusterAccess` renews it; files that it names are read at each connection's beginning, or
+        when a credential is rejected."""
         return False
 
     def renew_secret(self, secret: str) -> bool:
