@@ -30,8 +30,9 @@ def logs(
 
     To stdout or stderr, also after its end while its agent keeps the files.
 
-    ID is a launch's, a task's, a container's or an activation's. A running activation has the log of its container; one
-    that has ended, in standalone mode, the lines of its record, with --stderr only those of stderr.
+    ID is a launch's, a task's, a container's or an activation's. A running activation has what its container has
+    written since the one before ended, or all of it where several run at once; one that has ended, in standalone mode,
+    the lines of its record, with --stderr only those of stderr.
     """
     parameters = {"stream": "stderr" if stderr else "stdout", "follow": "1" if follow else "0"}
     if tail is not None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Literal, NamedTuple
 
 from owmesos.core.container_factory import ContainerStreams, StreamAway, StreamMissing, StreamPart, StreamUnreadable
+from owmesos.runtimes.framing import SENTINEL
 from owmesos.service.errors import LogMissing, LogUnreadable
 
 TAIL_BYTES = 4 * 2**20
@@ -18,6 +19,7 @@ INTERVAL = 0.5  # seconds between reads of a followed log
 RECOVERY = 8.0  # seconds; a restarted Mesos agent knows its containers again after 6.5 s (measured)
 _CHUNK = 64 * 1024  # bytes
 _LONGEST = 2**20  # bytes of a line
+_END_OF_RUN = SENTINEL.encode() + b"\n"
 _BEGINNING = 200  # bytes of a line that show whether the executor wrote it
 Stream = Literal["stdout", "stderr"]
 
@@ -30,6 +32,7 @@ class ContainerLog(NamedTuple):
     place: str  # the node, for messages
     missing: Callable[[], str]  # what to say if there is none
     live: Callable[[], bool]  # whether more may come
+    last_run: bool = False  # of a container that serves one activation at a time: without what earlier ones wrote
 
     async def read(self, offset: int) -> StreamPart:
         """Raises LogMissing and LogUnreadable."""
@@ -60,6 +63,20 @@ class ContainerLog(NamedTuple):
             begin = start + at + 1 if not missing else start
         return begin
 
+    async def begin_of_run(self) -> int:
+        """The offset after the last line that ends an activation, within TAIL_BYTES. Raises LogMissing and
+        LogUnreadable."""
+        begin = (await self.read(-1)).size
+        least, after = max(0, begin - TAIL_BYTES), b""  # `after`: the first bytes after `data`
+        while begin > least:
+            start = max(least, begin - _CHUNK)
+            data = (await self.read(start)).data[: begin - start] + after
+            at = data.rfind(_END_OF_RUN)
+            if at >= 0:
+                return start + at + len(_END_OF_RUN)
+            begin, after = start, data[: len(_END_OF_RUN)]
+        return begin
+
     async def parts(
         self, tail: int | None = None, follow: Callable[[], Awaitable[object]] | None = None
     ) -> AsyncGenerator[bytes, None]:
@@ -68,6 +85,7 @@ class ContainerLog(NamedTuple):
         empty. Raises LogMissing and LogUnreadable, and what `follow` raises.
         """
         offset = await self.begin_of_last(tail) if tail is not None else 0
+        offset = max(offset, await self.begin_of_run()) if self.last_run else offset
         part = await self.read(offset)
         end, live, own = part.size, True, OwnLines(self)
         yield own.of(part.data)
@@ -116,7 +134,8 @@ class ContainerLog(NamedTuple):
 
 
 class OwnLines:
-    """Leaves out what the executor writes into its task's stderr."""
+    """Leaves out what the executor writes into its task's stderr, and the line that ends an activation where the log is
+    that of one."""
 
     def __init__(self, log: ContainerLog) -> None:
         self._log = log
@@ -124,13 +143,17 @@ class OwnLines:
 
     def of(self, data: bytes) -> bytes:
         """The task's own lines of `data`; a line that is not complete is kept for the next call."""
-        if self._log.stream != "stderr":
+        if self._log.stream != "stderr" and not self._log.last_run:
             return data
         *lines, rest = (self._rest + data).split(b"\n")
         if len(rest) > _CHUNK:
             lines, rest = [*lines, rest], b""
         self._rest = rest
-        return b"".join(line + b"\n" for line in lines if not self._log.streams.is_foreign("stderr", line))
+        return b"".join(line + b"\n" for line in lines if not self._foreign(line))
 
     def end(self) -> bytes:
-        return b"" if self._log.streams.is_foreign("stderr", self._rest) else self._rest
+        return b"" if self._foreign(self._rest) else self._rest
+
+    def _foreign(self, line: bytes) -> bool:
+        ends_run = self._log.last_run and line + b"\n" == _END_OF_RUN
+        return ends_run or self._log.streams.is_foreign(self._log.stream, line)

@@ -140,7 +140,9 @@ class LogRoutes:
                 f"activation {name} has no log yet: it waits for a container, see `owmesos explain {name}`"
             )
         if pool is not None and name in pool.running:
-            return await self._logs.log_of(pool.running[name][0], stream, lambda: name in pool.running)
+            container = pool.containers.by_id[pool.running[name][0]]
+            log = await self._logs.log_of(container.id, stream, lambda: name in pool.running)
+            return log._replace(last_run=container.concurrency == 1)
         if self._stored is None:
             raise NotKnown(name, _ANYTHING)
         try:

@@ -61,6 +61,7 @@ async def test_what_comes_is_printed_as_it_comes_until_the_task_ends(framework: 
 async def test_of_an_activation_that_runs_and_that_has_ended(framework: Running, tmp_path: Path) -> None:
     (tmp_path / "talks.py").write_text(TALKS)
     assert (await framework.ask("action", "create", "talks", str(tmp_path / "talks.py"), "--memory", "128")).code == 0
+    earlier = await framework.ask("invoke", "talks", "-p", "word", "earlier", "-b", "-o", "json")
     ran = await framework.ask("invoke", "talks", "-p", "word", "hello", "-p", "seconds", "300", "-o", "json")
 
     async def runs() -> bool:
@@ -69,10 +70,11 @@ async def test_of_an_activation_that_runs_and_that_has_ended(framework: Running,
     await eventually_async(runs)
     process = await started("logs", "-f", ran.json["activationId"][:12], "--admin", framework.url)
     assert process.stdout is not None
-    while b"it says hello" not in (line := await asyncio.wait_for(process.stdout.readline(), 60)):
-        assert line, "it ended before"
+    assert await asyncio.wait_for(process.stdout.readline(), 60) == b"it says hello\n"  # in the same container
     process.terminate()
     await asyncio.wait_for(process.communicate(), 60)
+    assert (await logs(framework, ran.json["activationId"], "--stderr")).out == "it warns\n"
+    assert (await logs(framework, earlier.json["activationId"], "--tail", "2")).out.count("earlier") == 1
     assert (await framework.ask("invoke", "talks", "-p", "word", "again", "-r")).code == 0
     rows = (await framework.ask("activation", "list", "-o", "json")).json
     ended = next(row["activationId"] for row in rows if row["statusCode"] is not None)
