@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -17,7 +18,25 @@ import click
 from chaos.cluster import cluster
 from chaos.report import as_json, table
 from chaos.run import Result, Run, Wanted
-from owmesos.errors import OwmesosError
+from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.mesos.wire.address import parse_zookeeper
+
+
+def _checked_zookeeper(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """`HOST:PORT[,…]`, also after zk://, of servers of which one can be connected to: without any the run would take
+    minutes, and only say that owmesos has not subscribed."""
+    if value is None:
+        return None
+    servers = value.removeprefix("zk://").rstrip("/")
+    try:
+        hosts = parse_zookeeper(f"zk://{servers}/owmesos-chaos", credentials_allowed=False).hosts.split(",")
+    except InvalidInput as error:
+        raise click.BadParameter(str(error), context, option) from None
+    for host in hosts:
+        name, _, port = host.rpartition(":")
+        with suppress(OSError), socket.create_connection((name.strip("[]"), int(port)), timeout=5.0):
+            return servers
+    raise click.BadParameter(f"nothing answers at {servers}: start a ZooKeeper, as scripts/zookeeper up does")
 
 
 @click.command()
@@ -41,7 +60,12 @@ from owmesos.errors import OwmesosError
 )
 @click.option("--most", type=click.IntRange(1), default=30, show_default=True, help="Launches alive at once.")
 @click.option("--standalone/--no-standalone", default=True, show_default=True, help="With invocations of actions.")
-@click.option("--zookeeper", metavar="HOST:PORT", help="Keep the state in this ZooKeeper, not in a folder.")
+@click.option(
+    "--zookeeper",
+    metavar="HOST:PORT",
+    callback=_checked_zookeeper,
+    help="Keep the state in this ZooKeeper, not in a folder; scripts/zookeeper up starts one.",
+)
 @click.option("--standby", is_flag=True, help="Two processes of owmesos, of which one leads; needs --zookeeper.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result to this file too.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep logs and evidence in this new folder.")
@@ -52,7 +76,7 @@ def main(json_file: Path | None, keep: Path | None, seed: int | None, **options:
     """
     if options["standby"]:
         if options["zookeeper"] is None:
-            raise click.UsageError("--standby needs --zookeeper HOST:PORT")
+            raise click.UsageError("--standby needs --zookeeper HOST:PORT; scripts/zookeeper up starts one")
         options["standalone"] = False  # its actions are on one machine
     wanted = Wanted(seed=seed if seed is not None else time.time_ns() % 1_000_000, **options)  # type: ignore[arg-type]
     folder = keep or Path(tempfile.mkdtemp(prefix="owmesos-chaos-"))

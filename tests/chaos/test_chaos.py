@@ -50,9 +50,19 @@ def test_a_few_kills_on_the_simulator(tmp_path: Path) -> None:
     assert result["launches"]["ran"] >= 5
 
 
-def test_a_wrong_option_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--kills", "0"), "0 is not in the range x>=1"),
+        (("--standby",), "--standby needs --zookeeper HOST:PORT; scripts/zookeeper up starts one"),
+        (("--zookeeper", "127.0.0.1:1"), "nothing answers at 127.0.0.1:1: start a ZooKeeper, as scripts/zookeeper up"),
+        (("--zookeeper", "zk://127.0.0.1:1/"), "nothing answers at 127.0.0.1:1: "),
+        (("--zookeeper", "a..b:1"), "a..b"),
+    ],
+)
+def test_a_wrong_option_is_one_line(options: tuple[str, ...], says: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "chaos", "--kills", "0"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "chaos", *options], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 2
-    assert "0 is not in the range x>=1" in ran.stderr
+    assert says in ran.stderr

@@ -1,7 +1,8 @@
-"""`scripts/kafka` and `scripts/couchdb`: a server on this machine to try things with.
+"""`scripts/kafka`, `scripts/couchdb` and `scripts/zookeeper`: a server on this machine to try things with.
 
     scripts/kafka up [--port P] | down | status
     scripts/couchdb up [--port P] | down | status
+    scripts/zookeeper up [--port P] | down | status
 
 `up` returns when it answers, and prints its address. It runs until `down`; data and log are in the user's cache folder.
 """
@@ -19,8 +20,13 @@ import click
 from tests.servers.couchdb import CouchDB
 from tests.servers.kafka import Kafka
 from tests.servers.process import CACHE, Server, ServerMissing
+from tests.servers.zookeeper import LastingZooKeeper
 
-SERVERS: dict[str, tuple[Callable[[Path, int], Server], int]] = {"kafka": (Kafka, 9092), "couchdb": (CouchDB, 5984)}
+SERVERS: dict[str, tuple[Callable[[Path, int], Server], int]] = {
+    "kafka": (Kafka, 9092),
+    "couchdb": (CouchDB, 5984),
+    "zookeeper": (LastingZooKeeper, 2181),
+}
 
 
 def main(arguments: Sequence[str] | None = None, cache: Path = CACHE) -> int:

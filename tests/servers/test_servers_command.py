@@ -1,4 +1,4 @@
-"""`scripts/kafka` and `scripts/couchdb`: which port they use, also after a crash."""
+"""`scripts/kafka`, `scripts/couchdb` and `scripts/zookeeper`: which port they use, also after a crash."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from tests.servers import __main__ as command
 from tests.servers.kafka import Kafka
 from tests.servers.process import Server, free_port
+from tests.servers.zookeeper import LastingZooKeeper
 
 
 class Small(Server):
@@ -82,3 +83,14 @@ def test_kafka_gets_its_ports_anew_and_keeps_its_data(tmp_path: Path, monkeypatc
         Kafka(tmp_path, port).command()
         assert f"listeners=PLAINTEXT://127.0.0.1:{port}," in (tmp_path / "server.properties").read_text()
     assert len(formatted) == 1
+
+
+@pytest.mark.zookeeper
+def test_the_zookeeper_of_the_command_answers_until_it_is_stopped(tmp_path: Path) -> None:
+    server = LastingZooKeeper(tmp_path, free_port())
+    server.start()
+    try:
+        assert LastingZooKeeper(tmp_path, server.port).pid is not None
+    finally:
+        server.stop()
+    assert server.pid is None

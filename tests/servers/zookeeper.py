@@ -9,14 +9,16 @@ import subprocess
 from pathlib import Path
 
 from tests.servers.debian import PackageMissing, unpacked
+from tests.servers.process import Server, ServerMissing, free_port
 from tests.waiting import eventually
 
 PACKAGES = ("libzookeeper-java", "libslf4j-java", "libdropwizard-metrics-java", "libsnappy-java")
 JARS = ("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-nop", "metrics-core", "snappy-java")
 _JAVA = "usr/share/java"
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+TICK, USUAL_TICK = 200, 2000  # ms; a session lasts 2 to 20 of them, and tests do not wait for long
 CONFIGURATION = """\
-tickTime=200
+tickTime={tick}
 dataDir={data}
 clientPort={port}
 clientPortAddress=127.0.0.1
@@ -30,7 +32,7 @@ syncLimit=50
 """
 
 
-class ZooKeeperMissing(Exception):
+class ZooKeeperMissing(ServerMissing):
     """Why there can be no ZooKeeper on this machine."""
 
 
@@ -49,13 +51,13 @@ class ZooKeeper:
 
     def __init__(self, folder: Path, *, number: int = 0, ensemble: str = "") -> None:
         """`number` is that of a member of an `ensemble`, whose lines each member's configuration has."""
-        self.jars = unpacked_packages() / _JAVA
+        unpacked_packages()
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.configuration = folder / "zoo.cfg"
         data = folder / "data"
-        self.configuration.write_text(CONFIGURATION.format(data=data, port=self.port) + ensemble)
+        self.configuration.write_text(CONFIGURATION.format(data=data, port=self.port, tick=TICK) + ensemble)
         if ensemble:
             data.mkdir()
             (data / "myid").write_text(f"{number}\n")
@@ -77,7 +79,7 @@ class ZooKeeper:
     def _said(self, name: str) -> str:
         """Of what it tells about itself; empty while it does not serve."""
         try:
-            said = self._ask(b"srvr").decode(errors="replace")
+            said = _ask(self.port, b"srvr").decode(errors="replace")
         except OSError:
             return ""
         found = re.search(rf"^{name}: (\w+)$", said, re.MULTILINE)
@@ -89,10 +91,8 @@ class ZooKeeper:
 
     def launch(self) -> None:
         """Starts the process, which may not serve yet."""
-        classpath = ":".join(str(self.jars / f"{jar}.jar") for jar in JARS)
-        command = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", classpath, MAIN, str(self.configuration)]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(_command(self.configuration), stdout=log, stderr=log)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -101,13 +101,25 @@ class ZooKeeper:
             self.process = None
 
     def _answers(self) -> bool:
-        return self._ask(b"ruok") == b"imok"
+        return _ask(self.port, b"ruok") == b"imok"
 
-    def _ask(self, word: bytes) -> bytes:
-        """One of ZooKeeper's words of four letters. Raises OSError."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
-            connection.sendall(word)
-            return b"".join(iter(lambda: connection.recv(4096), b""))
+
+class LastingZooKeeper(Server):
+    """One that `scripts/zookeeper` leaves running. Its sessions last as long as those of any ZooKeeper do."""
+
+    name = "ZooKeeper"
+
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__(folder, port)
+        unpacked_packages()
+
+    def command(self) -> list[str]:
+        file = self.folder / "zoo.cfg"
+        file.write_text(CONFIGURATION.format(data=self.folder / "data", port=self.port, tick=USUAL_TICK))
+        return _command(file)
+
+    def answers(self) -> bool:
+        return _ask(self.port, b"ruok") == b"imok"
 
 
 class Ensemble:
@@ -115,7 +127,7 @@ class Ensemble:
 
     def __init__(self, folder: Path, count: int = 3) -> None:
         numbers = range(1, count + 1)
-        peers = "".join(f"server.{each}=127.0.0.1:{_free_port()}:{_free_port()}\n" for each in numbers)
+        peers = "".join(f"server.{each}=127.0.0.1:{free_port()}:{free_port()}\n" for each in numbers)
         self.members = [self._member(folder / f"member-{each}", each, ENSEMBLE + peers) for each in numbers]
 
     @staticmethod
@@ -158,8 +170,14 @@ class Ensemble:
         return max(self.running(), key=lambda member: member.clients)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _command(configuration: Path) -> list[str]:
+    jars = unpacked_packages() / _JAVA
+    classpath = ":".join(str(jars / f"{jar}.jar") for jar in JARS)
+    return ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", classpath, MAIN, str(configuration)]
+
+
+def _ask(port: int, word: bytes) -> bytes:
+    """One of ZooKeeper's words of four letters. Raises OSError."""
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+        connection.sendall(word)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
