@@ -111,7 +111,9 @@ class Renewal:
             there_were = read()
         except OwmesosError as error:
             _log.error(
-                "SIGHUP: not renewed: %s: %s; what was read before is kept: correct it, send it again", what, error
+                "SIGHUP: not renewed: %s: %s; what was read before is kept: correct it, then send SIGHUP again",
+                what,
+                error,
             )
         else:
             if there_were:
