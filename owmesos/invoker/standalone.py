@@ -180,11 +180,13 @@ class Standalone(InvokerExtension):
             invoker.wind_down()
         if running() and self._drain:
             _log.info(
-                "waiting for %d activations to end, at most %g s or until a second signal", running(), self._drain
+                "activations that run: %d; waiting for their end, at most %g s or until a second signal",
+                running(),
+                self._drain,
             )
         left = await self._drained(running, self._drain)
         if left:
-            _log.warning("%d activations have not ended; they are recorded as an internal error", left)
+            _log.warning("activations that have not ended, and are recorded as an internal error: %d", left)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         if self._add_routes is not None:

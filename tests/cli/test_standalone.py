@@ -401,7 +401,7 @@ def main(args):
 
     await eventually_async(runs)
     process.process.send_signal(signal.SIGTERM)
-    await process.said("waiting for 1 activations to end, at most 30 s or until a second signal")
+    await process.said("activations that run: 1; waiting for their end, at most 30 s or until a second signal")
     (tmp_path / "go").touch()
     assert (await process.ended()).code == 0
     store = EmbeddedStore(tmp_path / "state", embedded_manifest())
@@ -422,7 +422,7 @@ async def test_who_waits_at_the_end_is_told_and_a_second_signal_hurries_it(proce
 
     await eventually_async(runs)
     process.process.send_signal(signal.SIGTERM)
-    await process.said("waiting for 1 activations to end, at most 30 s")
+    await process.said("activations that run: 1; waiting for their end, at most 30 s")
     began = time.monotonic()
     assert (await process.end()).code == 0
     assert time.monotonic() - began < 25

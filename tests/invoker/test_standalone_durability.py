@@ -142,7 +142,7 @@ class TestOrderlyStop:
                 asyncio.get_running_loop().call_later(0.2, standalone.hurry)
         record = await record_of(tmp_path, standalone, invoked.activation_id)
         assert record.response.status_code == WHISK_ERROR
-        assert "1 activations have not ended; they are recorded as an internal error" in caplog.text
+        assert "activations that have not ended, and are recorded as an internal error: 1" in caplog.text
 
     async def test_what_had_not_begun_runs_at_the_next_start(
         self, cluster: SimulatedCluster, tmp_path: Path, ran: Ran, caplog: pytest.LogCaptureFixture
