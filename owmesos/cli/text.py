@@ -7,7 +7,10 @@ import re
 import textwrap
 from typing import Any
 
-_BARE_END = re.compile(r"(Command|Container) (exited with status \d+|terminated with signal [\w ()]+?)(?=\)?$)")
+# No name of a signal is longer than 60. Without a bound the time for a long text would grow with its square.
+_BARE_END = re.compile(
+    r"(Command|Container) (exited with status \d{1,9}|terminated with signal [\w ()]{1,60}?)(?=\)?$)"
+)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and lone surrogates, which no terminal can show
 
 

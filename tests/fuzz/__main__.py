@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tests.fuzz.attempts import Attempts, Row, watch_for_hangs
+from tests.fuzz.attempts import Attempts, Row, bound_memory, watch_for_hangs
 from tests.fuzz.guided import guided, instrumented
 from tests.fuzz.mutation import Mutator
 
@@ -76,6 +76,7 @@ def main() -> None:
         unknown = [name for name in arguments.targets if name not in known]
         if unknown:
             parser.error(f"unknown target {unknown[0]}: choose from {', '.join(sorted(known))}")
+        bound_memory()
         try_inputs = guided if arguments.atheris else mutated
         with contextlib.suppress(KeyboardInterrupt):
             for number, name in enumerate(arguments.targets or sorted(known)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # atheris must see the first import of owmesos
     from tests.fuzz.target import Target
 
 SLOW = 2.0  # seconds of CPU; a good input takes at most some milliseconds
+MEMORY = 512  # MB beyond what the process has before the first input; an input has at most 64 KB
 _MANY = 20  # failures of one target that are kept
 _SETTLED = 2000  # inputs after which what is made once is made
 
@@ -53,15 +54,12 @@ class Attempts:
         if self.row.inputs == self._settled:
             self.row.settled = _resident()
         began = time.process_time()
-        signal.setitimer(signal.ITIMER_VIRTUAL, SLOW)
         try:
-            self._target.run(data)
+            run(self._target, data)
         except Exception as error:  # noqa: BLE001  (that is what is looked for)
             place = _place(error)
             if place not in self.row.found and len(self.row.found) < _MANY:
                 self.row.found[place] = f"{error!s:.150} ({corpus.keep(self._target.name, data)})"
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         self.row.slowest = max(self.row.slowest, time.process_time() - began)
         self.row.inputs += 1
 
@@ -69,13 +67,28 @@ class Attempts:
         """At the end."""
         self.row.seconds = time.process_time() - self._began
         self.row.grown = _resident() - self.row.settled
-        self.row.peak = _peak()
+        self.row.peak = _of_status("VmHWM")
         return self.row
+
+
+def run(target: Target, data: bytes) -> None:
+    """Raises what `data` has found, Hangs too. `watch_for_hangs` comes first."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, SLOW)
+    try:
+        target.run(data)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 def watch_for_hangs() -> None:
     """Of this process, in attempts."""
     signal.signal(signal.SIGVTALRM, _hangs)
+
+
+def bound_memory() -> None:
+    """Of this process: what wants more gets a MemoryError, which is a failure like any other that is not ours."""
+    at_most = int((_of_status("VmSize") + MEMORY) * 2**20)
+    resource.setrlimit(resource.RLIMIT_AS, (at_most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def _hangs(*_: object) -> NoReturn:
@@ -96,7 +109,7 @@ def _resident() -> float:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() / 2**20
 
 
-def _peak() -> float:
+def _of_status(name: str) -> float:
     """MB, of this process; what getrusage says is that of the process before execve too."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{name}:")) / 1024

@@ -24,7 +24,6 @@ from tests.fuzz.mutation import LONGEST, Mutator
 if TYPE_CHECKING:  # atheris must see the first import of owmesos
     from tests.fuzz.target import Target
 
-_MEMORY = 1024  # MB, of the process and of one allocation of C code; the instrumented code alone takes 100
 _HANGS = 120  # seconds until C code that does not return is ended; Python code is by attempts.SLOW
 
 
@@ -57,7 +56,7 @@ def guided(target: Target, inputs: int, minutes: float, seed: int) -> Row:
 
 
 def _ended(target: Target, folder: Path, log: str) -> Row:
-    """Before all inputs were tried: by the bounds for memory and time, by C code, or by a fault of this module."""
+    """Before all inputs were tried: by the bound for C code's time, by its faults, or by a fault of this module."""
     kept = [str(corpus.keep(target.name, file.read_bytes())) for file in folder.glob("failed-*")]
     return Row(target.name, found={f"the process ended ({', '.join(kept) or 'without an input'})": log[-2000:]})
 
@@ -92,7 +91,7 @@ def _search(target: Target, inputs: int, minutes: float, seed: int, folder: Path
     options = {
         "max_len": LONGEST,
         "seed": seed,
-        "rss_limit_mb": _MEMORY,
+        "rss_limit_mb": 0,  # see attempts.bound_memory
         "timeout": _HANGS,
         "artifact_prefix": f"{folder}/failed-",
     }

@@ -9,22 +9,36 @@ from typing import Any
 
 import msgspec
 
+from owmesos.cli.text import log_named
 from owmesos.core.constraints import Constraint
 from owmesos.errors import NOT_READABLE, InvalidInput
 from owmesos.mesos import listings
-from owmesos.mesos.messages import EVENTS, Event, MalformedEvent, Subscribed, UnknownEvent, decode_event, operator
+from owmesos.mesos.messages import (
+    EVENTS,
+    Event,
+    MalformedEvent,
+    Subscribed,
+    TaskStatus,
+    UnknownEvent,
+    decode_event,
+    operator,
+)
 from owmesos.mesos.messages.frameworks import FrameworkInfo
 from owmesos.mesos.messages.values import ID, MasterInfo
 from owmesos.mesos.scheduler.events import Tick
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.mesos.scheduler.scheduler import Scheduler
 from owmesos.mesos.scheduler.settings import Settings
+from owmesos.mesos.scheduler.status_words import end_message, is_not_run, story_text
 from owmesos.mesos.wire.address import ServerAddress, parse_master, parse_zookeeper, redirect_target
 from owmesos.mesos.wire.event_reader import EventReader
+from owmesos.mesos.wire.http_errors import reason_in
 from owmesos.mesos.wire.operator_client import answer_in, free
 from owmesos.mesos.wire.recordio import RecordDecoder
 from owmesos.mesos.wire.zookeeper import _NoLeader, _Watch
+from owmesos.openwhisk.container.protocol import start_error
 from owmesos.service.admin_bodies import decoded
+from owmesos.service.failure_reason import last_line
 from owmesos.service.idempotency import key_of
 from owmesos.service.kill import Choice
 from owmesos.service.launch_routes import WantedLaunches
@@ -47,6 +61,7 @@ _EVENTS: list[Any] = [
         if kind.wire_type not in ("OFFERS", "UPDATE")
     ),
 ]
+_STATUS = msgspec.convert(STATUS | {"state": "TASK_FAILED"}, TaskStatus)
 _OFFERED = (offered(plain(1)), offered(plain(2, agent=1)), offered(plain(3)))
 
 
@@ -138,6 +153,30 @@ def operator_answers(data: bytes) -> None:
             for agent in answer.agents:
                 free(agent)
                 free(agent, ["web"])
+
+
+_SAID = (
+    "Failed to run '/usr/bin/docker -H unix:///var/run/docker.sock pull joe/nosuch:1': exited 1",
+    "docker: Error response from daemon: image joe/nosuch:1 not found.",
+    "Command terminated with signal Segmentation fault (core dumped)",
+    "I0101 12:00:00.000000 7 exec.cpp:1] up\ndocker: Error: port is in use\nSee 'docker run --help'.",
+    "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head></html>",
+)
+
+
+@target("cluster-texts", *_SAID)
+def cluster_texts(data: bytes) -> None:
+    """What masters, agents, executors and Docker say of a failure is told on, however long it is."""
+    text = data.decode(errors="replace")
+    for content_type in ("text/html", "text/plain"):
+        reason_in(data, content_type)
+    for image in (None, "joe/own:1"):
+        for at_fault in (False, True):
+            start_error(image, text, text, at_fault=at_fault)
+    status = msgspec.structs.replace(_STATUS, message=text)
+    story_text(status), is_not_run(status), end_message(status, asked=False)
+    last_line(text)
+    log_named(text, "L1")
 
 
 @target("zookeeper-master", sample(MasterInfo), expected=(_NoLeader,))

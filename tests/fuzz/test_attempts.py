@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,3 +59,16 @@ def test_an_input_that_hangs_is_a_failure(tmp_path: Path, monkeypatch: pytest.Mo
     tried.attempt(b"hang")
     assert [place.split()[0] for place in tried.measured().found] == ["Hangs"]
     assert [file.read_bytes() for file in (tmp_path / "t").iterdir()] == [b"hang"]
+
+
+def test_an_input_that_takes_much_memory_is_a_failure() -> None:
+    program = """
+from tests.fuzz.attempts import MEMORY, bound_memory
+
+bound_memory()
+try:
+    bytes((MEMORY + 1) * 2**20)
+except MemoryError:
+    print("bounded")
+"""
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "bounded\n"

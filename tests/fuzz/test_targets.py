@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from tests.fuzz import corpus
+from tests.fuzz import attempts, corpus
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.targets import TARGETS
 
@@ -66,4 +67,9 @@ def _cut_open(seed: bytes) -> st.SearchStrategy[bytes]:
 
 @pytest.mark.parametrize(("name", "file"), list(corpus.entries()), ids=lambda each: getattr(each, "name", each))
 def test_what_once_failed(name: str, file: Path) -> None:
-    TARGETS[name].run(file.read_bytes())
+    before = signal.getsignal(signal.SIGVTALRM)
+    attempts.watch_for_hangs()
+    try:
+        attempts.run(TARGETS[name], file.read_bytes())
+    finally:
+        signal.signal(signal.SIGVTALRM, before)

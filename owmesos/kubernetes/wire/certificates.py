@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from datetime import datetime, timezone
 
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
 
 
 def not_after(pem: bytes) -> datetime | None:
     """The end of the first certificate in `pem`; None if there is none that can be read."""
-    found = _PEM.search(pem.decode("latin-1"))
-    if found is None:
+    _, begin, rest = pem.decode("latin-1").partition(_BEGIN)
+    body, end, _ = rest.partition(_END)
+    if not end:
         return None
     try:
-        return _not_after(ssl.PEM_cert_to_DER_cert(found[0]))
+        return _not_after(ssl.PEM_cert_to_DER_cert(begin + body + end))
     except (ValueError, IndexError):
         return None
 

@@ -20,7 +20,7 @@ def reason_in(body: bytes | bytearray, content_type: str) -> str | None:
     """What an answer with this body says; None if it is empty."""
     text = body.decode(errors="replace")
     if "html" in content_type or text.lstrip()[:9].lower() in ("<!doctype", "<html>"):
-        title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        title = re.search(r"<title>([^<]*)</title>", text, re.IGNORECASE)
         return one_line(f"an HTML page{f' ({title[1].strip()})' if title else ''}: is that a Mesos master?")
     return one_line(text) or None
 

@@ -57,10 +57,9 @@ class NoAnswer(str, Enum):
 
 Outcome = ContainerAnswer | NoAnswer
 _NOT_SENT = (NoAnswer.UNREACHABLE, NoAnswer.UNPROVEN)
-_NOT_PULLED = re.compile(
-    r"\bpull\b|image .*not found|No such image", re.IGNORECASE
-)  # docker's words, by its containerizer
-_DOCKER = re.compile(r"[\w./-]*\bdocker -H \S+ ")
+# Messages of a cluster have any length: what is looked for in them may take no time that grows with its square.
+_NOT_PULLED = re.compile(r"\bpull\b|No such image", re.IGNORECASE)  # docker's words, by its containerizer
+_DOCKER = re.compile(r"(?<![\w./-])[\w./-]*\bdocker -H \S+ ")
 _COMMAND_NOT_FOUND = re.compile(r"exited with status 127\b|executable file not found")
 
 
@@ -205,6 +204,12 @@ def _too_long(answer: ContainerAnswer) -> str:
 # -- what a run is answered whose container did not start
 
 
+def _is_not_pulled(said: str) -> bool:
+    if _NOT_PULLED.search(said):
+        return True
+    return any("not found" in line.partition("image ")[2] for line in said.lower().split("\n"))
+
+
 def start_error(image: str | None, message: str, said: str | None, *, at_fault: bool) -> Response:
     """`image` is the user's own, or None; `said` is what the cluster said of the last start, if one was made.
 
@@ -217,6 +222,6 @@ def start_error(image: str | None, message: str, said: str | None, *, at_fault: 
         return whisk_error(message)
     if _COMMAND_NOT_FOUND.search(said):
         return developer_error(f"executable file not found in image {image}")
-    if _NOT_PULLED.search(said):
+    if _is_not_pulled(said):
         return developer_error(f"Failed to pull container image '{image}'.")
     return developer_error(f"Failed to run container with image '{image}'.") if at_fault else whisk_error(message)
