@@ -29,6 +29,7 @@ from owmesos.core.pool.state import PoolState, PoolTimer
 from owmesos.errors import InvalidInput, InvariantBroken
 
 _NOT_AGAIN = "it must not serve again"
+_MAKE_NO_ROOM = (events.Run, events.CancelRun, events.Initialized, events.RunDone)
 
 
 class Pool:
@@ -77,9 +78,12 @@ class Pool:
         handler = self._handlers.get(type(event))
         if handler is None:
             raise InvariantBroken(f"the pool has no rule for {type(event).__name__}")
+        if type(event) not in _MAKE_NO_ROOM:
+            self._starts.room_may_have_come()
         handler(event, now)
         for key in self.state.timers.due(now):
             self._passing = True
+            self._starts.room_may_have_come()
             name, subject = key if isinstance(key, tuple) else (key, "")
             action = self._timed.get(name)
             if action is None:
@@ -381,10 +385,10 @@ class Pool:
         while again:
             self._eviction.settle(now)
             self._starts.free_aside(now)
-            self._feed_all(now)
+            fed = self._feed_all(now)
             blocked = self._starts.run(now)
             again = bool(state.queued) and self._eviction.queued.move(now)
-            again = again or self._eviction.settle(now)
+            again = again or ((fed or blocked.started) and self._eviction.settle(now))
             again = again or (blocked.head is not None and self._eviction.run(blocked.head, now))
         if blocked.head is not None:
             self._eviction.run_behind(blocked.head, blocked.shapes, now)
@@ -394,16 +398,17 @@ class Pool:
         if state.settings.pressure_after is not None:
             state.press(bool(blocked.shapes), state.settings.pressure_after, now)
 
-    def _feed_all(self, now: float) -> None:
-        """Give runs to the containers of a node that no longer drains."""
+    def _feed_all(self, now: float) -> bool:
+        """Give runs to the containers of a node that no longer drains. Returns whether there may be one."""
         state = self.state
         if not state.freed:
-            return
+            return False
         state.freed = False
         for waiting in state.buffer:
             container, kind = self._ready_for(waiting)
             if container is not None:
                 self._dispatch(waiting, container, kind, now)
+        return True
 
 
 _TOO_LATE = "no container: too late to end before the Controller's forced completion"

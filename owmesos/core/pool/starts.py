@@ -23,10 +23,11 @@ from owmesos.core.pool.state import PoolState, PoolTimer
 
 
 class Blocked(NamedTuple):
-    """`head` is the run to make room for; `shapes` are those for which there is no room."""
+    """`head` is the run to make room for; `shapes` are those for which there is no room; `started`: others started."""
 
     head: Waiting | None
     shapes: set[ContainerShape]
+    started: bool = False
 
 
 class Starts:
@@ -38,27 +39,49 @@ class Starts:
         self._count = 0
         self._counting: dict[str, tuple[float, str]] = {}  # container id → until when it counts, its node
         self._covers: dict[str, list[Waiting]] = {}  # container id → runs of one action, for each start under way
+        self._without_room: dict[ContainerShape, Waiting] = {}  # the oldest of each shape, for which none was found
+        self._kept: tuple[str | None, tuple[Slot, str] | None] = (None, None)  # when that was asked
 
     # -- which waiting runs
+
+    def room_may_have_come(self) -> None:
+        """Look for room again also for runs that have found none: anything happened but that runs came or ended."""
+        self._without_room.clear()
 
     def run(self, now: float) -> Blocked:
         """Start what is launchable, in order."""
         candidates = self._state.buffer.uncovered_shapes()
         if not candidates:
             return Blocked(None, set())
+        self._forget_if_kept_otherwise()
         blocked: dict[ContainerShape, Waiting] = {}  # the oldest of each shape without room
+        count, may_start = self._count, self.may_start(now)
         for waiting in self._state.buffer.uncovered(candidates):
-            if not self.may_start(now):
+            if not may_start:
                 break
-            if not self.rests(waiting.shape, now):
+            shape = waiting.shape
+            if self._without_room.get(shape) is waiting:
+                blocked[shape] = waiting
+            elif not self.rests(shape, now):
                 slot = self.launchable(waiting, now)
                 if slot is not None:
-                    self.start(waiting.shape, slot, now, for_run=waiting, replaces=waiting.rounds > 0)
+                    self.start(shape, slot, now, for_run=waiting, replaces=waiting.rounds > 0)
+                    may_start = self.may_start(now)
                     continue
                 if not self._in_trouble(waiting, now):
-                    blocked[waiting.shape] = waiting
-            candidates.discard(waiting.shape)
-        return Blocked(self._head(blocked), set(blocked))
+                    blocked[shape] = waiting
+                    if not self._state.backoff.avoided(shape.start_key, now).last_choice:  # else time alone may help
+                        self._without_room[shape] = waiting
+            candidates.discard(shape)
+        return Blocked(self._head(blocked), set(blocked), self._count > count)
+
+    def _forget_if_kept_otherwise(self) -> None:
+        """Room may come where a node is no longer kept for another run, or launch."""
+        aside = self._state.aside
+        kept = (self._state.capacity.kept, (aside.slot, aside.run_id) if aside is not None else None)
+        if kept != self._kept:
+            self._kept = kept
+            self._without_room.clear()
 
     def launchable(self, waiting: Waiting, now: float) -> Slot | None:
         """The slot where the run's container can start now. A health test gets room set aside only as a last choice."""

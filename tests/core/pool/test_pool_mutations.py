@@ -48,6 +48,11 @@ def a_stop_is_credited_before_its_room_is_seen(patch: pytest.MonkeyPatch) -> Non
 
 
 @mutation
+def a_run_that_found_no_room_never_looks_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Starts, "room_may_have_come", nothing)
+
+
+@mutation
 def a_start_is_not_reserved_when_it_is_decided(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Capacity, "reserve", nothing)
 
