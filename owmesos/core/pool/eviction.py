@@ -100,9 +100,10 @@ class Eviction:
 
     def _make_room(self, head: Waiting, now: float) -> None:
         state, aside = self._state, self._state.aside
-        if aside is not None and aside.victims and not self._planner.has_failed(aside, now):
+        planner = self._planner
+        if aside is not None and aside.victims and not planner.has_failed(aside, planner.hanging(now), now):
             return
-        if aside is not None and (aside.victims or not self._planner.could_hold(aside.slot, head.shape, now)):
+        if aside is not None and (aside.victims or not planner.could_hold(aside.slot, head.shape, now)):
             state.set_aside(None)
         if head.rounds >= state.settings.max_rounds:
             head.no_room = _GIVEN_UP.format(head.rounds)
@@ -174,8 +175,11 @@ class ParallelEvictions:
 
     def settle(self, now: float) -> None:
         """End the rounds that are over: the run has what it needs, or the room went elsewhere."""
+        if not self._rounds:
+            return
+        hanging = self._planner.hanging(now)
         for run_id, each in list(self._rounds.items()):
-            if self._over(each, now):
+            if self._over(each, hanging, now):
                 del self._rounds[run_id]
                 self._end(each)
 
@@ -223,11 +227,11 @@ class ParallelEvictions:
         if left != NOBODYS:
             self._planner.claims[each.slot] = left
 
-    def _over(self, each: StopRound, now: float) -> bool:
+    def _over(self, each: StopRound, hanging: set[str], now: float) -> bool:
         waiting = each.waiting
         if each.run_id not in self._state.buffer.by_id or waiting.covered_by is not None:
             return True
-        return self._planner.has_failed(each, now)
+        return self._planner.has_failed(each, hanging, now)
 
     def _ask(self, each: StopRound) -> Ask:
         return self._state.settings.ask(each.waiting.shape)

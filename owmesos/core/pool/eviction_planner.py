@@ -55,13 +55,19 @@ class EvictionPlanner:
         self._with_idle = Placement(Strategy.SPREAD)  # the same, and all that is idle
         self._with_all = Placement(Strategy.SPREAD)  # the same, and what is busy
         self._left: dict[Slot, Ask] = {}  # what is available, where anything could ever go
+        self._stale: set[Slot] = set()  # where the indices are older than what was followed
         self.claims: dict[Slot, Ask] = {}
 
     def follow(self) -> set[Slot]:
-        """Bring the indices up to date. Returns the slots that changed since the last time."""
+        """Take up what changed. Returns the slots that changed since the last time."""
         changed = set(self._state.capacity.changed()) | self._containers.changed
         self._containers.changed.clear()
-        for slot in changed:
+        self._stale |= changed
+        return changed
+
+    def _index(self) -> None:
+        """Bring the indices up to date: many changes come between two questions."""
+        for slot in self._stale:
             left = self._left[slot] = self._available(slot)
             rooms = self._rooms(slot, left)
             useless = rooms[-1].milli_mem <= 0  # nothing could ever go there: its node may be gone for good
@@ -72,7 +78,7 @@ class EvictionPlanner:
                     index.remove(slot)
                 else:
                     index.set(slot, room)
-        return changed
+        self._stale.clear()
 
     # -- where
 
@@ -86,6 +92,7 @@ class EvictionPlanner:
         among: Collection[Slot] | None = None,
     ) -> Round | None:
         """The best round that can begin now, `among` some slots or anywhere."""
+        self._index()
         ask, unfit = self._state.settings.ask(shape), self._unfit(shape, avoid, now)
         if among is not None and len(among) <= _CANDIDATES:
             return self._best([slot for slot in among if slot.agent_id not in unfit], ask, now, waived)
@@ -110,6 +117,7 @@ class EvictionPlanner:
 
     def later(self, shape: ContainerShape, now: float, *, avoid: Set[str] = _NOWHERE) -> Slot | None:
         """Where room could be made once containers are past their grace, or have ended their runs."""
+        self._index()
         ask, unfit = self._state.settings.ask(shape), self._unfit(shape, avoid, now)
         return self._with_idle.find(ask, avoid=unfit) or self._with_all.find(ask, avoid=unfit)
 
@@ -118,6 +126,7 @@ class EvictionPlanner:
 
         `waived`: idle containers count however recently they were used.
         """
+        self._index()
         room = self._left.get(slot)
         if room is None or _holds(room, ask):
             return None
@@ -162,12 +171,12 @@ class EvictionPlanner:
             state.stop(container, f"its room is for run {waiting.run.run_id}", now)
         return {container.id for container in (*found.victims, *found.stopping)}
 
-    def has_failed(self, each: StopRound, now: float) -> bool:
+    def has_failed(self, each: StopRound, hanging: Set[str], now: float) -> bool:
         """Whether the round is over and its run has no room: it may not go there any more, a stop takes too long
         (which does not count as a round), or the room went elsewhere."""
         waiting, agent_id = each.waiting, each.slot.agent_id
         if self._state.capacity.allows(agent_id, self._state.settings.constraints_of(waiting.shape)):
-            if agent_id in self.hanging(now):
+            if agent_id in hanging:
                 waiting.rounds -= 1
             elif not self._is_over(each, now):
                 return False

@@ -53,7 +53,7 @@ class QueuedStarts:
 
     def settle(self, now: float) -> bool:
         """Forget those that were placed or are over, withdraw those in vain. Returns whether any was withdrawn."""
-        state, withdrawn = self._state, False
+        state, withdrawn, hanging = self._state, False, self._planner.hanging(now)
         for container_id, each in list(state.queued.items()):
             container = state.containers.starting.get(container_id)
             if container is None or not state.capacity.is_reserved(container_id):
@@ -61,7 +61,7 @@ class QueuedStarts:
             elif not self._starts.covered(container_id):
                 self._withdraw(container, "no run waits for it any more", now)
                 withdrawn = True
-            elif state.capacity.known and self._planner.has_failed(each, now):
+            elif state.capacity.known and self._planner.has_failed(each, hanging, now):
                 for waiting in self._withdraw(container, "its room was not made, or went elsewhere", now):
                     waiting.tried.add(each.slot.agent_id)
                 withdrawn = True

@@ -149,6 +149,7 @@ class TestVictims:
         world.cluster.forget("S2")
         planner = world.pool._eviction._planner
         planner.follow()
+        planner._index()
         assert [slot.agent_id for slot in planner._with_all.candidates(Ask.of(mem=1))] == ["S1"]
 
 
