@@ -95,7 +95,7 @@ class EvictionPlanner:
         self._index()
         ask, unfit = self._state.settings.ask(shape), self._unfit(shape, avoid, now)
         if among is not None and len(among) <= _CANDIDATES:
-            return self._best([slot for slot in among if slot.agent_id not in unfit], ask, now, waived)
+            return self._best([slot for slot in sorted(among) if slot.agent_id not in unfit], ask, now, waived)
         found = self._best(islice(self._with_one.candidates(ask, avoid=unfit), _CANDIDATES), ask, now, waived)
         if found is not None and len(found.victims) <= 1:
             return found
