@@ -40,6 +40,7 @@ class Starts:
         self._counting: dict[str, tuple[float, str]] = {}  # container id → until when it counts, its node
         self._covers: dict[str, list[Waiting]] = {}  # container id → runs of one action, for each start under way
         self._without_room: dict[ContainerShape, Waiting] = {}  # the oldest of each shape, for which none was found
+        self._judged: tuple[Waiting, bool] | None = None  # the last head, and whether starts under way hinder its own
         self._kept: tuple[str | None, tuple[Slot, str] | None] = (None, None)  # when that was asked
 
     # -- which waiting runs
@@ -47,6 +48,7 @@ class Starts:
     def room_may_have_come(self) -> None:
         """Look for room again also for runs that have found none: anything happened but that runs came or ended."""
         self._without_room.clear()
+        self._judged = None
 
     def run(self, now: float) -> Blocked:
         """Start what is launchable, in order."""
@@ -56,11 +58,14 @@ class Starts:
         self._forget_if_kept_otherwise()
         blocked: dict[ContainerShape, Waiting] = {}  # the oldest of each shape without room
         count, may_start = self._count, self.may_start(now)
+        known, oldest_of = self._without_room, self._state.buffer.uncovered_of_shape
+        if may_start and all(shape in known and known[shape] is oldest_of(shape) for shape in candidates):
+            return Blocked(self._head({shape: known[shape] for shape in candidates}), candidates)
         for waiting in self._state.buffer.uncovered(candidates):
             if not may_start:
                 break
             shape = waiting.shape
-            if self._without_room.get(shape) is waiting:
+            if known.get(shape) is waiting:
                 blocked[shape] = waiting
             elif not self.rests(shape, now):
                 slot = self.launchable(waiting, now)
@@ -71,7 +76,7 @@ class Starts:
                 if not self._in_trouble(waiting, now):
                     blocked[shape] = waiting
                     if not self._state.backoff.avoided(shape.start_key, now).last_choice:  # else time alone may help
-                        self._without_room[shape] = waiting
+                        known[shape] = waiting
             candidates.discard(shape)
         return Blocked(self._head(blocked), set(blocked), self._count > count)
 
@@ -81,7 +86,7 @@ class Starts:
         kept = (self._state.capacity.kept, (aside.slot, aside.run_id) if aside is not None else None)
         if kept != self._kept:
             self._kept = kept
-            self._without_room.clear()
+            self.room_may_have_come()
 
     def launchable(self, waiting: Waiting, now: float) -> Slot | None:
         """The slot where the run's container can start now. A health test gets room set aside only as a last choice."""
@@ -128,7 +133,9 @@ class Starts:
 
     def _throttled(self, waiting: Waiting) -> bool:
         """Whether there is room, but enough starts are under way on the nodes that have it."""
-        return bool(self.avoided()) and self._state.find_for(waiting) is not None
+        if self._judged is None or self._judged[0] is not waiting:
+            self._judged = waiting, bool(self.avoided()) and self._state.find_for(waiting) is not None
+        return self._judged[1]
 
     # -- throttle
 
@@ -196,6 +203,7 @@ class Starts:
         """Reserve the room and start. `replaces`: it starts where others were stopped for it, or `after` they have."""
         state = self._state
         self._count += 1
+        self._judged = None
         ask = state.settings.ask(shape)
         container = Container(
             f"{self._prefix}{self._count}", shape, ask, slot, now, last_used=now, prewarm=prewarm, replaces=replaces
