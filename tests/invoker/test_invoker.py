@@ -308,10 +308,10 @@ async def test_what_the_code_does_is_its_own_end_alone(
 
 
 async def test_an_action_that_hangs_is_cut_off_at_its_time(simulator: SimulatedCluster) -> None:
-    async with invoking(simulator.master, action(code=WAITS, timeout=500)) as scene:
+    async with invoking(simulator.master, action(code=WAITS, timeout=3000)) as scene:
         response = await scene.run(activation())
         assert response.status_code == DEVELOPER_ERROR
-        assert error(response) == "The action exceeded its time limits of 500 milliseconds."
+        assert error(response) == "The action exceeded its time limits of 3000 milliseconds."
         await eventually_async(lambda: scene.framework.containers() == [])
         await scene.accounts_are_right()
 
@@ -332,18 +332,18 @@ async def test_a_container_that_dies_in_the_middle_of_a_run_ends_it(
 
 
 @pytest.mark.parametrize(
-    ("command", "says"),
+    ("command", "timeout", "says"),
     [
-        ("exec sleep 60", "The action exceeded its time limits of 1000 milliseconds during initialization."),
-        ("exec python3 -m http.server $PORT", "The action failed during initialization"),
+        ("exec sleep 60", 1000, "The action exceeded its time limits of 1000 milliseconds during initialization."),
+        ("exec python3 -m http.server $PORT", 20_000, "The action failed during initialization"),
     ],
     ids=["never opens its port", "answers garbage"],
 )
 async def test_a_container_that_does_not_keep_to_the_protocol(
-    simulator: SimulatedCluster, command: str, says: str
+    simulator: SimulatedCluster, command: str, timeout: int, says: str
 ) -> None:
     manifest = Manifest({"python": (Runtime(kind="python:3", command=command),)})
-    async with invoking(simulator.master, action(timeout=1000), manifest=manifest) as scene:
+    async with invoking(simulator.master, action(timeout=timeout), manifest=manifest) as scene:
         response = await scene.run(activation())
         assert response.status_code == DEVELOPER_ERROR
         assert says in error(response)

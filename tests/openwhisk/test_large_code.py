@@ -25,7 +25,7 @@ from owmesos.openwhisk.entities import (
 from owmesos.openwhisk.messages import EntityName
 from owmesos.system.lone_surrogates import encode
 
-MOST = 0.05  # seconds
+MOST = 0.08  # seconds; it was 0.12 in one piece, and memory that others use makes it slower
 TEXT = "# '\"'\n" * (45 * 2**20 // 7)
 BASE64 = "QUJD" * (48 * 2**18 - 1)
 RULES = ActionRules()
