@@ -20,7 +20,7 @@ from soak.served import served
 
 
 class Invoked(msgspec.Struct):
-    """Activations, and the answers that are none by what was wrong."""
+    """Counts of activations: asked for, answered, and failed, by reason."""
 
     asked: int
     done: int

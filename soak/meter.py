@@ -76,9 +76,9 @@ class Seen(msgspec.Struct):
     """What one process saw of itself. Seconds."""
 
     memory: list[tuple[float, float]]  # seconds and MB
-    lag: float  # of the event loop, the median
-    late: float  # the same at the 99th percentile
-    latest: float
+    lag_median: float  # of the event loop
+    lag_p99: float
+    lag_most: float
     subscriptions: int
     tables: dict[str, int]
 
@@ -120,5 +120,5 @@ class Meter:
         self.memory.clear()
 
     def seen(self) -> Seen:
-        middle, late, latest = (percentile(self.lags, share) for share in (0.5, 0.99, 1.0))
-        return Seen(list(self.memory), middle, late, latest, self.subscriptions, tables(self._roots))
+        median, p99, most = (percentile(self.lags, share) for share in (0.5, 0.99, 1.0))
+        return Seen(list(self.memory), median, p99, most, self.subscriptions, tables(self._roots))

@@ -128,9 +128,8 @@ async def _watch(
     tasks: Sequence[asyncio.Future[None]],
     show: Callable[[str], None],
 ) -> None:
-    show(
-        f"{'s':>6} {'launches/s':>11} {'ends/s':>8} {'open':>6} {'warm/s':>7} {'MB':>9} {'p99 in ms':>9}  largest table"
-    )
+    show("two figures: of the launches' process and of the invoker's; the lag in ms")
+    show(f"{'s':>6} {'launches/s':>11} {'ends/s':>8} {'open':>6} {'warm/s':>7} {'MB':>9} {'lag p99':>9}  largest table")
     began = shown = time.monotonic()
     before, settled = (0, 0, 0), False
     while (now := time.monotonic()) - began < plan.seconds:
@@ -154,7 +153,7 @@ async def _watch(
 def _line(at: float, rates: Sequence[float], launching: Launching, seen: Seen, invoked: Invoked) -> str:
     path, size = max((seen.tables | invoked.seen.tables).items(), key=lambda each: each[1], default=("none", 0))
     mb = f"{memory():.0f}, {invoked.seen.memory[-1][1] if invoked.seen.memory else 0:.0f}"
-    lag = f"{seen.late * 1000:.0f}, {invoked.seen.late * 1000:.0f}"
+    lag = f"{seen.lag_p99 * 1000:.0f}, {invoked.seen.lag_p99 * 1000:.0f}"
     counts = f"{rates[0]:11.1f} {rates[1]:8.1f} {launching.open:6} {rates[2]:7.1f}"
     return f"{at:6.0f} {counts} {mb:>9} {lag:>9}  {path}: {size}"
 
@@ -171,12 +170,12 @@ def _result(report: Report, launching: Launching, counts: dict[str, int]) -> lis
     for name, seen in report.seen.items():
         mb = [each for _, each in seen.memory] or [0.0]
         lines.append(
-            f"memory of {name} after warm-up: {mb[0]:.0f} to {mb[-1]:.0f} MB, {slope(seen.memory):+.2f} a minute"
+            f"memory of {name} after warm-up: {mb[0]:.0f} to {mb[-1]:.0f} MB, {slope(seen.memory):+.2f} MB a minute"
         )
     for name, seen in report.seen.items():
         lines.append(
-            f"event loop's lag of {name}: median {seen.lag * 1000:.1f} ms, 99th percentile {seen.late * 1000:.0f} ms,"
-            f" most {seen.latest * 1000:.0f} ms"
+            f"event loop's lag of {name}: median {seen.lag_median * 1000:.1f} ms,"
+            f" 99th percentile {seen.lag_p99 * 1000:.0f} ms, most {seen.lag_most * 1000:.0f} ms"
         )
     lines.append(f"largest tables: {', '.join(f'{path} {size}' for path, size in _largest(report.tables))}")
     return lines

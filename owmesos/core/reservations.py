@@ -41,17 +41,17 @@ class Reservation(msgspec.Struct, gc=False):
 
 
 class Reservations:
-    """By launch, and the sum of reserved starts by slot. `decided`: the starts that were not cut yet, oldest first."""
+    """By launch, and the sum of reserved starts by slot. `reserved`: the starts that are not cut yet, oldest first."""
 
     def __init__(self) -> None:
         self.by_launch: dict[str, Reservation] = {}
-        self.decided: dict[str, Reservation] = {}
-        self._reserved: dict[Slot, Ask] = {}
+        self.reserved: dict[str, Reservation] = {}
+        self._sums: dict[Slot, Ask] = {}
         self._stops: dict[str, set[str]] = {}  # node id → launch ids
 
     def reserved_on(self, slot: Slot, but: str | None = None) -> Ask | None:
         """The sum of the reserved starts on `slot`, that of launch `but` left out."""
-        asks = self._reserved.get(slot)
+        asks = self._sums.get(slot)
         if asks is None or but is None:
             return asks
         own = self.by_launch.get(but)
@@ -62,9 +62,9 @@ class Reservations:
     def reserve(self, launch_id: str, slot: Slot, ask: Ask, now: float) -> None:
         if launch_id in self.by_launch:
             raise InvariantBroken(f"launch {launch_id} is reserved twice")
-        self.by_launch[launch_id] = self.decided[launch_id] = Reservation(launch_id, slot, ask, now)
-        asks = self._reserved.get(slot)
-        self._reserved[slot] = ask if asks is None else asks.plus(ask)
+        self.by_launch[launch_id] = self.reserved[launch_id] = Reservation(launch_id, slot, ask, now)
+        asks = self._sums.get(slot)
+        self._sums[slot] = ask if asks is None else asks.plus(ask)
 
     def cut(self, launch_id: str, resources: Resources, task_id: str) -> Slot:
         reservation = self.by_launch[launch_id]
@@ -118,21 +118,21 @@ class Reservations:
         return reservation.slot
 
     def _unsum(self, reservation: Reservation) -> None:
-        del self.decided[reservation.launch_id]
-        left = self._reserved.pop(reservation.slot).minus(reservation.ask)
+        del self.reserved[reservation.launch_id]
+        left = self._sums.pop(reservation.slot).minus(reservation.ask)
         if left != Ask():
-            self._reserved[reservation.slot] = left
+            self._sums[reservation.slot] = left
 
     def validate(self) -> None:
         """Raises InvariantBroken when a sum is not the sum."""
-        decided = {each.launch_id: each for each in self.by_launch.values() if each.state is ReservationState.RESERVED}
-        if self.decided != decided:
-            raise InvariantBroken(f"{sorted(decided)} are reserved and not cut, the book says {sorted(self.decided)}")
+        reserved = {each.launch_id: each for each in self.by_launch.values() if each.state is ReservationState.RESERVED}
+        if self.reserved != reserved:
+            raise InvariantBroken(f"{sorted(reserved)} are reserved and not cut, the book says {sorted(self.reserved)}")
         sums: dict[Slot, Ask] = {}
-        for reservation in decided.values():
+        for reservation in reserved.values():
             sums[reservation.slot] = sums.get(reservation.slot, Ask()).plus(reservation.ask)
-        if self._reserved != sums:
-            raise InvariantBroken(f"reserved starts sum to {sums}, the book says {self._reserved}")
+        if self._sums != sums:
+            raise InvariantBroken(f"reserved starts sum to {sums}, the book says {self._sums}")
         stops = {r.launch_id for r in self.by_launch.values() if r.state is ReservationState.STOPPING}
         if stops != {launch_id for ids in self._stops.values() for launch_id in ids}:
             raise InvariantBroken("the index of stops is wrong")

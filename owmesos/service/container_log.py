@@ -89,7 +89,7 @@ class ContainerLog(NamedTuple):
         part = await self.read(offset)
         end, live, own = part.size, True, OwnLines(self)
         yield own.of(part.data)
-        while True:
+        while not own.over:
             if part.data:
                 offset += len(part.data)
             elif part.size < offset:
@@ -134,12 +134,13 @@ class ContainerLog(NamedTuple):
 
 
 class OwnLines:
-    """Leaves out what the executor writes into its task's stderr, and the line that ends an activation where the log is
-    that of one."""
+    """Leaves out what the executor writes into its task's stderr. Where the log is that of one activation it is `over`
+    at the line that ends it: what follows is of the next one."""
 
     def __init__(self, log: ContainerLog) -> None:
         self._log = log
         self._rest = b""  # a line that has not ended yet
+        self.over = False
 
     def of(self, data: bytes) -> bytes:
         """The task's own lines of `data`; a line that is not complete is kept for the next call."""
@@ -148,6 +149,9 @@ class OwnLines:
         *lines, rest = (self._rest + data).split(b"\n")
         if len(rest) > _CHUNK:
             lines, rest = [*lines, rest], b""
+        end = _END_OF_RUN[:-1]
+        if self._log.last_run and end in lines:
+            self.over, lines, rest = True, lines[: lines.index(end)], b""
         self._rest = rest
         return b"".join(line + b"\n" for line in lines if not self._foreign(line))
 
@@ -155,5 +159,4 @@ class OwnLines:
         return b"" if self._foreign(self._rest) else self._rest
 
     def _foreign(self, line: bytes) -> bool:
-        ends_run = self._log.last_run and line + b"\n" == _END_OF_RUN
-        return ends_run or self._log.streams.is_foreign(self._log.stream, line)
+        return self._log.streams.is_foreign(self._log.stream, line)

@@ -140,9 +140,10 @@ class LogRoutes:
                 f"activation {name} has no log yet: it waits for a container, see `owmesos explain {name}`"
             )
         if pool is not None and name in pool.running:
-            container = pool.containers.by_id[pool.running[name][0]]
-            log = await self._logs.log_of(container.id, stream, lambda: name in pool.running)
-            return log._replace(last_run=container.concurrency == 1)
+            container_id = pool.running[name][0]
+            container = pool.containers.by_id.get(container_id)  # it may have ended before its last log was read
+            log = await self._logs.log_of(container_id, stream, lambda: name in pool.running)
+            return log._replace(last_run=container is not None and container.concurrency == 1)
         if self._stored is None:
             raise NotKnown(name, _ANYTHING)
         try:

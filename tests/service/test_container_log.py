@@ -53,6 +53,17 @@ async def test_the_line_that_ends_the_run_itself_is_left_out() -> None:
     assert b"".join([part async for part in log.parts(None, ends)]).decode() == "mine\nmore\n"
 
 
+async def test_what_the_next_run_writes_is_not_followed() -> None:
+    """It may begin between two reads."""
+    written = Written(f"another's\n{END}mine\n")
+    log = ContainerLog(written, "stdout", "agent1", lambda: "", lambda: True, last_run=True)
+
+    async def the_next_begins() -> None:
+        written.text += f"more\n{END}the next one's\n"
+
+    assert b"".join([part async for part in log.parts(None, the_next_begins)]).decode() == "mine\nmore\n"
+
+
 async def test_its_last_lines_are_not_those_of_an_earlier_run() -> None:
     assert await of_the_last_run(f"another's\n{END}executor: starts\nmine\n", tail=5) == "mine\n"
     assert await of_the_last_run(f"another's\n{END}first\nsecond\n", tail=1) == "second\n"

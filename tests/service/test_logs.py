@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 import owmesos
+from owmesos.core.pool.events import ContainerStopped, StopCause
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.service import container_log, logs
 from owmesos.service.admin import AdminServer
+from owmesos.service.container_log import ContainerLog, Stream
 from owmesos.service.errors import NotKnown
 from owmesos.service.framework import Framework
 from owmesos.service.launch_requests import LaunchHandle
+from owmesos.service.logs import LogRoutes
 from owmesos.simulator.cluster import SimulatedCluster
+from tests.core.pool.cluster import FakeCluster as PooledCluster
 from tests.fakes.agent_files import FakeAgentFiles
 from tests.fakes.cluster import FakeAgent, FakeCluster
 from tests.fakes.master import FakeMaster
@@ -338,3 +342,28 @@ def test_without_asyncio(simulator: SimulatedCluster) -> None:
         launch = framework.launch(owmesos.Launch("echo one; echo two"))
         launch.ended(timeout=60)
         assert list(framework.logs(launch.id, follow=True)) == ["one", "two"]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_an_activation_whose_container_has_ended_has_that_containers_log(ended: bool) -> None:
+    """Until its log is read it is still listed as running."""
+    world = PooledCluster({"S1": 512})
+    run_id = world.run()
+    world.wait(10.0)
+    container_id = world.given[run_id]
+    if ended:
+        world.pool.handle(ContainerStopped(container_id, "its agent is lost", StopCause.LOST), world.now)
+    asked: list[str] = []
+
+    class Found:
+        async def log_of(self, name: str, stream: Stream, live: Callable[[], bool] | None = None) -> ContainerLog:
+            asked.append(name)
+            if name != container_id:
+                raise NotKnown(name, "launch")
+            nothing: Any = None
+            return ContainerLog(nothing, stream, "S1", str, live or bool)
+
+    found = await LogRoutes(Found(), world.pool, None)._find(run_id, "stdout")
+    assert isinstance(found, ContainerLog)
+    assert asked == [run_id, container_id]
+    assert found.last_run is not ended

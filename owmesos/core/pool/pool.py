@@ -29,6 +29,7 @@ from owmesos.core.pool.state import PoolState, PoolTimer
 from owmesos.errors import InvalidInput, InvariantBroken
 
 _NOT_AGAIN = "it must not serve again"
+# A run that ends frees room only when its container stops, which is an event of its own.
 _MAKE_NO_ROOM = (events.Run, events.CancelRun, events.Initialized, events.RunDone)
 
 

@@ -23,7 +23,8 @@ from owmesos.core.pool.state import PoolState, PoolTimer
 
 
 class Blocked(NamedTuple):
-    """`head` is the run to make room for; `shapes` are those for which there is no room; `started`: others started."""
+    """`head` is the run to make room for; `shapes` are those for which there is no room; `started`: whether any start
+    began."""
 
     head: Waiting | None
     shapes: set[ContainerShape]
@@ -39,16 +40,16 @@ class Starts:
         self._count = 0
         self._counting: dict[str, tuple[float, str]] = {}  # container id → until when it counts, its node
         self._covers: dict[str, list[Waiting]] = {}  # container id → runs of one action, for each start under way
-        self._without_room: dict[ContainerShape, Waiting] = {}  # the oldest of each shape, for which none was found
-        self._judged: tuple[Waiting, bool] | None = None  # the last head, and whether starts under way hinder its own
+        self._without_room: dict[ContainerShape, Waiting] = {}  # the oldest run of each shape that found none
+        self._throttled_head: tuple[Waiting, bool] | None = None  # the last head, and whether it is
         self._kept: tuple[str | None, tuple[Slot, str] | None] = (None, None)  # when that was asked
 
     # -- which waiting runs
 
     def room_may_have_come(self) -> None:
-        """Look for room again also for runs that have found none: anything happened but that runs came or ended."""
+        """Forget which runs found no room: what has happened may have freed some."""
         self._without_room.clear()
-        self._judged = None
+        self._throttled_head = None
 
     def run(self, now: float) -> Blocked:
         """Start what is launchable, in order."""
@@ -133,9 +134,9 @@ class Starts:
 
     def _throttled(self, waiting: Waiting) -> bool:
         """Whether there is room, but enough starts are under way on the nodes that have it."""
-        if self._judged is None or self._judged[0] is not waiting:
-            self._judged = waiting, bool(self.avoided()) and self._state.find_for(waiting) is not None
-        return self._judged[1]
+        if self._throttled_head is None or self._throttled_head[0] is not waiting:
+            self._throttled_head = waiting, bool(self.avoided()) and self._state.find_for(waiting) is not None
+        return self._throttled_head[1]
 
     # -- throttle
 
@@ -203,7 +204,7 @@ class Starts:
         """Reserve the room and start. `replaces`: it starts where others were stopped for it, or `after` they have."""
         state = self._state
         self._count += 1
-        self._judged = None
+        self._throttled_head = None
         ask = state.settings.ask(shape)
         container = Container(
             f"{self._prefix}{self._count}", shape, ask, slot, now, last_used=now, prewarm=prewarm, replaces=replaces
@@ -220,7 +221,8 @@ class Starts:
 
     def uncover(self, container_id: str) -> list[Waiting]:
         """End a start: the runs that it still covers are uncovered, unless a free start takes them."""
-        self._counting.pop(container_id, None)
+        if self._counting.pop(container_id, None) is not None:
+            self.room_may_have_come()  # its node takes one more start
         covered = self._covers.pop(container_id, [])
         for waiting in covered:
             self._state.buffer.uncover(waiting)

@@ -107,7 +107,7 @@ class Matching:
             return
         chosen: dict[Slot, list[LaunchRecord]] = {}
         full: set[Slot] = set()  # their ACCEPT holds a launch that must be alone in it
-        for reservation in list(state.ledger.reservations.decided.values()):
+        for reservation in list(state.ledger.reservations.reserved.values()):
             record, slot = state.launches[reservation.launch_id], reservation.slot
             if not all_may_stay and not self._may_start(record, slot.agent_id):
                 state.refuse_start(record, now, f"agent {slot.agent_id} gets no starts now")
@@ -362,7 +362,7 @@ class Matching:
         self._keep(AsideAgent(head.id, agent_id))
         state.timers.set(SchedulerTimer.SET_ASIDE_ENDS, now + state.settings.set_aside_for)
         head.add_story_line(now, f"agent {agent_id} is set aside for it")
-        for reservation in list(state.ledger.reservations.decided.values()):
+        for reservation in list(state.ledger.reservations.reserved.values()):
             if reservation.slot.agent_id == agent_id:
                 state.refuse_start(
                     state.launches[reservation.launch_id], now, f"agent {agent_id} is set aside for {head.id}"

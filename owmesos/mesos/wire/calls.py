@@ -118,9 +118,11 @@ class CallChannel(ABC):
         await self._close_connections()
 
     async def _post(self, call: Call, lane: int, deadline: float, sending: Callable[[], None] | None) -> None:
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise NotSubscribed(f"calls before it were not answered in {self._timeout:g} s")
         if sending is not None:
             sending()
-        left = deadline - asyncio.get_running_loop().time()
         try:
             status, reason = await asyncio.wait_for(self._connect_and_exchange(call, lane), left)
         except NothingSent as error:

@@ -257,12 +257,12 @@ class ActionContainers:
         the cluster that cannot be heard: a connection to it that is half open tells nothing for a minute.
         """
         await asyncio.wait([known.ended], timeout=CAUSE_WAIT)
-        guess = _End("it still runs", StopCause.ENDED)
+        guess = _End("its connection broke, and it still accepts connections", StopCause.ENDED)
         if not known.ended.done():
             if known.logs is not None and await known.logs.is_away(CAUSE_WAIT):
                 guess = _End("its node does not answer", StopCause.LOST)
             elif not await known.client.listens():
-                guess = _End("it is gone, and the cluster gives no reason", StopCause.LOST)
+                guess = _End("nothing listens at its address, and the cluster gives no reason", StopCause.LOST)
                 await asyncio.wait([known.ended], timeout=SILENCE_WAIT)
         ended = known.ended.done()
         reason, cause = known.ended.result() if ended else guess

@@ -27,6 +27,7 @@ _USUAL: dict[str, Any] = {
     if name.startswith(("security_protocol", "ssl_", "sasl_")) and name not in _OBJECTS
 }
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_SECURED = {"SASL_": "SASL_SSL or SASL_PLAINTEXT", "SSL": "SSL or SASL_SSL"}
 _WITH_PASSWORD = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -58,7 +59,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
     def __init__(self, net: NetworkSelector, access: KafkaAccess, **settings: Any) -> None:
         super().__init__(net, **settings)
         self._access = access
-        self._known = access.settings
+        self._known: dict[str, Any] | None = None  # `settings` may be older than what is valid by now
 
     def get_connection(self, node_id: Any, *arguments: Any, **more: Any) -> Any:
         current = self._access.settings
@@ -127,6 +128,10 @@ def _complete(given: Mapping[str, Any]) -> dict[str, Any]:
     protocol = settings["security_protocol"]
     if protocol not in _PROTOCOLS:
         raise InvalidInput(f"security_protocol {protocol!r} is unknown: write {', '.join(_PROTOCOLS)}")
+    for name in given:
+        needed = {"sasl": "SASL_", "ssl": "SSL"}.get(name.partition("_")[0], "")
+        if settings[name] and needed not in protocol:
+            raise InvalidInput(f"{name} has no effect with security_protocol {protocol}: write {_SECURED[needed]}")
     if protocol.startswith("SASL_"):
         _check_login(settings)
     if protocol.endswith("SSL"):

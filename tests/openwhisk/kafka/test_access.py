@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from owmesos.errors import InvalidInput
 from owmesos.openwhisk.kafka.access import KafkaAccess
 from tests.fakes.pki import Pki
 
@@ -125,3 +126,24 @@ class TestALogin:
             access.renew(KafkaAccess())
             config = client.connection().config
             assert (config["security_protocol"], config["sasl_plain_password"]) == ("PLAINTEXT", None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"sasl_mechanism": "PLAIN"},
+            "sasl_mechanism has no effect with security_protocol PLAINTEXT: write SASL_SSL or",
+        ),
+        ({"ssl_cafile": "ca.pem"}, "ssl_cafile has no effect with security_protocol PLAINTEXT: write SSL or SASL_SSL"),
+        (
+            {**LOGIN, "sasl_plain_password": "p", "ssl_certfile": "c"},
+            "ssl_certfile has no effect with security_protocol",
+        ),
+    ],
+    ids=["login", "authority", "certificate"],
+)
+def test_what_would_not_be_used_is_rejected(settings: dict[str, Any], said: str) -> None:
+    """Else the password would seem to protect what it does not."""
+    with pytest.raises(InvalidInput, match=said):
+        KafkaAccess(settings)
