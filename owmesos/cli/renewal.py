@@ -42,8 +42,11 @@ class Renewal:
         extension: Extension | None,
         more: Mapping[str, Callable[[], bool]],
     ) -> None:
-        """Within a command. `announcements` holds those of the tokens to the user's other commands. `more` is read
-        whether or not there is a process: by what it is, how; whether there was any. Raise InvalidInput."""
+        """Within a command. `announcements` holds those of the tokens to the user's other commands.
+
+        `more` maps the name of what is renewed to a function that reads it again and returns whether there was anything
+        to read; they are called on a standby too, and raise InvalidInput.
+        """
         self._context = click.get_current_context()
         self._log = log
         self._access = options.access

@@ -35,7 +35,7 @@ class InvokerHttp:
         self._listener: BoundedListener | None = None
 
     def renew(self, user: str, password: str) -> None:
-        """The former ones are not valid any more. Raises InvalidInput without a password."""
+        """Replace the credentials: the former ones are rejected from now on. Raises InvalidInput without a password."""
         self._credentials = _encoded(user, password)
 
     async def start(self, host: str, port: int) -> int:

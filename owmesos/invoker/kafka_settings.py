@@ -1,4 +1,4 @@
-"""What an invoker on Kafka is told."""
+"""The settings of an invoker on Kafka."""
 
 from __future__ import annotations
 
