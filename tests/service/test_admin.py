@@ -19,7 +19,7 @@ import pytest
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.service.admin import MAX_BODY, AdminServer
 from owmesos.service.framework import Framework
-from owmesos.storage import StoreTrouble, Write
+from owmesos.storage import SaveLaunch, StoreTrouble, Write
 from owmesos.system.bounded_http import CannotListen
 from tests.fakes.cluster import FakeCluster
 from tests.fixtures.admin import AUTHORIZED, TOKENS
@@ -312,25 +312,29 @@ async def test_a_state_that_is_away_is_said_soon(
     store, back = framework._store, threading.Event()
     commit, trouble = store.commit, [StoreTrouble("ZooKeeper at zk:2181 does not answer", time.time() - 60)]
 
+    loop, tried = asyncio.get_running_loop(), asyncio.Event()
+
     def waiting(writes: Sequence[Write]) -> None:
-        back.wait()
+        if any(isinstance(write, SaveLaunch) and write.launch_id != known for write in writes):
+            loop.call_soon_threadsafe(tried.set)
+            back.wait()
         commit(writes)
 
     monkeypatch.setattr(store, "trouble", lambda: trouble[0] if trouble and (before or tried.is_set()) else None)
     monkeypatch.setattr(store, "commit", waiting)
-    tried = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.2, tried.set)
     said = "nothing was done" if before else "what was asked for is done if the state is back soon"
     wanted = {"launch": {"command": "sleep 60"}}
-    for path, body in (("launches", wanted), ("kill", {"ids": [known]})):
-        status, error = await admin.error(
-            "POST", f"/api/v1/{path}", json=body, headers={"Idempotency-Key": f'"{path}"'}
-        )
-        assert status == 503
-        assert error.startswith("ZooKeeper at zk:2181 does not answer since 20")
-        assert said in error or path == "kill"
-    trouble.clear()
-    back.set()
+    try:
+        for path, body in (("launches", wanted), ("kill", {"ids": [known]})):
+            status, error = await admin.error(
+                "POST", f"/api/v1/{path}", json=body, headers={"Idempotency-Key": f'"{path}"'}
+            )
+            assert status == 503
+            assert error.startswith("ZooKeeper at zk:2181 does not answer since 20")
+            assert said in error or path == "kill"
+    finally:
+        trouble.clear()
+        back.set()
     rows = (await admin.ask("POST", "/api/v1/launches", json=wanted, headers={"Idempotency-Key": '"launches"'}))[1]
     assert len(await admin.get("/api/v1/launches")) == 2
     assert rows[0]["launch_id"] != known
