@@ -47,6 +47,8 @@ async def test_from_an_offer_to_containers_and_through_a_kill_9(
         assert await used_at(cluster.master, 5 * 64)
         second = (await framework.ask(*LARGE, "--count", "3", "-o", "json")).json
         ids = [launch["launch_id"] for launch in second]
+        # One whose ACCEPT is just being sent would be LOST: nobody could say whether it was.
+        await eventually_async(lambda: the_only_pending(framework, ids), timeout=30)
         await framework.end(signal.SIGKILL)
     async with running(*options) as framework:
         waiting = await eventually_async(lambda: the_only_pending(framework, ids), timeout=30)
