@@ -229,7 +229,8 @@ def test_launch_settings_that_cannot_be_used(tmp_path: Path, content: str, says:
 
 def test_kafkas_settings_are_for_their_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "kafka.json"
-    file.write_text('{"sasl_plain_password": "p"}')
+    login = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": "u"}
+    file.write_text(json.dumps({**login, "sasl_plain_password": "p"}))
     assert "chmod 600" in refused(*LEAST, "--kafka-settings", str(file))
     file.chmod(0o600)
     assert settings(*LEAST, "--kafka-settings", str(file)).broker.access.settings["sasl_plain_password"] == "p"

@@ -179,7 +179,8 @@ async def test_credentials_in_the_kubeconfig_are_renewed(server: FakeApiServer, 
 
 
 async def _shows(process: Running, node: str) -> bool:
-    return node in [row["hostname"] for row in (await process.ask("nodes", "-o", "json")).json]
+    asked = await process.ask("nodes", "-o", "json")
+    return asked.code == 0 and node in [row["hostname"] for row in asked.json]  # else its API has not begun
 
 
 @pytest.mark.parametrize("command", [("offers",), ("launches",), ("launch", "--command", "true"), ("kill", "a")])
