@@ -100,6 +100,8 @@ class Server:
     def stop(self, *, force: bool = False) -> None:
         """Returns when it is gone; `force` gives it no time to close."""
         pid = self.pid
+        if pid is None and self._process is not None and self._process.poll() is None:
+            pid = self._process.pid  # just ending, or its file is gone: it is waited for all the same
         if pid is None:
             return
         os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
