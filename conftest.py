@@ -104,7 +104,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("cluster")
         if item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.xdist_group(_group(item)))
-        if item.get_closest_marker("kafka"):
+        if item.get_closest_marker("kafka") or "kafka" in item.path.parts:
             # kafka-python leaves a socket that could not be connected to the garbage collector.
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
 

@@ -109,7 +109,6 @@ class Manager:
         return self.manager.get_connection("bootstrap-0")
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # see conftest.py
 class TestALogin:
     def test_a_new_connection_has_the_new_one(self) -> None:
         access = KafkaAccess({**LOGIN, "sasl_plain_password": "first"})
