@@ -118,7 +118,7 @@ class ClusterAccess:
     """All that a connection needs. Only `renew` changes it.
 
     server:       https://host:port, and a path where the API is below one
-    authority:    the PEM of the only authorities that are trusted; raises InvalidInput. None: the system's
+    authority:    reads the PEM of the only authorities that are trusted; raises InvalidInput. None: the system's
     server_name:  what the server's certificate must be for; None: the host in `server`
     namespace:    of the context or the service account
     source:       where all this is from, for people
@@ -131,6 +131,10 @@ class ClusterAccess:
     server_name: str | None = None
     proxy: str | None = None
     namespace: str = "default"
+    clock: Callable[[], float] = time.monotonic
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
+    _trusted: str | None = field(default=None, init=False, repr=False)  # what was read last
+    _trusted_at: float = field(default=0.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         host = checked_server(self.server, self.source)
@@ -147,14 +151,41 @@ class ClusterAccess:
         ):
             if now != then:
                 raise InvalidInput(f"{other.source} has another {what}, {then}, which needs a restart; it was {now}")
-        self.credentials, self.authority = other.credentials, other.authority
+        trusted = other.trusted()
+        with self._lock:
+            self.credentials, self.authority = other.credentials, other.authority
+            self._trusted, self._trusted_at = trusted, self.clock()
+
+    def trusted(self, *, again: bool = False) -> str | None:
+        """The PEM of the authorities that are trusted; None: the system's. It is read each minute, with `again` now;
+        what was read last holds on while a file is just being replaced. Raises InvalidInput."""
+        with self._lock:
+            if self.authority is None:
+                return None
+            if self._trusted is None or again or self.clock() - self._trusted_at >= REREAD:
+                try:
+                    pem = self.authority()
+                    if pem != self._trusted:
+                        self._context_of(pem)
+                    self._trusted = pem
+                except InvalidInput:
+                    if self._trusted is None:
+                        raise
+                self._trusted_at = self.clock()
+            return self._trusted
+
+    def _context_of(self, trusted: str | None) -> ssl.SSLContext:
+        """Raises InvalidInput."""
+        try:
+            if trusted is not None and not trusted.strip():
+                raise ValueError("it is empty")  # OpenSSL would trust the system's
+            return ssl.create_default_context(cadata=trusted)
+        except (ssl.SSLError, ValueError) as error:
+            raise InvalidInput(f"{self.source}: the certificate authority is not valid PEM: {error}") from None
 
     def ssl_context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
         """Raises InvalidInput if the authorities or the certificate are not valid."""
-        try:
-            context = ssl.create_default_context(cadata=self.authority() if self.authority else None)
-        except (ssl.SSLError, ValueError) as error:
-            raise InvalidInput(f"{self.source}: the certificate authority is not valid PEM: {error}") from None
+        context = self._context_of(self.trusted())
         # Python 3.13 demands extensions of an authority that those of many clusters lack. Chain, name and dates stay.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if certificate is not None:

@@ -41,6 +41,7 @@ class ApiSession:
         self._session: aiohttp.ClientSession | None = None
         self._previous: aiohttp.ClientSession | None = None  # whose requests may still be under way
         self._certificate: ClientCertificate | None = None
+        self._trusted: str | None = None
         self._closed = False
         self._sockets: WeakSet[socket.socket] = WeakSet()
 
@@ -139,6 +140,31 @@ class ApiSession:
         sending: Sending | None,
     ) -> aiohttp.ClientResponse:
         session = await self._session_for(credential)
+        try:
+            return await self._request(session, credential, method, path, parameters, data, limits, sending)
+        except aiohttp.ClientConnectorCertificateError as error:
+            # Nothing was sent. The authority may have been replaced.
+            renewed = await self._session_for(credential, again=True)
+            if renewed is session:
+                self._changed()  # the system's are read anew next time
+                raise ApiRequestFailed(unanswered(error, self.access)) from None
+        try:
+            return await self._request(renewed, credential, method, path, parameters, data, limits, sending)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise ApiRequestFailed(unanswered(error, self.access)) from None
+
+    async def _request(
+        self,
+        session: aiohttp.ClientSession,
+        credential: Credential,
+        method: str,
+        path: str,
+        parameters: Parameters,
+        data: bytes | None,
+        limits: aiohttp.ClientTimeout,
+        sending: Sending | None,
+    ) -> aiohttp.ClientResponse:
+        """Also raises ClientConnectorCertificateError."""
         headers = credential.headers if data is None else {**credential.headers, "Content-Type": "application/json"}
         try:
             return await session.request(
@@ -153,9 +179,8 @@ class ApiSession:
                 server_hostname=self.access.server_name,
                 trace_request_ctx=sending,
             )
-        except aiohttp.ClientConnectorCertificateError as error:
-            self._certificate_changed()  # the authority may have been replaced: it is read anew
-            raise ApiRequestFailed(unanswered(error, self.access)) from None
+        except aiohttp.ClientConnectorCertificateError:
+            raise
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
             raise ApiRequestFailed(unanswered(error, self.access)) from None
         except (RuntimeError, asyncio.CancelledError):
@@ -165,30 +190,32 @@ class ApiSession:
                 raise
             self._is_closed()
 
-    async def _session_for(self, credential: Credential) -> aiohttp.ClientSession:
-        """A connection shows one certificate: another credential needs other connections."""
+    async def _session_for(self, credential: Credential, *, again: bool = False) -> aiohttp.ClientSession:
+        """A connection shows one certificate and trusts some authorities: others need other connections."""
         if self._closed:
             self._is_closed()
-        if self._session is None or credential.certificate != self._certificate:
-            try:
-                context = self.access.ssl_context(credential.certificate)
-            except InvalidInput as error:
-                raise ApiRequestFailed(without_credentials(error)) from None
-            self._certificate_changed()
-            self._certificate = credential.certificate
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections,
-                    ssl=context,
-                    keepalive_timeout=_REUSE_WITHIN,
-                    ttl_dns_cache=60,
-                    socket_factory=self._new_socket,
-                ),
-                headers=_HEADERS,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=_READ_BUFFER,
-                trace_configs=[_before_writing()],
-            )
+        try:
+            trusted = self.access.trusted(again=again)
+            if self._session is not None and (credential.certificate, trusted) == (self._certificate, self._trusted):
+                return self._session
+            context = self.access.ssl_context(credential.certificate)
+        except InvalidInput as error:
+            raise ApiRequestFailed(without_credentials(error)) from None
+        self._changed()
+        self._certificate, self._trusted = credential.certificate, trusted
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections,
+                ssl=context,
+                keepalive_timeout=_REUSE_WITHIN,
+                ttl_dns_cache=60,
+                socket_factory=self._new_socket,
+            ),
+            headers=_HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_READ_BUFFER,
+            trace_configs=[_before_writing()],
+        )
         return self._session
 
     def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
@@ -201,7 +228,7 @@ class ApiSession:
         self._sockets.add(made)
         return made
 
-    def _certificate_changed(self) -> None:
+    def _changed(self) -> None:
         """The requests under way end on their old connections; those of the time before are over."""
         if self._session is None:
             return

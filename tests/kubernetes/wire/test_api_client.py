@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 
 from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.wire.access import (
+    REREAD,
     ClientCertificate,
     Credential,
     CredentialsUnavailable,
@@ -399,6 +401,68 @@ async def test_an_authority_that_is_replaced_is_trusted_at_the_next_request(
         await failed(api.list_all(NODES))
         authority[0] = right
         await api.list_all(NODES)
+
+
+async def other_authority(server: FakeApiServer, folder: Path) -> Pki:
+    """`server` has a certificate of it from now on, at the same address."""
+    other = Pki(folder)
+    await server.stop()
+    server._tls = other.server("127.0.0.1")
+    await server.start()
+    return other
+
+
+# Python 3.10 takes a TLS transport for unclosed when its peer ends.
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+async def test_authorities_renewed_alone_are_trusted_at_the_first_request(
+    server: FakeApiServer, access: Access, tmp_path: Path
+) -> None:
+    """And the former ones are not trusted any more, though token and certificate are the same."""
+    held = access()
+    async with ApiClient(held) as api:
+        await api.list_all(NODES)
+        other = await other_authority(server, tmp_path)
+        held.renew(access(authority=other.ca.read_text))
+        await api.list_all(NODES)
+        held.renew(access())
+        assert (await failed(api.list_all(NODES))).reason == "CertificateInvalid"
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+async def test_an_authority_in_a_file_that_was_replaced_fails_no_request(
+    server: FakeApiServer, pki: Pki, access: Access, tmp_path: Path
+) -> None:
+    async with ApiClient(access()) as api:
+        await api.list_all(NODES)
+        other = await other_authority(server, tmp_path)
+        pki.ca.write_bytes(other.ca.read_bytes())
+        await api.post_pod("default", BODY)
+    assert [request for request in server.requests if request.startswith("POST")] == [
+        "POST /api/v1/namespaces/default/pods"
+    ]
+
+
+async def test_an_authority_in_a_file_is_read_each_minute(pki: Pki, access: Access) -> None:
+    """What was read last holds on while the file is just being replaced."""
+    now = [0.0]
+    held = access(clock=lambda: now[0])
+    first = held.trusted()
+    for unfinished in ("", "-----BEGIN CERTIFICATE-----\nMII"):
+        pki.ca.write_text(unfinished)
+        now[0] += REREAD
+        assert held.trusted() == first
+    Pki(pki.ca.parent)
+    now[0] += REREAD - 1
+    assert held.trusted() == first
+    now[0] += 1
+    assert held.trusted() == pki.ca.read_text() != first
+
+
+async def test_an_empty_file_of_authorities_is_an_error(access: Access) -> None:
+    """To OpenSSL it would be as good as none, and all that the system trusts."""
+    async with ApiClient(access(authority=lambda: "\n")) as api:
+        said = await failed(api.list_all(NODES))
+    assert said.message == "context c of /k: the certificate authority is not valid PEM: it is empty"
 
 
 # -- no answer
