@@ -31,7 +31,6 @@ class ObjectMeta(ApiObject, frozen=True):
     resource_version: str = ""
     labels: Mapping[str, str] = {}
     annotations: OwnAnnotations = OwnAnnotations()
-    creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     deletion_grace_period_seconds: int | None = None
 
@@ -52,7 +51,6 @@ class LeaseSpec(ApiObject, frozen=True):
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
     renew_time: str | None = None
-    lease_transitions: int | None = None
 
 
 class LeaseObject(ApiObject, frozen=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
 from enum import Enum
 from typing import Literal
 
@@ -160,10 +159,6 @@ class FactoryState:
         closed = self.capacity.closed.get(account.slot.agent_id)
         gone = self.ledger.agents[account.slot.agent_id].gone_at is not None
         return self.ledger.stats(account, None if gone or closed is None else _STATES.get(closed, NodeState.CLOSED))
-
-    def nodes(self) -> Iterator[NodeStats]:
-        """The NodeStats of all nodes."""
-        return map(self.stats, self.ledger.accounts.values())
 
     def take_stats(self) -> NodeStatsUpdate | None:
         """What differs from what was told last. A pool that only tries whether something would fit changes nothing."""

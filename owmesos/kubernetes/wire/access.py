@@ -240,10 +240,7 @@ def read_file(file: Path, what: str) -> bytes:
 
 def read_token(file: Path) -> str:
     """Raises InvalidInput."""
-    try:
-        return checked_token(read_file(file, "token file").decode(), f"the token file {file}")
-    except UnicodeDecodeError:
-        raise InvalidInput(f"the token file {file} is not valid UTF-8") from None
+    return checked_token(read_text(file, "token file"), f"the token file {file}")
 
 
 def read_text(file: Path, what: str) -> str:

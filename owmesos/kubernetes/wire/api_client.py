@@ -82,8 +82,8 @@ class _ReviewAnswer(msgspec.Struct):
 class ApiClient:
     """Use it within one event loop: `async with ApiClient(access) as api: …`."""
 
-    def __init__(self, access: ClusterAccess, *, connections: int = 32) -> None:
-        self._session = ApiSession(access, connections=connections)
+    def __init__(self, access: ClusterAccess) -> None:
+        self._session = ApiSession(access)
         self._report = OncePerReason(_log, access.server)
 
     async def __aenter__(self) -> ApiClient:
@@ -140,7 +140,6 @@ class ApiClient:
         since: datetime | None = None,
         timestamps: bool = False,
         limit: int = LOG_LIMIT,
-        timeout: float = TIMEOUT,
     ) -> bytes:
         """What the container wrote, stdout and stderr in one; from the whole second of `since` on, at most `limit`
         bytes. `timestamps`: each line begins with its time (RFC 3339, nanoseconds) and a space."""
@@ -152,7 +151,7 @@ class ApiClient:
         if timestamps:
             parameters.append(("timestamps", "true"))
         path = f"{_path(namespace, name)}/log"
-        return await self._session.read("GET", path, parameters=parameters, timeout=timeout, limit=limit)
+        return await self._session.read("GET", path, parameters=parameters, limit=limit)
 
     async def allowed(self, right: Right, namespace: str) -> bool:
         """Whether we have it: a SelfSubjectAccessReview, which everybody may ask for."""

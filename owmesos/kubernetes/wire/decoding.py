@@ -53,7 +53,6 @@ class Status(ApiObject, frozen=True):
 class ListMeta(ApiObject, frozen=True):
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
-    remaining_item_count: int | None = None
 
 
 class Page(msgspec.Struct, Generic[T]):
@@ -101,7 +100,6 @@ class ResourceKind(Generic[T]):
     """A resource of the API, and the events that it becomes."""
 
     name: str
-    type: type[T]
     listed: Callable[[tuple[T, ...]], KubernetesEvent]
     seen: Callable[[T], KubernetesEvent]
     deleted: Callable[[T], KubernetesEvent]
@@ -179,20 +177,9 @@ def _node_deleted(node: Node) -> KubernetesEvent:
     return NodeDeleted(node.metadata.name)
 
 
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+def _decoders(kind: Any) -> tuple[msgspec.json.Decoder[Any], ...]:
+    return tuple(map(msgspec.json.Decoder, (Page[kind], WatchChange[kind], kind)))
 
 
-NODES: ResourceKind[Node] = ResourceKind(
-    "nodes",
-    Node,
-    NodesListed,
-    NodeSeen,
-    _node_deleted,
-    _decoder(Page[Node]),
-    _decoder(WatchChange[Node]),
-    _decoder(Node),
-)
-PODS: ResourceKind[Pod] = ResourceKind(
-    "pods", Pod, PodsListed, PodSeen, PodDeleted, _decoder(Page[Pod]), _decoder(WatchChange[Pod]), _decoder(Pod)
-)
+NODES: ResourceKind[Node] = ResourceKind("nodes", NodesListed, NodeSeen, _node_deleted, *_decoders(Node))
+PODS: ResourceKind[Pod] = ResourceKind("pods", PodsListed, PodSeen, PodDeleted, *_decoders(Pod))

@@ -42,7 +42,6 @@ class PodWork:
     counted: bool = False
     lives: bool = False  # a process of it is there, whatever the API server says
     finished: bool = False  # its phase is terminal
-    removed: bool = False  # nothing more comes of it
     stop_due: float | None = None  # when its grace is over
     ended: tuple[int, str] | None = None  # with which code, and why, before anybody asked for it
     since: str = ""  # when its containers began
@@ -282,7 +281,6 @@ class Kubelet:
         del self.works[work.uid]
         self._uncount(work)
         cancel(work.step, work.ending)
-        work.removed = True
         if work.lives:
             self.works[f"{work.uid} unseen"] = work
             work.step = self._agenda.after(self._settings.force_kill_after, self._kill_unseen, work)
@@ -305,7 +303,7 @@ class Kubelet:
             return
         told = dict(work.status)
         if "conditions" in told:
-            told["conditions"] = with_conditions(pod["status"].get("conditions", ()), *told["conditions"])
+            told["conditions"] = with_conditions(pod, *told["conditions"])
         if changed(pod, **told) != pod:
             self._api.change_pod(pod, **told)
 
