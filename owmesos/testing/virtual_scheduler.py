@@ -23,7 +23,7 @@ from owmesos.mesos.scheduler.settings import Settings, framework_info
 from owmesos.mesos.scheduler.task_info import template
 from owmesos.mesos.wire.driver import Disconnected, SubscribeRefused
 from owmesos.resources import total
-from owmesos.simulator.agenda import AgendaEntry
+from owmesos.simulator.agenda import AgendaEntry, cancel
 from owmesos.simulator.virtual import VirtualCluster, VirtualStream
 from owmesos.testing.virtual_process import Decisions, VirtualProcess
 
@@ -106,8 +106,7 @@ class VirtualScheduler(VirtualProcess):
         self._again_later()
 
     def _hang_up(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        cancel(self._watchdog)
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -124,8 +123,7 @@ class VirtualScheduler(VirtualProcess):
 
     def _watch(self) -> None:
         """A stream that says nothing for five heartbeats is half open."""
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        cancel(self._watchdog)
         self._watchdog = self.cluster.world.agenda.after(_SILENCE, self._lost, "silent for five heartbeats")
 
     def _event(self, event: Event) -> None:

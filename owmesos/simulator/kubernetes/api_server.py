@@ -200,7 +200,7 @@ class ApiServer:
         if grace < 0:
             grace = 1
         if why is not None:
-            pod = self.change_pod(pod, conditions=with_conditions(pod["status"].get("conditions", ()), why))
+            pod = self.change_pod(pod, conditions=with_conditions(pod, why))
         if grace == 0:
             self.store.remove("Pod", key_of(pod))
             return ApiAnswer(200, pod)
@@ -218,7 +218,7 @@ class ApiServer:
         if node_of(pod) or is_deleted(pod):
             why = f"pod {name} is already assigned to node {node_of(pod)!r}" if node_of(pod) else "it is being deleted"
             return failure(409, "Conflict", f'Operation cannot be fulfilled on pods/binding "{name}": {why}')
-        conditions = with_conditions(pod["status"].get("conditions", ()), condition("PodScheduled", True))
+        conditions = with_conditions(pod, condition("PodScheduled", True))
         self.change_pod(pod, spec={"nodeName": node}, conditions=conditions, nominatedNodeName=None)
         return ApiAnswer(201, {"kind": "Status", "status": "Success"})
 

@@ -53,8 +53,7 @@ def ready(node: Document, status: bool | None, reason: str) -> Document:
     if status is not True:
         key = NOT_READY if status is False else UNREACHABLE
         node = with_taint(with_taint(node, key, "NoSchedule"), key, NO_EXECUTE)
-    conditions = node["status"].get("conditions", ())
-    return changed(node, conditions=with_conditions(conditions, condition("Ready", status, reason)))
+    return changed(node, conditions=with_conditions(node, condition("Ready", status, reason)))
 
 
 def cordoned(node: Document, on: bool) -> Document:
@@ -76,7 +75,7 @@ class NodeControllers:
         self._tainted_at: dict[tuple[str, str], float] = {}  # node and key of a NoExecute taint → since when
         self._gone_at: dict[str, float] = {}  # nodes that are gone, and had pods
         self._collecting = False
-        api.store.listeners.append(self._hear_soon)
+        api.store.follow(self._hear)
 
     # -- kubelets
 
@@ -91,13 +90,9 @@ class NodeControllers:
         self._api.change_node(name, partial(ready, status=None, reason="NodeStatusUnknown"))
         for pod in self._pods_on(name):
             unready = condition("Ready", False, "NodeNotReady")
-            self._api.change_pod(pod, conditions=with_conditions(pod["status"].get("conditions", ()), unready))
+            self._api.change_pod(pod, conditions=with_conditions(pod, unready))
 
     # -- taints
-
-    def _hear_soon(self, change: ObjectChange) -> None:
-        if change.kind in ("Node", "Pod"):
-            self._agenda.after(self._settings.watch_takes, self._hear, change)
 
     def _hear(self, change: ObjectChange) -> None:
         if change.kind == "Node":
@@ -181,11 +176,9 @@ class NodeControllers:
     def _remove(self, pod: Document) -> None:
         """Failed first, so that whoever waits for its end sees one."""
         why = condition(DISRUPTION, True, "DeletionByPodGC", "PodGC: node no longer exists")
-        conditions = with_conditions(pod["status"].get("conditions", ()), why)
         if not is_over(pod):
-            self._api.change_pod(pod, phase="Failed", conditions=conditions)
-        namespace, name = key_of(pod)
-        self._api.delete_pod(namespace, name, uid=uid_of(pod), grace=0)
+            self._api.change_pod(pod, phase="Failed", conditions=with_conditions(pod, why))
+        self._api.delete_pod(*key_of(pod), uid=uid_of(pod), grace=0)
 
     def _pods_on(self, name: str) -> list[Document]:
         return [pod for pod in self._api.pods.values() if node_of(pod) == name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Document = dict[str, Any]
@@ -63,9 +63,9 @@ def condition(kind: str, status: bool | None, reason: str = "", message: str = "
     return made | {name: text for name, text in (("reason", reason), ("message", message)) if text}
 
 
-def with_conditions(old: Iterable[Document], *new: Document) -> list[Document]:
-    """`new` ones take the places of those of their types."""
-    by_type = {each["type"]: each for each in old}
+def with_conditions(document: Document, *new: Document) -> list[Document]:
+    """Those of a node or a pod, where `new` ones take the places of those of their types."""
+    by_type = {each["type"]: each for each in document["status"].get("conditions", ())}
     return list((by_type | {each["type"]: each for each in new}).values())
 
 

@@ -62,13 +62,9 @@ class KubeScheduler:
         self._nominated: dict[str, str] = {}  # uid of one that preempts → its node
         self._number = 0
         self._working: AgendaEntry | None = None
-        api.store.listeners.append(self._hear_soon)
+        api.store.follow(self._hear)
 
     # -- what it hears
-
-    def _hear_soon(self, change: ObjectChange) -> None:
-        if change.kind in ("Node", "Pod"):
-            self._agenda.after(self._settings.watch_takes, self._hear, change)
 
     def _hear(self, change: ObjectChange) -> None:
         if change.kind == "Node":
@@ -243,7 +239,7 @@ class KubeScheduler:
         listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
         message = f"0/{there} nodes are available: {listed}." if there else "no nodes available to schedule pods"
         refused = condition("PodScheduled", False, "Unschedulable", message)
-        conditions = with_conditions(current["status"].get("conditions", ()), refused)
+        conditions = with_conditions(current, refused)
         status = current["status"]
         if status.get("conditions") != conditions or status.get("nominatedNodeName") != nominated:
             self._api.change_pod(current, conditions=conditions, nominatedNodeName=nominated)
@@ -269,8 +265,7 @@ class KubeScheduler:
         self._nominated[uid] = name
         why = condition(DISRUPTION, True, "PreemptionByScheduler", f"{NAME}: preempting to accommodate a pod")
         for victim in found[name]:
-            namespace, victim_name = key_of(victim)
-            self._api.delete_pod(namespace, victim_name, uid=uid_of(victim), why=why)
+            self._api.delete_pod(*key_of(victim), uid=uid_of(victim), why=why)
         return name
 
     def _victims(self, name: str, pod: Document, asked: Amounts, priority: int) -> list[Document]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from owmesos.simulator.agenda import Agenda, AgendaEntry, cancel
+from owmesos.simulator.kubernetes.admission import failure
 from owmesos.simulator.kubernetes.objects import Document, PodKey, key_of, with_metadata
 from owmesos.simulator.kubernetes.settings import ControlPlaneSettings
 
@@ -39,6 +40,15 @@ class ObjectStore:
         self.watches: list[Watch] = []
         self._history: deque[ObjectChange] = deque(maxlen=settings.history)
         self._oldest = self.version  # of what a watch can be resumed from
+
+    def follow(self, hear: Callable[[ObjectChange], None]) -> None:
+        """Tell it of each change of a node or a pod, as late as a watch would."""
+
+        def later(change: ObjectChange) -> None:
+            if change.kind in ("Node", "Pod"):
+                self.agenda.after(self.settings.watch_takes, hear, change)
+
+        self.listeners.append(later)
 
     def put(self, kind: Kind, document: Document) -> Document:
         """A new object, or a new state of one; with its version."""
@@ -122,7 +132,8 @@ class Watch:
         """It ends with an ERROR: its version is too old."""
         if self.open:
             self._end()
-            self._queue(ObjectChange("ERROR", self.kind, expired(), self._store.version))
+            gone = failure(410, "Expired", "too old resource version: list again").body
+            self._queue(ObjectChange("ERROR", self.kind, gone, self._store.version))
             self._queue(None)
 
     def close(self) -> None:
@@ -164,8 +175,3 @@ class Watch:
             self._sink(self._waiting.popleft())
         if self._waiting:
             self._plan()
-
-
-def expired() -> Document:
-    told = "too old resource version: list again"
-    return {"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410, "message": told}

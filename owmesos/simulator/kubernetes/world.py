@@ -196,7 +196,7 @@ class KubernetesWorld:
 
         def change(node: Document) -> Document:
             told = condition(kind, on, f"KubeletHas{'' if on else 'No'}{kind}")
-            node = changed(node, conditions=with_conditions(node["status"]["conditions"], told))
+            node = changed(node, conditions=with_conditions(node, told))
             key = _PRESSURE[kind]
             return with_taint(node, key, "NoSchedule") if on else without_taint(node, key)
 
