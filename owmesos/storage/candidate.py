@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError, NodeExistsError, NoNodeError
+from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError, NoNodeError
 from kazoo.protocol.states import KazooState
 
 from owmesos.errors import NOT_READABLE
@@ -187,12 +187,7 @@ class Candidate(ElectionThread):
 
     def _make_path(self) -> None:
         """Raises StoreFailed."""
-        names = self._path.split("/")[1:]
-        for count in range(1, len(names) + 1):
-            part = "/" + "/".join(names[:count])
-            if self._answer(self._client.exists_async(part)) is None:
-                with suppress(NodeExistsError):
-                    self._answer(self._client.create_async(part))
+        self._answer(self._client.ensure_path_async(self._path))
         if self._address.credentials is not None:
             acls, _ = self._answer(self._client.get_acls_async(self._address.path))
             if open_to_all(acls):

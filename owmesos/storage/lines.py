@@ -63,6 +63,15 @@ class _End(_Line, frozen=True, tag="end"):
     lines: int
 
 
+_LINES: dict[type[Write], type[_Line]] = {
+    SaveFramework: _Framework,
+    Answer: _Answer,
+    ForgetFramework: _ForgetFramework,
+    ForgetLaunch: _ForgetLaunch,
+    ForgetAnswer: _ForgetAnswer,
+}
+"""Those with the fields of their writes; of a launch's record there are two forms."""
+_WRITES = {kind: write for write, kind in _LINES.items()}
 _AnyLine = Head | _Framework | _Launch | _Answer | _ForgetFramework | _ForgetLaunch | _ForgetAnswer | _End
 _decode = msgspec.json.Decoder(_AnyLine).decode
 _encode = msgspec.json.encode
@@ -70,17 +79,7 @@ _encode = msgspec.json.encode
 
 def line(write: Write) -> bytes:
     """Without a line feed."""
-    if isinstance(write, SaveFramework):
-        return _encode(_Framework(write.framework_id))
-    if isinstance(write, SaveLaunch):
-        return _launch(write)
-    if isinstance(write, Answer):
-        return _encode(_Answer(*write))
-    if isinstance(write, ForgetFramework):
-        return _encode(_ForgetFramework())
-    if isinstance(write, ForgetLaunch):
-        return _encode(_ForgetLaunch(write.launch_id))
-    return _encode(_ForgetAnswer(write.key))
+    return _launch(write) if isinstance(write, SaveLaunch) else _encode(_LINES[type(write)](*write))
 
 
 def head(source: str, sent_until: float | None) -> bytes:
@@ -139,19 +138,11 @@ def _read(data: bytes) -> Any:
 
 def _write(found: Any) -> Write:
     """Raises InvalidInput."""
-    if isinstance(found, _Framework):
-        return SaveFramework(found.framework_id)
     if isinstance(found, _Launch):
         given = [each for each in (found.record, found.base64) if each is not msgspec.UNSET]
         if len(given) != 1:
             raise InvalidInput(f"launch {found.launch_id[:100]} needs either record or base64")
         return SaveLaunch(found.launch_id, bytes(given[0]))
-    if isinstance(found, _Answer):
-        return Answer(found.key, found.request, found.taken_at, found.body)
-    if isinstance(found, _ForgetFramework):
-        return ForgetFramework()
-    if isinstance(found, _ForgetLaunch):
-        return ForgetLaunch(found.launch_id)
-    if isinstance(found, _ForgetAnswer):
-        return ForgetAnswer(found.key)
-    raise InvalidInput(f"{type(found).__name__} changes nothing")
+    if type(found) not in _WRITES:
+        raise InvalidInput(f"{type(found).__name__} changes nothing")
+    return _WRITES[type(found)](*msgspec.structs.astuple(found))

@@ -104,7 +104,7 @@ class ZooKeeperSession:
 
     def make(self, path: str) -> None:
         """The node and its parents, where they are missing. Raises StoreFailed."""
-        self._patiently(lambda: self._make(path))
+        self._patiently(lambda: self._client.ensure_path_async(path).get(timeout=_ANSWER))
 
     def check_private(self, path: str) -> None:
         """With credentials. Raises StoreFailed if everybody may change the node."""
@@ -197,16 +197,6 @@ class ZooKeeperSession:
             return sorted(self._client.get_children_async(path).get(timeout=_ANSWER))
         except NoNodeError:
             return []
-
-    def _make(self, path: str) -> None:
-        names = path.split("/")[1:]
-        for count in range(1, len(names) + 1):
-            part = "/" + "/".join(names[:count])
-            try:
-                if self._client.exists_async(part).get(timeout=_ANSWER) is None:
-                    self._client.create_async(part).get(timeout=_ANSWER)
-            except NodeExistsError:
-                continue  # another program made it in between
 
     def _patiently(self, once: Callable[[], T]) -> T:
         deadline = self.deadline()
