@@ -22,10 +22,11 @@ from pathlib import Path
 from benchmarks.matrix import matrix
 from benchmarks.row import Row
 from benchmarks.scale import pictures
+from benchmarks.surroundings import Size, surroundings
 from owmesos.sizing.mesos_invoker import ChangingMesos, MesosInvoker
 from owmesos.sizing.meter import Outcome
 from owmesos.sizing.runs import Arrivals
-from owmesos.sizing.surroundings import Change, Size, Surroundings, surroundings
+from owmesos.sizing.surroundings import Change, Surroundings
 from owmesos.sizing.trial import DRAIN, repeat
 from owmesos.sizing.workload import TIMEOUT, DrawnFunction, Invocation, Load, activations, functions
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from benchmarks.overprovisioning import page, table
 from benchmarks.overprovisioning.kubernetes_trial import KubernetesTrial
+from benchmarks.overprovisioning.summaries import load, of_setting, save
 from benchmarks.row import Row
-from owmesos.sizing.summary import Summary, load, of_setting, save, summarize
-from owmesos.sizing.surroundings import Size, surroundings
+from benchmarks.surroundings import Size, surroundings
+from owmesos.sizing.summary import Summary, summarize
 from owmesos.sizing.trial import Setting
 from owmesos.sizing.workload import Load, activations, functions
 

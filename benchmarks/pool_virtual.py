@@ -11,8 +11,8 @@ import gc
 import time
 
 from benchmarks.row import Row
+from benchmarks.surroundings import Size, surroundings
 from owmesos.sizing.meter import Outcome
-from owmesos.sizing.surroundings import Size, surroundings
 from owmesos.sizing.trial import Setting, Trial
 from owmesos.sizing.workload import Load, activations, functions
 

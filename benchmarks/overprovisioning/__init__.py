@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.overprovisioning import page
+from benchmarks.overprovisioning.summaries import load, of_setting, save
 from benchmarks.row import Row
-from owmesos.sizing.summary import Summary, load, of_setting, save, summarize
-from owmesos.sizing.surroundings import Size, surroundings
+from benchmarks.surroundings import Size, surroundings
+from owmesos.sizing.summary import Summary, summarize
 from owmesos.sizing.trial import SETTINGS, Setting, Trial
 from owmesos.sizing.workload import Load, activations, functions
 

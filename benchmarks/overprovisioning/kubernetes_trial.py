@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import structs
 
+from benchmarks.overprovisioning.node_meter import NodeMeter
 from benchmarks.overprovisioning.openwhisk_on_kubernetes import RUN_TIMEOUT, OpenWhiskInvoker
 from owmesos.core.capacity import Capacity
 from owmesos.core.container_factory import ContainerSpec, PoolRecipe
@@ -24,7 +25,7 @@ from owmesos.simulator.kubernetes.objects import Document, is_deleted, is_over, 
 from owmesos.simulator.kubernetes.requests import Amounts, add, pod_requests
 from owmesos.simulator.kubernetes.store import ObjectChange
 from owmesos.simulator.kubernetes.world import KubernetesWorld, NodeDescription
-from owmesos.sizing.meter import MARGIN, OFFER_WAIT, Meter, Outcome, WatchedPool
+from owmesos.sizing.meter import MARGIN, OFFER_WAIT, Outcome, WatchedPool
 from owmesos.sizing.runs import CONTAINER_TAKES, STOP_TAKES, Arrivals, InvokerRuns
 from owmesos.sizing.surroundings import AGENT_CPUS, AGENT_MB, FOREIGN, Change, Foreign, Surroundings
 from owmesos.sizing.trial import DRAIN, Setting, happen_around, repeat
@@ -123,7 +124,7 @@ class KubernetesTrial:
                 self._join(machine.name)
         self._books = KubernetesBooks(self.world, self._dead)
         self._pinned = setting.user_memory is None
-        self.meter = Meter(
+        self.meter = NodeMeter(
             self._books, self._waits_for_room, pinned=self._pinned, dead=self._dead, outcome=self.outcome
         )
         self._bound: set[str] = set()  # our pods

@@ -6,8 +6,9 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.overprovisioning.summaries import of_setting
 from benchmarks.overprovisioning.table import settings_of
-from owmesos.sizing.summary import Summary, of_setting
+from owmesos.sizing.summary import Summary
 
 _COLOURS = ("#b2182b", "#ef8a62", "#053061", "#2166ac", "#4393c3", "#92c5de")
 _GB = 1024

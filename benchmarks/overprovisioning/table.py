@@ -8,7 +8,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
-from owmesos.sizing.summary import Summary, of_setting
+from benchmarks.overprovisioning.summaries import of_setting
+from owmesos.sizing.summary import Summary
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 ON_DEAD = "on a dead machine"

@@ -4,15 +4,11 @@
 still waits for room `offer_wait` later. The books: every agent's total less what tasks hold (an offer in somebody's
 hand holds nothing), less the earlier starts that wait for room too, each at the agent where it fits best. *Refused*
 is a start that was taken back because the cluster had no room for it after all. *Failed* starts ran into a time-out.
-
-*On a dead machine* is a start whose machine did not run any more when it was chosen: by the pool with the start, where
-starts are pinned, by the cluster otherwise. Such a start does not wait for room, it is lost with its machine, and is
-not over-provisioned. One whose machine dies later, while it waits for room there, is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -135,19 +131,13 @@ class Meter:
         waits_for_room: Callable[[str], bool],
         *,
         judging: bool = True,
-        pinned: bool = False,
-        dead: Collection[str] = (),
         outcome: Outcome | None = None,
     ) -> None:
-        """Without `judging`, starts are only counted. `pinned`: a start has its node's room or none. `dead`: nodes
-        whose machines do not run, at any time."""
+        """Without `judging`, starts are only counted."""
         self.outcome = Outcome() if outcome is None else outcome
         self._books = books
         self._waits_for_room = waits_for_room
         self._judging = judging
-        self._pinned = pinned
-        self._dead = dead
-        self._on_dead: set[str] = set()
         self._starting: dict[str, pool_events.StartContainer] = {}  # that may still wait for room, the oldest first
 
     def wanted(self, effects: list[pool_events.PoolEffect]) -> None:
@@ -165,20 +155,10 @@ class Meter:
         elif isinstance(event, pool_events.StartFailed):
             self.outcome.failed_starts += 1
 
-    def placed(self, container_id: str, node: str) -> None:
-        """The cluster has chosen a node for a start, or has confirmed the pool's choice."""
-        if node in self._dead and container_id not in self._on_dead:
-            self._on_dead.add(container_id)
-            self.outcome.on_dead += 1
-
     def _start(self, start: pool_events.StartContainer) -> None:
         self.outcome.starts += 1
         if not self._judging:
             return
-        if self._pinned:
-            self.placed(start.container_id, start.slot.agent_id)
-            if start.container_id in self._on_dead:
-                return
         for container_id in [each for each in self._starting if not self._waits_for_room(each)]:
             del self._starting[container_id]
         if not self._is_placeable(start):
@@ -186,11 +166,8 @@ class Meter:
         self._starting[start.container_id] = start
 
     def _is_placeable(self, start: pool_events.StartContainer) -> bool:
-        free, earlier = self._books.free(start.after), list(self._starting.values())
-        if not self._pinned:
-            return fits([*(each.ask for each in earlier), start.ask], list(free.values()))
-        there = [each.ask for each in earlier if each.slot == start.slot]
-        return start.slot.agent_id in free and fits([*there, start.ask], [free[start.slot.agent_id]])
+        earlier = [each.ask for each in self._starting.values()]
+        return fits([*earlier, start.ask], list(self._books.free(start.after).values()))
 
     def _look_again(self, container_id: str) -> None:
         self.outcome.overprovisioned += self._waits_for_room(container_id)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
-from pathlib import Path
 
 import msgspec
 
@@ -76,16 +74,3 @@ def summarize(
         longest=max(latencies),
         peak=max((sample.held for sample in outcome.samples), default=0),
     )
-
-
-def of_setting(summaries: Iterable[Summary], setting: str) -> list[Summary]:
-    return [each for each in summaries if each.setting == setting]
-
-
-def save(path: Path, summaries: list[Summary]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(msgspec.json.encode(summaries))
-
-
-def load(path: Path) -> list[Summary]:
-    return msgspec.json.decode(path.read_bytes(), type=list[Summary])

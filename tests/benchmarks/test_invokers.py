@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.invokers import PARTS, SETTINGS, Setting, Shared, dealt, draw, jain, measure, table
 from benchmarks.row import Row
-from owmesos.sizing.surroundings import Size
+from benchmarks.surroundings import Size
 from owmesos.sizing.workload import Load, functions
 
 SECONDS = 10.0

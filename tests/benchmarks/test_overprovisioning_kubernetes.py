@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.overprovisioning.kubernetes_trial import KubernetesTrial
 from benchmarks.overprovisioning_kubernetes import SETTINGS
+from benchmarks.surroundings import Size, surroundings
 from owmesos.sizing.meter import Outcome
-from owmesos.sizing.surroundings import Size, surroundings
 from owmesos.sizing.trial import Setting
 from owmesos.sizing.workload import Load, activations, functions
 

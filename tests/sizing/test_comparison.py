@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from benchmarks import overprovisioning
+from benchmarks.surroundings import Size, surroundings
 from owmesos.core.pool.containers import ContainerShape, PoolAction
 from owmesos.sizing.comparison import Case, SimulationFailed, compare, run_setting
 from owmesos.sizing.summary import Summary
-from owmesos.sizing.surroundings import Change, Foreign, Machine, Size, Surroundings, surroundings
+from owmesos.sizing.surroundings import Change, Foreign, Machine, Surroundings
 from owmesos.sizing.trace import Trace, drawn
 from owmesos.sizing.trial import SETTINGS, Setting
 from owmesos.sizing.workload import Function, Invocation

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.overprovisioning.node_meter import NodeMeter
 from owmesos.core.placement import Slot
 from owmesos.core.pool.containers import ContainerShape
 from owmesos.core.pool.events import StartContainer
 from owmesos.resources import Ask
-from owmesos.sizing.meter import Meter
 
 
 class Books:
@@ -43,7 +43,7 @@ class Metered:
     def __init__(self, *, pinned: bool) -> None:
         self.dead: set[str] = set()
         self.books = Books({"n1": 256, "n2": 0})
-        self.meter = Meter(self.books, lambda container_id: True, pinned=pinned, dead=self.dead)
+        self.meter = NodeMeter(self.books, lambda container_id: True, pinned=pinned, dead=self.dead)
 
     def start(self, name: str, node: str) -> None:
         shape, ask = ContainerShape("python:3", 512), Ask.of(mem=512, cpus=0.1)
