@@ -3,6 +3,7 @@ r"""Halves of surrogate pairs, `"\ud800"`, in whatever a user's language writes:
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -185,3 +186,11 @@ def received(content: bytes, init_args: list[str] | None = None) -> ActivationMe
     if init_args is not None:
         data += b',"initArgs":' + json.dumps(init_args).encode()
     return decode_activation(data + b"}")
+
+
+def test_a_large_document_that_is_malformed_otherwise_is_rejected_at_once() -> None:
+    """An action may answer 5 MB of it, and it is decoded in the event loop."""
+    began = time.process_time()
+    with pytest.raises(msgspec.DecodeError):
+        ANYTHING.decode(b'{"a":"' + b"\\\\x" * 2_500_000)
+    assert time.process_time() - began < 0.2
