@@ -9,7 +9,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,22 +17,20 @@ import pytest
 from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.cli.running import running
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.kafka_scene import Scene, load, scene
 from tests.openwhisk.store.couch import Couch
 from tests.openwhisk.supervision import Outcome, State
 from tests.servers.kafka import KafkaCluster
 from tests.waiting import eventually_async
 
-pytestmark = [pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.cluster]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.couchdb,
+    pytest.mark.cluster,
+    pytest.mark.simulator(resources="cpus:4;mem:2048;disk:1024"),
+]
 PATIENCE = 120.0  # seconds; the machine may be busy
 WORKS = "import time\ndef main(args):\n    time.sleep(0.2)\n    return args"
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources=task_ports.resources(2, "cpus:4;mem:2048;disk:1024")) as cluster:
-        yield cluster
 
 
 async def test_each_activation_has_one_answer_while_brokers_are_killed(

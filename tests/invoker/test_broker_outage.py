@@ -9,7 +9,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,22 @@ import pytest
 from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.cli.running import Running, running
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.kafka_scene import load, scene
 from tests.openwhisk.store.couch import Couch
 from tests.openwhisk.supervision import Outcome, State
 from tests.servers.kafka import Kafka
 from tests.waiting import eventually_async
 
-pytestmark = [pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.cluster]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.couchdb,
+    pytest.mark.cluster,
+    pytest.mark.simulator(resources="cpus:4;mem:2048;disk:1024"),
+]
 PATIENCE = 90.0  # seconds; the machine may be busy
 AWAY = 6.0  # seconds that the broker is away under load
 WORKS = "import time\ndef main(args):\n    time.sleep(0.2)\n    return args"
 DOWN, BACK = r"Kafka at \S+ has been down since", r"Kafka at \S+ is back, after (\d+) s"
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources=task_ports.resources(2, "cpus:4;mem:2048;disk:1024")) as cluster:
-        yield cluster
 
 
 def options(master: str, kafka: str, couch: Couch, folder: Path, prefix: str = "") -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,6 @@ from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.openwhisk.kafka.feed_settings import Delivery
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.cli.running import running
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.kafka_scene import ECHO, Scene, error_of, scene
 from tests.openwhisk import supervision
 from tests.openwhisk.controller import Invokable
@@ -27,7 +26,13 @@ from tests.openwhisk.store.couch import Couch
 from tests.openwhisk.supervision import Outcome, State
 from tests.waiting import eventually_async
 
-pytestmark = [pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.couchdb,
+    pytest.mark.cluster,
+    pytest.mark.timeout(300),
+    pytest.mark.simulator(agents=3, resources="cpus:4;mem:416;disk:1024"),  # nine containers of 128 MB fit
+]
 PATIENCE = 120.0  # seconds; the machine may be busy
 
 # Of the overload, in seconds: a fifth of OpenWhisk's own, but for the margin of ten that owmesos keeps.
@@ -42,13 +47,6 @@ def main(args):
     time.sleep(args["s"])
     return {{"n": args["n"]}}
 """
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    """Nine containers of 128 MB fit."""
-    with SimulatedCluster(agents=3, resources=task_ports.resources(3, "cpus:4;mem:416;disk:1024")) as cluster:
-        yield cluster
 
 
 def options(world: Scene, folder: Path, delivery: Delivery) -> tuple[str, ...]:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-
-import pytest
 
 from owmesos.openwhisk.activation import SUCCESS
 from owmesos.openwhisk.manifest import Manifest, Runtime
 from owmesos.runtimes.framing import PROVE
 from owmesos.simulator.cluster import SimulatedCluster
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.invoking import invoking
 from tests.openwhisk.container.fake_container import Answering, FakeContainer, http
 from tests.openwhisk.runs import action, activation
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources=task_ports.resources(2)) as cluster:
-        yield cluster
 
 
 class Stranger(FakeContainer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -14,13 +13,14 @@ from owmesos.openwhisk.executable import Executable
 from owmesos.openwhisk.kafka.offsets import Offsets, Position
 from owmesos.openwhisk.messages import ActivationMessage
 from owmesos.simulator.cluster import SimulatedCluster
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.invoking import Scene, invoking
 from tests.openwhisk.runs import action, activation
 from tests.waiting import eventually_async
 
 CODE = action(code="#" * 10_000).weight
 LARGE = "def main(args):\n    return {'a': 'x' * 5000}"
+
+pytestmark = pytest.mark.simulator(agents=1)
 
 
 class Books:
@@ -41,12 +41,6 @@ class Books:
         self.told.append(count)
         self.offsets.add_bytes(position, count)
         self.most = max(self.most, self.offsets.weight)
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=1, resources=task_ports.resources(1)) as cluster:
-        yield cluster
 
 
 async def test_code_weighs_once_and_what_bore_it_hands_it_on() -> None:

@@ -4,7 +4,6 @@ are right afterwards."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,12 @@ from owmesos.openwhisk.limits import ForcedCompletion
 from owmesos.openwhisk.manifest import Manifest, Runtime
 from owmesos.openwhisk.messages import HEALTH_TRANSACTION, ActivationMessage, Combined, Completion, EntityName, Result
 from owmesos.simulator.cluster import SimulatedCluster
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.invoking import Blocked, InvokerCluster, invoking
 from tests.openwhisk.documents import action_document
 from tests.openwhisk.runs import action, activation
 from tests.waiting import eventually_async
 
 WAITS = "import time\ndef main(args):\n    time.sleep(60)\n    return {}"
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources=task_ports.resources(2)) as cluster:
-        yield cluster
 
 
 def answer(response: Response) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from owmesos.openwhisk.activation import WHISK_ERROR
 from owmesos.openwhisk.container.protocol import was_lost
 from owmesos.openwhisk.messages import Combined, Completion, Result
 from owmesos.simulator.cluster import SimulatedCluster
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.invoking import InvokerCluster, invoking
 from tests.openwhisk.runs import action, activation
 from tests.waiting import eventually_async
@@ -20,11 +18,7 @@ from tests.waiting import eventually_async
 WAITS = "import time\ndef main(args):\n    time.sleep(60)\n    return {}"
 WITHOUT_SENTINEL = "import os\ndef main(args):\n    os.close(1)\n    return {'done': True}"
 
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=1, resources=task_ports.resources(1)) as cluster:
-        yield cluster
+pytestmark = pytest.mark.simulator(agents=1)
 
 
 async def test_what_runs_and_what_waits_is_answered_once(invoker_cluster: InvokerCluster) -> None:

@@ -10,7 +10,7 @@ import random
 import re
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,6 @@ from owmesos.service.errors import NotKnown
 from owmesos.simulator.cluster import SimulatedCluster
 from owmesos.system.lone_surrogates import encode
 from tests.fakes.couch_gate import CouchGate
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.kafka_scene import ECHO, PATIENCE, Running, Scene, error_of, result, scene
 from tests.openwhisk import samples
 from tests.openwhisk.controller import Invokable
@@ -42,16 +41,15 @@ from tests.openwhisk.supervision import Outcome, State
 from tests.servers.kafka import Kafka
 from tests.waiting import eventually_async
 
-pytestmark = [pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.cluster]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.couchdb,
+    pytest.mark.cluster,
+    pytest.mark.simulator(resources="cpus:4;mem:2048;disk:1024"),
+]
 AT_LEAST_ONCE = FeedSettings(delivery=Delivery.AT_LEAST_ONCE, commit_every=0.1)
 SLOW = "import time\ndef main(args):\n    time.sleep(args.get('s', 60))\n    return args"
 TOO_LARGE = 8192  # MB; no agent has as much
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources=task_ports.resources(2, "cpus:4;mem:2048;disk:1024")) as cluster:
-        yield cluster
 
 
 @pytest.fixture

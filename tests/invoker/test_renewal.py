@@ -14,21 +14,19 @@ from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.simulator.cluster import SimulatedCluster
 from owmesos.system.private_files import write_private
 from tests.cli.running import Running, running
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.kafka_scene import Scene, result, scene
 from tests.openwhisk.controller import Invokable
 from tests.openwhisk.store.couch import Couch
 from tests.openwhisk.supervision import State
 from tests.servers.kafka import PASSWORD, USER, Kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.cluster]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.couchdb,
+    pytest.mark.cluster,
+    pytest.mark.simulator(resources="cpus:4;mem:2048;disk:1024"),
+]
 WHAT = "Kafka's TLS and login"
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=2, resources=task_ports.resources(2, "cpus:4;mem:2048;disk:1024")) as cluster:
-        yield cluster
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ folders of their own, as on two machines, simulated Mesos. The figures of each r
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.simulator.cluster import SimulatedCluster
-from tests.fixtures.task_ports import TaskPorts
 from tests.invoker.kafka_scene import scene
 from tests.invoker.standby import Pair, nothing_is_lost
 from tests.openwhisk.store.couch import Couch
@@ -22,13 +21,8 @@ from tests.servers.zookeeper import ZooKeeper
 
 pytestmark = [
     *(pytest.mark.kafka, pytest.mark.couchdb, pytest.mark.zookeeper, pytest.mark.cluster, pytest.mark.timeout(300)),
+    pytest.mark.simulator(agents=3, resources="cpus:4;mem:416;disk:1024"),
 ]
-
-
-@pytest.fixture
-def simulator(task_ports: TaskPorts) -> Iterator[SimulatedCluster]:
-    with SimulatedCluster(agents=3, resources=task_ports.resources(3, "cpus:4;mem:416;disk:1024")) as cluster:
-        yield cluster
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
