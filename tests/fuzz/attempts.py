@@ -22,8 +22,8 @@ _MANY = 20  # failures of one target that are kept
 _SETTLED = 2000  # inputs after which what is made once is made
 
 
-class Hangs(Exception):
-    """An input took longer than SLOW."""
+class Hangs(BaseException):
+    """An input took longer than SLOW. No `except Exception` of what is tried can take it for its own."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Attempts:
         began = time.process_time()
         try:
             run(self._target, data)
-        except Exception as error:  # noqa: BLE001  (that is what is looked for)
+        except (Exception, Hangs) as error:  # noqa: BLE001  (that is what is looked for)
             place = _place(error)
             if place not in self.row.found and len(self.row.found) < _MANY:
                 self.row.found[place] = f"{error!s:.150} ({corpus.keep(self._target.name, data)})"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import socket
+import stat
+import tarfile
 import tempfile
+import zipfile
+from pathlib import Path
 from typing import Any
 
 from owmesos.cli import http1
@@ -106,11 +111,65 @@ def proxy_bodies(data: bytes) -> None:
     action._written(request)
 
 
-@target("proxy-archives", b"PK\x05\x06" + bytes(18), b"\x1f\x8b", bytes(1024), expected=(Exception,))
+_FILES = {"__main__.py": b"def main(args): return args", "virtualenv/bin/activate_this.py": b"a = 1\n" * 9}
+_BLOCK, _SUM = 512, slice(148, 156)  # bytes of a tar's header, and where its own checksum is
+
+
+def _zip(method: int) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", method) as archive:
+        for name, content in _FILES.items():
+            archive.writestr(name, content)
+        link = zipfile.ZipInfo("link")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "__main__.py")
+    return written.getvalue()
+
+
+def _tar(form: int) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w", format=form, pax_headers={"comment": "c"}) as archive:
+        for name, content in _FILES.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+        for name, kind in (("folder/", tarfile.DIRTYPE), ("link", tarfile.SYMTYPE), ("n" * 120, tarfile.LNKTYPE)):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, "__main__.py"
+            archive.addfile(entry)
+    return written.getvalue()[: archive.offset]  # without what fills its last record
+
+
+def _zipped(data: bytes) -> bytes:
+    """A tar as the proxy gets it; with the checksums of its headers right, or a changed one would not be read."""
+    tar = bytearray(data)
+    for at in range(0, len(tar) - _BLOCK + 1, _BLOCK):
+        header = tar[at : at + _BLOCK]
+        if header[257:262] == b"ustar":
+            header[_SUM] = b" " * 8
+            header[_SUM] = b"%06o\0 " % sum(header)
+            tar[at : at + _BLOCK] = header
+    return gzip.compress(tar, 0)
+
+
+@target(
+    "proxy-archives",
+    *(_zip(method) for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)),
+    *(_tar(form) for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)),
+    *(gzip.compress(_tar(tarfile.GNU_FORMAT), mtime=0), b"def main(args): return args"),
+    expected=(Exception,),
+)
 def proxy_archives(data: bytes) -> None:
     """Any error is told as the user's. It must end, and may write only into its folder."""
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
-        loading.unpack(data, folder)
+    if data[257:262] == b"ustar":
+        data = _zipped(data)
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as around:
+        folder = Path(around, "code")
+        folder.mkdir()
+        try:
+            loading.unpack(data, str(folder))
+        finally:
+            assert list(Path(around).iterdir()) == [folder]
 
 
 # -- what the command line reads

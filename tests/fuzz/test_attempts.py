@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -31,7 +32,9 @@ def read(data: bytes) -> None:
     if data == b"books":
         raise InvariantBroken("two owners")
     while data == b"hang":
-        pass
+        with contextlib.suppress(Exception):
+            while True:
+                pass
     {b"good": 1}[data]
 
 
@@ -59,6 +62,16 @@ def test_an_input_that_hangs_is_a_failure(tmp_path: Path, monkeypatch: pytest.Mo
     tried.attempt(b"hang")
     assert [place.split()[0] for place in tried.measured().found] == ["Hangs"]
     assert [file.read_bytes() for file in (tmp_path / "t").iterdir()] == [b"hang"]
+
+
+@pytest.mark.parametrize("error", [MemoryError, InvariantBroken, AssertionError])
+def test_some_errors_are_failures_even_where_any_is_expected(error: type[Exception]) -> None:
+    def fail(data: bytes) -> None:
+        raise error("no")
+
+    tried = Attempts(Target("t", fail, (), expected=(Exception,)), 1)
+    tried.attempt(b"")
+    assert [place.split()[0] for place in tried.measured().found] == [error.__name__]
 
 
 def test_an_input_that_takes_much_memory_is_a_failure() -> None:
