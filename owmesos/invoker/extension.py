@@ -7,7 +7,6 @@ import logging
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +28,7 @@ from owmesos.openwhisk.container.access import variables_of
 from owmesos.openwhisk.container_specs import Launching, LaunchSettings
 from owmesos.openwhisk.manifest import Manifest
 from owmesos.openwhisk.store.activation_journal import ActivationJournal
+from owmesos.system.tasks import is_set_within
 
 DRAIN = 30.0
 """Seconds that running activations have to end when the process is stopped."""
@@ -108,8 +108,7 @@ class InvokerExtension:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while (count := left()) and loop.time() < until and not self._hurried.is_set():
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._hurried.wait(), _LOOK)
+            await is_set_within(self._hurried, _LOOK)
         return count
 
     async def _stop_containers(self) -> None:

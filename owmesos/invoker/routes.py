@@ -30,7 +30,6 @@ from owmesos.service.admin_guard import answer, error_response
 from owmesos.service.admin_requests import (
     EmptyBody,
     body,
-    check_json,
     flag,
     idempotency_key,
     number,
@@ -104,7 +103,6 @@ class StandaloneRoutes:
         """`overwrite=1` changes an existing action."""
         only(request, "overwrite")
         overwrite = flag(request, "overwrite")
-        check_json(request)
         async with self._large.read(request, decode_wanted, MAX_ACTION_BODY) as wanted:
             try:
                 document = await self._standalone.put_action(request.match_info["name"], wanted, overwrite=overwrite)

@@ -25,7 +25,7 @@ from owmesos.service.admin_tokens import Tokens
 from owmesos.service.errors import NothingToExplain, NotKnown, RecordUnreadable
 from owmesos.service.events import EventStreams
 from owmesos.service.framework import Framework
-from owmesos.service.launch_routes import LaunchesRefused, LaunchRoutes
+from owmesos.service.launch_routes import REFUSED, LaunchRoutes, refuse_launches
 from owmesos.service.logs import LogRoutes
 from owmesos.service.metrics.cluster import NODES_SHOWN
 from owmesos.service.metrics.exposition import CONTENT_TYPE, Exposition
@@ -117,8 +117,10 @@ class AdminServer:
         view = process.view
         routes = _Routes(process, Exposition(view, more, nodes_shown=self._metrics_nodes), extension)
         routes.add_to(application.router)
-        own = LaunchRoutes(process) if isinstance(process, Framework) else LaunchesRefused()
-        own.add_to(application.router)
+        if isinstance(process, Framework):
+            LaunchRoutes(process).add_to(application.router)
+        else:
+            application.router.add_routes(web.route("*", path, refuse_launches) for path in REFUSED)
         self.events = EventStreams(view, routes.status_document)
         self.events.add_to(application.router)
         DashboardPage().add_to(application.router)

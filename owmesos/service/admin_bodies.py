@@ -11,7 +11,7 @@ import asyncio
 import mmap
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
@@ -110,6 +110,38 @@ async def small_body(request: web.Request) -> bytes:
             take(len(chunk))
             data += chunk
     return bytes(data)
+
+
+@contextmanager
+def cut_off_at(request: web.Request, *failures: type[Exception]) -> Iterator[None]:
+    """Where the client does not read, or at one of the `failures`, its connection is cut: the answer has begun."""
+    ends: tuple[type[Exception], ...] = (asyncio.TimeoutError, *failures)
+    try:
+        yield
+    except ends:
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        pass  # the client is gone
+
+
+async def in_time(sending: Awaitable[None], size: int) -> None:
+    """Raises asyncio.TimeoutError if the client does not read the `size` bytes."""
+    await asyncio.wait_for(sending, PATIENCE + size / SLOWEST)
+
+
+async def streamed(request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+    """The beginning of an answer whose length is not known."""
+    response = web.StreamResponse(headers=headers)
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    return response
+
+
+async def write(response: web.StreamResponse, data: bytes) -> None:
+    """Of a streamed answer. Raises asyncio.TimeoutError if the client does not read it."""
+    if data:
+        await in_time(response.write(data), len(data))
 
 
 class LargeBodies:

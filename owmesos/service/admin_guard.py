@@ -5,13 +5,12 @@ before the body is read, except `/healthz`, `/livez` and the files of the dashbo
 
 Web pages in the user's browser also reach loopback. They have no token, but are rejected in other ways too: the Host
 must be one of our names, because a page whose name was rebound to 127.0.0.1 would count as the same origin; an
-Origin must be our own; and a POST must be `application/json`, which a browser sends to other origins only after a
-preflight, which is never granted, as for PUT and DELETE (fetch.spec.whatwg.org, CORS protocol).
+Origin must be our own; and a POST or PUT must be `application/json`, which a browser sends to other origins only after
+a preflight, which is never granted, as for PUT and DELETE (fetch.spec.whatwg.org, CORS protocol).
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import re
@@ -23,7 +22,7 @@ from aiohttp import web
 
 from owmesos.dashboard import page
 from owmesos.errors import InvalidInput, InvariantBroken, OwmesosError
-from owmesos.service.admin_bodies import PATIENCE, RETRY_AFTER, SLOWEST, Budget, Overloaded
+from owmesos.service.admin_bodies import RETRY_AFTER, Budget, Overloaded, cut_off_at, in_time
 from owmesos.service.admin_tokens import TokenRole, Tokens
 from owmesos.service.errors import LogMissing, NotKnown
 from owmesos.service.idempotency import KeyReused
@@ -38,6 +37,7 @@ OPEN = ("/healthz", "/livez")
 ANSWERS_IN_MEMORY = 128 * 2**20  # bytes of large answers that are being sent, over all requests
 _LARGE = 64 * 1024  # what is smaller, a connection's own buffer takes
 _READING = ("GET", "HEAD")
+_WITH_BODY = ("POST", "PUT")
 _REALM = 'Bearer realm="owmesos"'
 _NO_TOKEN = (
     "the admin API needs a token, in the header `Authorization: Bearer TOKEN`: `owmesos` finds it as the user who runs "
@@ -113,13 +113,8 @@ class Guard:
                 take(size)
             except Overloaded as error:
                 return _error_of(error)
-            try:
-                await asyncio.wait_for(_send(request, response), PATIENCE + size / SLOWEST)
-            except asyncio.TimeoutError:
-                if request.transport is not None:
-                    request.transport.abort()
-            except ConnectionError:
-                pass  # aiohttp sees it too, and ends the connection
+            with cut_off_at(request):
+                await in_time(_send(request, response), size)
         return response
 
     def _objection(self, request: web.Request) -> web.Response | None:
@@ -133,7 +128,7 @@ class Guard:
         if stranger is not None:
             return stranger
         known = request.match_info.http_exception is None  # else the answer is 404 or 405, whatever it brings
-        if known and request.method == "POST" and request.content_type != "application/json":
+        if known and request.method in _WITH_BODY and request.content_type != "application/json":
             return error_response(415, "the Content-Type must be application/json")
         return None
 

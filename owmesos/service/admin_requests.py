@@ -70,14 +70,7 @@ def idempotency_key(request: web.Request) -> str | None:
 async def body(request: web.Request, kind: type[T], *, lone_surrogates: bool = False) -> T:
     """As `kind`; see `decoded`. No parameter is known. Raises InvalidInput, and what `small_body` does."""
     only(request)
-    check_json(request)
     return decoded(await small_body(request), kind, lone_surrogates=lone_surrogates)
-
-
-def check_json(request: web.Request) -> None:
-    """Raises HTTPUnsupportedMediaType."""
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(reason="the Content-Type must be application/json")
 
 
 async def unless_stopping(request: web.Request, work: Coroutine[Any, Any, T]) -> T:

@@ -49,33 +49,37 @@ class ContainerLog(NamedTuple):
     async def begin_of_last(self, lines: int) -> int:
         """The offset of the last `lines` lines within TAIL_BYTES, without the executor's lines. Raises LogMissing and
         LogUnreadable."""
-        end = (await self.read(-1)).size
-        begin, least, missing = end, max(0, end - TAIL_BYTES), lines
-        after = b""  # the first bytes after `data`
-        while begin > least and missing:
-            start = max(least, begin - _CHUNK)
-            data = (await self.read(start)).data[: begin - start]
+        begin = end = (await self.read(-1)).size
+        missing, after = lines, b""  # `after`: the first bytes after `data`
+        async for start, data in self._back_from(end if lines else 0):
             at = len(data) - (begin == end and data.endswith(b"\n"))
             while missing and (at := data.rfind(b"\n", 0, at)) >= 0:
                 line = (data[at + 1 : at + 1 + _BEGINNING] + after)[:_BEGINNING].partition(b"\n")[0]
                 missing -= not self.streams.is_foreign(self.stream, line)
-            after = (data[:_BEGINNING] + after)[:_BEGINNING]
-            begin = start + at + 1 if not missing else start
+            if not missing:
+                return start + at + 1
+            begin, after = start, (data[:_BEGINNING] + after)[:_BEGINNING]
         return begin
 
     async def begin_of_run(self) -> int:
         """The offset after the last line that ends an activation, within TAIL_BYTES. Raises LogMissing and
         LogUnreadable."""
-        begin = (await self.read(-1)).size
-        least, after = max(0, begin - TAIL_BYTES), b""  # `after`: the first bytes after `data`
-        while begin > least:
-            start = max(least, begin - _CHUNK)
-            data = (await self.read(start)).data[: begin - start] + after
-            at = data.rfind(_END_OF_RUN)
+        begin = size = (await self.read(-1)).size
+        after = b""  # the first bytes after `data`
+        async for begin, data in self._back_from(size):
+            at = (data + after).rfind(_END_OF_RUN)
             if at >= 0:
-                return start + at + len(_END_OF_RUN)
-            begin, after = start, data[: len(_END_OF_RUN)]
+                return begin + at + len(_END_OF_RUN)
+            after = (data + after)[: len(_END_OF_RUN)]
         return begin
+
+    async def _back_from(self, end: int) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Where each chunk of the TAIL_BYTES before `end` begins, and its bytes; the last one first."""
+        least = max(0, end - TAIL_BYTES)
+        while end > least:
+            begin = max(least, end - _CHUNK)
+            yield begin, (await self.read(begin)).data[: end - begin]
+            end = begin
 
     async def parts(
         self, tail: int | None = None, follow: Callable[[], Awaitable[object]] | None = None

@@ -18,10 +18,11 @@ from aiohttp import web
 
 from owmesos.dashboard.feed import DashboardFeed
 from owmesos.documents import EventsDocument, StatusDocument
-from owmesos.service.admin_bodies import PATIENCE, SLOWEST, Overloaded
+from owmesos.service.admin_bodies import Overloaded, cut_off_at, streamed, write
 from owmesos.service.admin_requests import STOPPING, only
 from owmesos.service.openapi import ApiOperation
 from owmesos.service.served import ClusterView
+from owmesos.system.tasks import is_set_within
 
 MAX_STREAMS = 32
 """Most clients at a time."""
@@ -58,16 +59,9 @@ class EventStreams:
             raise Overloaded(f"{MAX_STREAMS} dashboards are open already: close one, or retry in some seconds")
         self.open += 1
         try:
-            response = web.StreamResponse(headers=_HEADERS)
-            response.enable_chunked_encoding()
-            await response.prepare(request)
-            try:
+            response = await streamed(request, _HEADERS)
+            with cut_off_at(request):
                 await self._follow(response, request.app[STOPPING])
-            except asyncio.TimeoutError:
-                if request.transport is not None:
-                    request.transport.abort()
-            except ConnectionError:
-                pass  # the client is gone
             return response
         finally:
             self.open -= 1
@@ -82,16 +76,13 @@ class EventStreams:
             name = b"change" if position else b"snapshot"
             changes, position = self.feed.changes(position), self.feed.position
             for text in changes:
-                await _write(response, b"event: %s\ndata: %s\n\n" % (name, text))
+                await write(response, b"event: %s\ndata: %s\n\n" % (name, text))
                 wrote_at = time.monotonic()
             if time.monotonic() - wrote_at >= QUIET:
-                await _write(response, b": nothing has changed\n\n")
+                await write(response, b": nothing has changed\n\n")
                 wrote_at = time.monotonic()
-            try:
-                await asyncio.wait_for(stopping.wait(), INTERVAL)
-            except asyncio.TimeoutError:
-                continue
-        await _write(response, _END)
+            await is_set_within(stopping, INTERVAL)
+        await write(response, _END)
 
     async def _update(self) -> None:
         """Update the feed at most once per INTERVAL, for all clients."""
@@ -99,7 +90,3 @@ class EventStreams:
             if time.monotonic() - self._updated_at >= INTERVAL / 2:
                 await self.feed.update()
                 self._updated_at = time.monotonic()
-
-
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    await asyncio.wait_for(response.write(data), PATIENCE + len(data) / SLOWEST)

@@ -29,6 +29,7 @@ from owmesos.service.framework import Framework
 from owmesos.service.kill import Choice
 from owmesos.service.launch_requests import Milestone
 from owmesos.service.openapi import FLAG, TEXT, TEXTS, ApiOperation, listing, whole
+from owmesos.system.tasks import keep, seen
 
 MAX_COUNT = 10_000  # of launches in one request
 MOST_LAUNCHES = 10**8  # that a listing may be limited to
@@ -148,8 +149,8 @@ class LaunchRoutes:
         if away is not None:
             raise StateAway(away, "nothing was done; ask again when it is back")
         work = asyncio.get_running_loop().create_task(do())
-        self._under_way.add(work)
-        work.add_done_callback(self._done)
+        keep(work, self._under_way)
+        work.add_done_callback(seen)
         while not work.done():
             await asyncio.wait([work], timeout=_LOOK)
             away = self._framework.state_away()
@@ -159,21 +160,10 @@ class LaunchRoutes:
                 )
         return work.result()
 
-    def _done(self, work: asyncio.Task[Any]) -> None:
-        self._under_way.discard(work)
-        if not work.cancelled():
-            work.exception()  # nobody may wait for it any more
 
-
-class LaunchesRefused:
-    """The same paths where there are no launches."""
-
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        for path in REFUSED:
-            router.add_route("*", path, self.refuse)
-
-    async def refuse(self, request: web.Request) -> web.Response:
-        return error_response(501, f"{request.path} is not available on Kubernetes: {_NO_LAUNCHES}")
+async def refuse_launches(request: web.Request) -> web.Response:
+    """For the same paths where there are no launches."""
+    return error_response(501, f"{request.path} is not available on Kubernetes: {_NO_LAUNCHES}")
 
 
 def _state(request: web.Request) -> State | None:

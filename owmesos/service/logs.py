@@ -7,7 +7,6 @@ request is answered with the reason.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Protocol, cast, get_args
@@ -17,11 +16,12 @@ from aiohttp import web
 from owmesos.core.pool.pool import Pool
 from owmesos.core.texts import the_one_that_begins
 from owmesos.errors import InvalidInput
-from owmesos.service.admin_bodies import PATIENCE, SLOWEST, Overloaded
+from owmesos.service.admin_bodies import Overloaded, cut_off_at, streamed, write
 from owmesos.service.admin_requests import STOPPING, AdminUnavailable, flag, number, one, only
 from owmesos.service.container_log import INTERVAL, ContainerLog, Stream
 from owmesos.service.errors import LogMissing, LogUnreadable, NotKnown, RecordUnreadable
 from owmesos.service.openapi import FLAG, ApiOperation, whole
+from owmesos.system.tasks import is_set_within
 
 MAX_LOGS = 64
 """Most logs that are read at a time."""
@@ -100,23 +100,16 @@ class LogRoutes:
             """Raises AdminUnavailable, and ConnectionResetError if the client is gone."""
             if request.transport is None:
                 raise ConnectionResetError
-            if await _within(request.app[STOPPING], INTERVAL):
+            if await is_set_within(request.app[STOPPING], INTERVAL):
                 raise AdminUnavailable("the framework process is stopping")
 
         async with aclosing(log.parts(tail, pause if follow else None)) as parts:
             first = await anext(parts)
-            response = web.StreamResponse(headers=_HEADERS)
-            response.enable_chunked_encoding()
-            await response.prepare(request)
-            try:
-                await _write(response, first)
+            response = await streamed(request, _HEADERS)
+            with cut_off_at(request, LogMissing, LogUnreadable, AdminUnavailable):
+                await write(response, first)
                 async for part in parts:
-                    await _write(response, part)
-            except (LogMissing, LogUnreadable, AdminUnavailable, asyncio.TimeoutError):
-                if request.transport is not None:
-                    request.transport.abort()
-            except ConnectionError:
-                pass  # the client is gone
+                    await write(response, part)
         return response
 
     # -- where it is
@@ -150,18 +143,3 @@ class LogRoutes:
             return await self._stored.stored_log(name)
         except NotKnown as error:
             raise NotKnown(name, _ANYTHING) if str(error).endswith(f"activation {name}") else error from None
-
-
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """Raises asyncio.TimeoutError if the client does not read."""
-    if data:
-        await asyncio.wait_for(response.write(data), PATIENCE + len(data) / SLOWEST)
-
-
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether `event` is set within `seconds`."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
-        return False
-    return True

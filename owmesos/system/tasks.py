@@ -15,6 +15,21 @@ def keep(task: asyncio.Task[T], among: set[asyncio.Task[T]]) -> None:
     task.add_done_callback(among.discard)
 
 
+def seen(task: asyncio.Future[Any]) -> None:
+    """A done callback: it is no fault that nobody has waited for the task and its error."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether `event` is set within `seconds`."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
 async def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Cancel all tasks, and wait until they have ended. Their results and errors are dropped."""
     cancelled = list(tasks)

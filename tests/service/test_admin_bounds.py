@@ -16,7 +16,7 @@ import pytest
 
 from owmesos.invoker.routes import add_routes
 from owmesos.invoker.standalone import Standalone
-from owmesos.service import admin, admin_bodies, admin_guard
+from owmesos.service import admin, admin_bodies
 from owmesos.service.admin import AdminServer
 from owmesos.service.framework import Framework
 from owmesos.simulator.cluster import SimulatedCluster
@@ -260,8 +260,8 @@ async def test_answers_that_nobody_reads_have_a_budget(api: Api) -> None:
 
 
 async def test_answers_that_nobody_reads_have_a_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_guard, "PATIENCE", 1.0)
-    monkeypatch.setattr(admin_guard, "SLOWEST", 1000 * MB)
+    monkeypatch.setattr(admin_bodies, "PATIENCE", 1.0)
+    monkeypatch.setattr(admin_bodies, "SLOWEST", 1000 * MB)
     await fill_with_unread_answers(api)
     await eventually_async(partial(can_read, api), retry_on=(aiohttp.ClientError,))  # this reader may be slow too
 

@@ -16,7 +16,7 @@ from owmesos.core.pool.containers import ContainerShape, PoolAction
 from owmesos.core.pool.events import Dispatch, Initialized, Run, RunDone
 from owmesos.core.pool.pool import Pool
 from owmesos.mesos.scheduler.launch import Launch
-from owmesos.service import events
+from owmesos.service import admin_bodies, events
 from owmesos.service.admin import AdminServer
 from owmesos.service.framework import Framework
 from tests.fakes.cluster import FakeCluster
@@ -143,8 +143,8 @@ async def test_the_number_of_clients_is_bounded(server: AdminServer, monkeypatch
 
 
 async def test_a_client_that_does_not_read_is_dropped(server: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PATIENCE", 0.05)
-    monkeypatch.setattr(events, "SLOWEST", 10**12)
+    monkeypatch.setattr(admin_bodies, "PATIENCE", 0.05)
+    monkeypatch.setattr(admin_bodies, "SLOWEST", 10**12)
     feed = streams(server).feed
     monkeypatch.setattr(feed, "changes", lambda position: iter([b"x" * 2**20] * 64))
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)

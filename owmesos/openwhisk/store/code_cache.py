@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from owmesos.openwhisk.executable import StoredCode
-from owmesos.system.tasks import cancel_all
+from owmesos.system.tasks import cancel_all, seen
 
 BUDGET = 256 * 2**20
 SMALL = 2**20  # bytes
@@ -104,7 +104,7 @@ class _Share:
         if entry is None:
             entry = self._entries[key] = _Entry()
             entry.fetched = asyncio.get_running_loop().create_task(self._fetched(key, entry, code))
-            entry.fetched.add_done_callback(_seen)
+            entry.fetched.add_done_callback(seen)  # a prefetch has no users to get its error
         self._entries.move_to_end(key)
         return entry
 
@@ -134,9 +134,3 @@ class _Share:
         self.held += size - entry.size
         entry.size = size
         self._changed.set()
-
-
-def _seen(fetched: asyncio.Task[bytearray]) -> None:
-    """The users of the code get its error; without users, as for a prefetch, nobody does."""
-    if not fetched.cancelled():
-        fetched.exception()
