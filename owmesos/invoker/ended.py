@@ -67,8 +67,11 @@ class EndedActivations:
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_id)
 
-    def find(self, activation_id: str) -> EndedActivation | None:
-        return self._by_id.get(activation_id)
+    def __contains__(self, activation_id: object) -> bool:
+        return activation_id in self._by_id
+
+    def __getitem__(self, activation_id: str) -> EndedActivation:
+        return self._by_id[activation_id]
 
     def remember(self, activation: Activation) -> None:
         self._by_id.pop(activation.activation_id, None)  # one that was repeated ended now

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,10 +21,10 @@ from owmesos.core.pool.settings import PoolSettings
 from owmesos.core.texts import the_one_that_begins
 from owmesos.documents import ActivationStory
 from owmesos.errors import InvalidInput
-from owmesos.invoker.in_flight import InFlight
+from owmesos.invoker.ended import EndedActivation
 from owmesos.invoker.invoker import Invoker
 from owmesos.invoker.metrics import request_metrics
-from owmesos.invoker.unfinished import story_of_run
+from owmesos.invoker.unfinished import story_of_ended, story_of_run
 from owmesos.openwhisk.container.access import variables_of
 from owmesos.openwhisk.container_specs import Launching, LaunchSettings
 from owmesos.openwhisk.manifest import Manifest
@@ -59,7 +60,7 @@ def container_pool(
     return PoolRecipe(build, launching, launching.samples())
 
 
-class InvokerExtension:
+class InvokerExtension(ABC):
     """The part of an `Extension` that does not depend on where activations come from."""
 
     def __init__(
@@ -88,17 +89,31 @@ class InvokerExtension:
         self._temporary = tempfile.TemporaryDirectory(prefix="owmesos-invoker-")
         return Path(self._temporary.name)
 
+    async def whole_id(self, name: str) -> str | None:
+        """See `StoredLogs`."""
+        in_flight = started(self._invoker).in_flight
+        if in_flight.find(name) is not None:
+            return name
+        ids = {*in_flight.ids(), *await self._ended_that_begin(name)}
+        return name if name in ids else the_one_that_begins(name, ids)
+
     async def story(self, name: str) -> ActivationStory | None:
         """The story of an activation, by its id or a unique beginning; None if it is unknown. Raises Ambiguous."""
-        run = self._find_run(name)
-        if run is None or self._host is None:
+        activation_id = await self.whole_id(name)
+        if activation_id is None:
             return None
-        return story_of_run(run, self._host.pool, self._host.now())
+        run = started(self._invoker).in_flight.find(activation_id)
+        if run is not None:
+            return story_of_run(run, started(self._host).pool, started(self._host).now())
+        return story_of_ended(await self._ended_one(activation_id))
 
-    def _find_run(self, name: str) -> InFlight | None:
-        """A run that has not ended, by its id or a unique beginning. Raises Ambiguous."""
-        in_flight = started(self._invoker).in_flight
-        return in_flight.find(name) or in_flight.find(the_one_that_begins(name, in_flight.ids()) or "")
+    @abstractmethod
+    async def _ended_that_begin(self, text: str) -> Collection[str]:
+        """Ids of activations that have ended; enough to tell whether one of them is meant."""
+
+    @abstractmethod
+    async def _ended_one(self, activation_id: str) -> EndedActivation:
+        """Raises NotKnown where it is not known any more."""
 
     def hurry(self) -> None:
         self._hurried.set()

@@ -15,7 +15,7 @@ from aiohttp import web
 from owmesos.errors import InvalidInput
 from owmesos.openwhisk.kafka.pings import Pinger
 from owmesos.openwhisk.messages import InvokerId
-from owmesos.system.bounded_http import HTTP_LOG, BoundedListener, HttpLimits, listening_socket
+from owmesos.system.bounded_http import BoundedListener, HttpLimits, listening_socket
 
 _log = logging.getLogger("owmesos.invoker")
 _LIMITS = HttpLimits(waiting=64, admitted=0)
@@ -54,10 +54,7 @@ class InvokerHttp:
         application.router.add_get("/isEnabled", self._is_enabled)
         application.router.add_post("/enable", self._turn)
         application.router.add_post("/disable", self._turn)
-        self._runner = web.AppRunner(application, access_log=None, logger=HTTP_LOG, keepalive_timeout=_LIMITS.idle)
-        await self._runner.setup()
-        assert self._runner.server is not None
-        listener.start(self._runner.server)
+        self._runner = await listener.serve(application)
         bound: int = listening.getsockname()[1]
         return bound
 

@@ -20,17 +20,15 @@ from aiohttp import web
 from prometheus_client import Metric
 
 from owmesos.core.container_factory import Hosting
-from owmesos.core.texts import the_one_that_begins
 from owmesos.documents import ActivationStory, InvokerDocument, InvokerStatus
 from owmesos.invoker.at_most_once import AtMostOnce, begin
-from owmesos.invoker.ended import REMEMBERED, EndedActivations
+from owmesos.invoker.ended import REMEMBERED, EndedActivation, EndedActivations
 from owmesos.invoker.extension import STOPPED, InvokerExtension, started
 from owmesos.invoker.http_interface import InvokerHttp
 from owmesos.invoker.in_flight import InFlight
 from owmesos.invoker.invoker import Invoker
 from owmesos.invoker.kafka_settings import CouchSettings, HttpSettings, InvokerSettings
 from owmesos.invoker.metrics import feed_metrics, record_metrics, server_metrics
-from owmesos.invoker.unfinished import story_of_ended
 from owmesos.openwhisk.arguments import Decrypt
 from owmesos.openwhisk.kafka.access import KafkaAccess
 from owmesos.openwhisk.kafka.acks import ANSWERING, AckSender
@@ -186,20 +184,20 @@ class KafkaInvoker(InvokerExtension):
 
     async def story(self, name: str) -> ActivationStory | None:
         """Raises NotKnown, which says where stories end."""
-        in_flight = started(self._invoker).in_flight
-        activation_id = name
-        if in_flight.find(name) is None and self._ended.find(name) is None:
-            activation_id = the_one_that_begins(name, {*in_flight.ids(), *self._ended}) or name
-        run_story, ended = await super().story(activation_id), self._ended.find(activation_id)
-        if run_story is not None:
-            return run_story
-        if ended is not None:
-            return story_of_ended(ended)
+        found = await super().story(name)
+        if found is not None:
+            return found
         raise NotKnown(
             f"{name}; of activations that have ended, the last {REMEMBERED:,} since this process began are known here,"
             " and the others have their record in CouchDB",
             "launch, task, container or activation",
         )
+
+    async def _ended_that_begin(self, text: str) -> EndedActivations:
+        return self._ended
+
+    async def _ended_one(self, activation_id: str) -> EndedActivation:
+        return self._ended[activation_id]
 
     async def stored_log(self, activation_id: str) -> list[str]:
         """Raises NotKnown: a Controller reads it from CouchDB."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime, timezone
 
 import msgspec
 
+from owmesos.core.listings import instant
 from owmesos.errors import NOT_READABLE
 from owmesos.openwhisk.activation import Activation, not_run, whisk_error
 from owmesos.openwhisk.container.log_lines import LOGS_MISSING
@@ -53,7 +53,7 @@ async def interrupted_activation(
     if begun_at is None:
         why = "Another process of this invoker took the activation, and its journal is not available here"
     else:
-        why = f"The invoker ended while the activation was running since {_instant(begun_at)}"
+        why = f"The invoker ended while the activation was running since {instant(begun_at)}"
     response = whisk_error(f"{why}: the activation may have run wholly or in part and is not repeated.")
     begun = now if begun_at is None else begun_at
     try:
@@ -95,11 +95,7 @@ async def resume(
         _log.warning(
             "the previous process %s: %d activations that had not begun run now, %d"
             " that were running are recorded as an internal error",
-            "crashed or was killed" if journal.closed_at is None else f"was stopped at {_instant(journal.closed_at)}",
+            "crashed or was killed" if journal.closed_at is None else f"was stopped at {instant(journal.closed_at)}",
             again,
             interrupted,
         )
-
-
-def _instant(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

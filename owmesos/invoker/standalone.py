@@ -26,8 +26,7 @@ from prometheus_client import Metric
 from owmesos.core.container_factory import Hosting
 from owmesos.core.pool.events import StartKind
 from owmesos.core.pool.settings import PoolSettings
-from owmesos.core.texts import the_one_that_begins
-from owmesos.documents import ActivationStory, InvokerStatus
+from owmesos.documents import InvokerStatus
 from owmesos.errors import OwmesosError
 from owmesos.invoker.action_rules import ActionRules, WantedAction, action_document
 from owmesos.invoker.ended import EndedActivation
@@ -38,7 +37,7 @@ from owmesos.invoker.keyed_invocations import KeyedInvocations, KeyedRequest
 from owmesos.invoker.metrics import record_metrics
 from owmesos.invoker.no_controller import NAMESPACE, NoController, activation_message
 from owmesos.invoker.resume import resume
-from owmesos.invoker.unfinished import is_running, story_of_ended, unfinished
+from owmesos.invoker.unfinished import is_running, unfinished
 from owmesos.openwhisk.activation import Activation
 from owmesos.openwhisk.container_specs import LaunchSettings
 from owmesos.openwhisk.documents import UnfinishedActivation
@@ -203,7 +202,7 @@ class Standalone(InvokerExtension):
         return {}
 
     async def stored_log(self, activation_id: str) -> list[str]:
-        return (await self.activation(await self.find(activation_id))).logs
+        return (await self.activation(activation_id)).logs
 
     def status(self) -> InvokerStatus:
         waiting = started(self._store).records_waiting
@@ -322,15 +321,16 @@ class Standalone(InvokerExtension):
 
     async def find(self, name: str) -> str:
         """The whole id of an activation, by a unique beginning. Raises NotKnown and Ambiguous."""
-        if self._run(name) is not None or await started(self._store).recorded([name]):
-            return name
-        waiting = started(self._invoker).in_flight.ids()
-        ids = {each for each in waiting if each.startswith(name)}
-        ids.update(await started(self._store).ids_that_begin(name, _MOST_CANDIDATES))
-        found = the_one_that_begins(name, ids)
+        found = await self.whole_id(name)
         if found is None:
             raise NotKnown(name, "activation")
         return found
+
+    async def _ended_that_begin(self, text: str) -> list[str]:
+        return await started(self._store).ids_that_begin(text, _MOST_CANDIDATES)
+
+    async def _ended_one(self, activation_id: str) -> EndedActivation:
+        return EndedActivation.of(await self.activation(activation_id))
 
     async def cancel(self, activation_id: str) -> Activation:
         """End an activation that waits for a container; return its record, an application error.
@@ -344,15 +344,6 @@ class Standalone(InvokerExtension):
         if not started(self._invoker).cancel(run):
             raise CannotCancel(f"activation {activation_id} has begun already: it ends by itself, or by its time limit")
         return await self.activation(activation_id)
-
-    async def story(self, name: str) -> ActivationStory | None:
-        run_story = await super().story(name)
-        if run_story is not None:
-            return run_story
-        try:
-            return story_of_ended(EndedActivation.of(await self.activation(await self.find(name))))
-        except NotKnown:
-            return None
 
     def unfinished(self, *, name: str | None = None, limit: int = 30, skip: int = 0) -> list[UnfinishedActivation]:
         """Activations that wait or run, the latest first."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
 from typing import Literal, NamedTuple
 
+from owmesos.core.listings import instant
 from owmesos.core.pool.pool import Pool
 from owmesos.documents import ActivationStory, ActivationStoryEntry
 from owmesos.invoker.ended import EndedActivation
@@ -78,8 +78,7 @@ class _Moment(NamedTuple):
 
     @property
     def entry(self) -> ActivationStoryEntry:
-        at = datetime.fromtimestamp(self.at, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"at": at, "state": self.state, "text": self.text}
+        return {"at": instant(self.at), "state": self.state, "text": self.text}
 
 
 def story_of_run(run: InFlight, pool: Pool, now: float) -> ActivationStory:

@@ -26,13 +26,13 @@ from owmesos.service.errors import NothingToExplain, NotKnown, RecordUnreadable
 from owmesos.service.events import EventStreams
 from owmesos.service.framework import Framework
 from owmesos.service.launch_routes import REFUSED, LaunchRoutes, refuse_launches
-from owmesos.service.logs import LogRoutes
+from owmesos.service.logs import LogRoutes, StoredLogs
 from owmesos.service.metrics.cluster import NODES_SHOWN
 from owmesos.service.metrics.exposition import CONTENT_TYPE, Exposition
 from owmesos.service.openapi import TEXT, ApiOperation, listing, openapi
 from owmesos.service.served import ServedProcess
 from owmesos.service.standby import StandbyRoutes
-from owmesos.system.bounded_http import HTTP_LOG, BoundedListener, listening_socket
+from owmesos.system.bounded_http import BoundedListener, listening_socket
 
 MAX_BODY = 1024 * 1024
 BODIES_IN_MEMORY = 64 * 2**20
@@ -41,7 +41,7 @@ _SHUTDOWN = 2.0  # seconds; for requests in progress at the end
 _LINGER = 5.0  # seconds that the rest of a body is thrown away, so that its sender sees the answer
 
 
-class Extension(Protocol):
+class Extension(StoredLogs, Protocol):
     """An addition to one process, such as an invoker. `pool` is for the process's making; `start` comes after the
     process's, `close` before its end."""
 
@@ -68,10 +68,6 @@ class Extension(Protocol):
 
     def metrics(self) -> Iterable[Metric]:
         """Its own metrics for `/metrics`, besides its pool's. Called in the event loop."""
-
-    async def stored_log(self, activation_id: str) -> list[str]:
-        """The log of an activation that has ended, by its id or a unique beginning: each line with its time and stream.
-        Raises NotKnown and Ambiguous."""
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Routes of its own for the admin API. Called after `start`."""
@@ -154,20 +150,13 @@ class AdminServer:
         return guard.middleware
 
     async def _serve(self, application: web.Application) -> web.AppRunner:
-        runner = web.AppRunner(
+        return await self._listener.serve(
             application,
-            access_log=None,
-            logger=HTTP_LOG,
             shutdown_timeout=_SHUTDOWN,
             handle_signals=False,
-            keepalive_timeout=self._listener.limits.idle,
             lingering_time=_LINGER,
             auto_decompress=False,
         )
-        await runner.setup()
-        assert runner.server is not None
-        self._listener.start(runner.server)
-        return runner
 
     async def stop(self) -> None:
         """Requests that wait for a launch or a result are answered with an error; other requests get their answers."""

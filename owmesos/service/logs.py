@@ -14,7 +14,6 @@ from typing import Protocol, cast, get_args
 from aiohttp import web
 
 from owmesos.core.pool.pool import Pool
-from owmesos.core.texts import the_one_that_begins
 from owmesos.errors import InvalidInput
 from owmesos.service.admin_bodies import Overloaded, cut_off_at, streamed, write
 from owmesos.service.admin_requests import STOPPING, AdminUnavailable, flag, number, one, only
@@ -33,8 +32,13 @@ _HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-st
 class StoredLogs(Protocol):
     """Has the logs of activations that have ended."""
 
+    async def whole_id(self, name: str) -> str | None:
+        """The id of an activation, by it or a unique beginning, whether it has ended or not; None if it is unknown.
+        Raises Ambiguous."""
+        ...
+
     async def stored_log(self, activation_id: str) -> list[str]:
-        """Its lines, by its id or a unique beginning, each with its time and stream. Raises NotKnown and Ambiguous."""
+        """Its lines, each with its time and stream. Raises NotKnown."""
         ...
 
 
@@ -126,8 +130,8 @@ class LogRoutes:
     async def _of_activation(self, name: str, stream: Stream) -> ContainerLog | list[str]:
         """By its id or a unique beginning. Raises NotKnown, Ambiguous, LogMissing and LogUnreadable."""
         pool = self._pool.state if self._pool is not None else None
-        if pool is not None and name not in pool.buffer.by_id and name not in pool.running:
-            name = the_one_that_begins(name, (*pool.buffer.by_id, *pool.running)) or name
+        if self._stored is not None:
+            name = await self._stored.whole_id(name) or name
         if pool is not None and name in pool.buffer.by_id:
             raise LogMissing(
                 f"activation {name} has no log yet: it waits for a container, see `owmesos explain {name}`"

@@ -19,7 +19,7 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -97,6 +97,15 @@ class BoundedListener:
         self._by_handler: dict[asyncio.BaseProtocol, Connection] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: web.Server | None = None
+
+    async def serve(self, application: web.Application, **settings: Any) -> web.AppRunner:
+        """From now on new connections are its; `settings` are aiohttp's."""
+        idle = self.limits.idle
+        runner = web.AppRunner(application, access_log=None, logger=HTTP_LOG, keepalive_timeout=idle, **settings)
+        await runner.setup()
+        assert runner.server is not None
+        self.start(runner.server)
+        return runner
 
     def start(self, server: web.Server) -> None:
         """A second call gives new connections to another server."""

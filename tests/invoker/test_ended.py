@@ -30,8 +30,8 @@ def test_only_so_many_and_the_earliest_go_first() -> None:
     for activation_id in ("a", "b", "a", "c"):
         known.remember(ended(activation_id))
     assert list(known) == ["a", "c"]
-    assert known.find("b") is None
-    assert known.find("a") == EndedActivation("a", "guest/hello", 1000, 1500, 500, 7, None, None)
+    assert "b" not in known
+    assert known["a"] == EndedActivation("a", "guest/hello", 1000, 1500, 500, 7, None, None)
 
 
 def test_of_an_error_the_beginning() -> None:
@@ -44,7 +44,7 @@ def test_of_an_error_the_beginning() -> None:
     ):
         known.remember(ended(activation_id, Response(1, msgspec.Raw(result))))
     known.remember(ended("ours", application_error("as we say")))
-    said = {each: (found.error if (found := known.find(each)) is not None else None) for each in known}
+    said = {each: known[each].error for each in known}
     assert said == {
         "short": "no",
         "long": "x" * 1024,

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import re
+import secrets
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -340,6 +341,19 @@ class TestUnfinished:
         assert re.fullmatch(r"waited \d+ ms for a container, and got none", waited)
         assert end == f"failed: {CANCELLED}"
         assert await standalone.story("f" * 32) is None
+
+    async def test_a_beginning_that_one_that_has_ended_has_too_is_ambiguous(
+        self, standalone: Standalone, waiting: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else the story or the log would be that of the one that waits or runs, and nothing would say so."""
+        begin, made = waiting[:8], secrets.token_hex
+        monkeypatch.setattr(secrets, "token_hex", lambda size: f"{begin}{made(size)[8:]}")
+        ended = (await standalone.invoke("slow", blocking=False)).activation_id
+        await standalone.cancel(ended)
+        for ask in (standalone.whole_id, standalone.story, standalone.find):
+            with pytest.raises(Ambiguous, match=f"{begin} is ambiguous: "):
+                await ask(begin)
+        assert await standalone.whole_id(waiting[:16]) == waiting
 
     async def test_the_beginning_of_an_id_is_enough_where_one_has_it(self, standalone: Standalone) -> None:
         await standalone.put_action("hello", wanted())

@@ -37,6 +37,9 @@ class Records:
 
     stored: ClassVar = {"a1": ["2026-01-01T00:00:00Z    stdout: out", "2026-01-01T00:00:01Z    stderr: wrong"]}
 
+    async def whole_id(self, name: str) -> str | None:
+        return name if name in self.stored else None
+
     async def stored_log(self, activation_id: str) -> list[str]:
         if activation_id not in self.stored:
             raise NotKnown(activation_id, "activation")
