@@ -120,7 +120,7 @@ def list_activations(
 
     Those that wait or run come before those that have ended.
 
-    With NAME, only those of that action.
+    With NAME, it shows only those of that action.
     """
     filters = {} if name is None else {"name": name}
     found = ActionsClient(admin).get("activations", limit=limit, skip=skip, unfinished=1, **filters)
@@ -177,7 +177,7 @@ def export_activations(
 ) -> None:
     """Write activations as a trace for `owmesos simulate`.
 
-    When they came and how long they ran, as CSV to FILE, or to stdout.
+    It says when they came and how long they ran, as CSV, in FILE or on stdout.
 
     The latest is first. Those that have not run have no duration, and are left out.
     """

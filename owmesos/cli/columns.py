@@ -138,12 +138,12 @@ def flat(row: Document, listing: Listing) -> dict[str, str]:
     return cells
 
 
-def _of(kind: str, shown: Callable[[float], str]) -> Callable[[Document], str]:
+def of_total(kind: str, shown: Callable[[float], str], between: str = " of ") -> Callable[[Document], str]:
     """`3.5 of 4`: what is available of an agent's total, where that is known."""
 
     def text(row: Document) -> str:
         have = shown(row["available"][kind])
-        return have if row["total"] is None else f"{have} of {shown(row['total'][kind])}"
+        return have if row["total"] is None else f"{have}{between}{shown(row['total'][kind])}"
 
     return text
 
@@ -277,10 +277,10 @@ NODES = Listing(
     _AGENT,
     *_fields(ROLE="role"),
     Column("STATE", node_state, state=True),
-    Column("CPUS", _of("cpus", number), number=True),
-    Column("MEM", _of("mem", megabytes), number=True),
+    Column("CPUS", of_total("cpus", number), number=True),
+    Column("MEM", of_total("mem", megabytes), number=True),
     Column("PORTS", _of_agent(lambda row: str(count_of_ports(row["available"]["ports"]))), number=True, rare=True),
-    Column("PODS", _of_node(_of("pods", str)), number=True, rare=True),
+    Column("PODS", _of_node(of_total("pods", str)), number=True, rare=True),
     *(Column(field.upper(), _pair(field), number=True) for field in ("used", "reserved", "buffer")),
     *_fields(SEEN="age_s"),
     _sentence("WHY", lambda row: str(row["reason"] or ""), rare=True),

@@ -62,33 +62,12 @@ def _asker(ctx: click.Context) -> Callable[[str], Any]:
 
 
 @_completes
-def launches(ask: Callable[[str], Any]) -> Iterable[str]:
-    """Ids of launches, and names that only one launch has."""
-    return _of_launches(ask)
-
-
-@_completes
 def launches_and_activations(ask: Callable[[str], Any]) -> Iterable[str]:
     yield from _of_launches(ask)
     try:
         yield from _of_activations(ask)
     except OwmesosError:  # without --standalone there are none
         return
-
-
-@_completes
-def launch_names(ask: Callable[[str], Any]) -> Iterable[str]:
-    return [row["name"] for row in _launches(ask)]
-
-
-@_completes
-def actions(ask: Callable[[str], Any]) -> Iterable[str]:
-    return [row["name"] for row in ask("actions")]
-
-
-@_completes
-def activations(ask: Callable[[str], Any]) -> Iterable[str]:
-    return _of_activations(ask)
 
 
 @_completes
@@ -104,6 +83,7 @@ def _launches(ask: Callable[[str], Any]) -> list[Any]:
 
 
 def _of_launches(ask: Callable[[str], Any]) -> list[str]:
+    """Ids, and names that only one launch has."""
     rows = _launches(ask)
     names = [row["name"] for row in rows]
     return [row["launch_id"] for row in rows] + [name for name in names if names.count(name) == 1]
@@ -111,3 +91,9 @@ def _of_launches(ask: Callable[[str], Any]) -> list[str]:
 
 def _of_activations(ask: Callable[[str], Any]) -> list[str]:
     return [row["activationId"] for row in ask(f"activations?unfinished=1&limit={_MOST}")]
+
+
+launches = _completes(_of_launches)
+launch_names = _completes(lambda ask: [row["name"] for row in _launches(ask)])
+actions = _completes(lambda ask: [row["name"] for row in ask("actions")])
+activations = _completes(_of_activations)

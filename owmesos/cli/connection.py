@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import ssl
 
     from owmesos.cli.client import AdminClient
-    from owmesos.mesos.wire.access import Tls
+    from owmesos.mesos.wire.access import Access, Tls
 
 DEFAULT_ADMIN = "127.0.0.1:8686"
 _ADDRESS = re.compile(r"(?:(?P<scheme>https?)://)?(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})/?\Z")
@@ -156,6 +156,14 @@ class MasterAccess:
         tls = Tls(*files)
         tls.context()
         return tls
+
+    def to_master(self) -> Access:
+        """Raises InvalidInput."""
+        from owmesos.mesos.wire.access import Access, Tls
+        from owmesos.mesos.wire.address import Credentials
+
+        tls, secret = self.tls(), self.secret()
+        return Access(Credentials.given(self.principal, secret), tls or Tls())
 
 
 def admin_client(admin: AdminAccess) -> AdminClient:

@@ -17,7 +17,7 @@ from owmesos.cli.options import with_options
 from owmesos.cli.output import Output, show
 from owmesos.cli.run import RunOptions
 from owmesos.cli.state_places import place_of_state
-from owmesos.cli.status import console_of_screen
+from owmesos.cli.status import print_for_people
 from owmesos.cli.text import visible
 from owmesos.documents import CheckDocument
 
@@ -39,7 +39,7 @@ CHECKS = Listing(
 def doctor(*, options: RunOptions, output: Output = "table") -> None:
     """Check everything that `owmesos run` needs.
 
-    With the same settings; says how to fix what is wrong.
+    It takes the same settings, and says how to fix what is wrong.
 
     It changes nothing. The exit code is 1 if a check fails.
     """
@@ -60,10 +60,7 @@ def doctor(*, options: RunOptions, output: Output = "table") -> None:
 def show_findings(found: Sequence[Finding], output: str) -> None:
     """Ends the command with exit code 1 if a check failed."""
     if output == "table":
-        console = console_of_screen()
-        with console.capture() as captured:
-            console.print(_report(found))
-        click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
+        print_for_people(_report(found))
     else:
         show([each._asdict() for each in found], CHECKS, output)
     if any(each.state == "fail" for each in found):

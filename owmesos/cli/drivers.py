@@ -26,8 +26,7 @@ def driver_named(
 
     if access.tls() is not None:
         raise InvalidInput(NO_TLS)
-    credentials = Credentials(access.principal, secret) if access.principal is not None and secret is not None else None
-    of_driver = Access(credentials)
+    of_driver = Access(Credentials.given(access.principal, secret))
 
     def renew() -> bool:
         fresh = access.secret()

@@ -65,9 +65,8 @@ def admin_for_others(options: RunOptions, server: AdminServer) -> str:
         given = Endpoint.parse(options.ha_admin)
         scheme = given.scheme or server.url.partition(":")[0]
         return given._replace(scheme=scheme).url
-    endpoint = Endpoint.parse(server.url) if server.address not in _WILDCARDS else None
-    if endpoint is not None:
-        return endpoint.url
+    if server.address not in _WILDCARDS:
+        return server.url
     return Endpoint(socket.getfqdn(), server.port, server.url.partition(":")[0]).url
 
 

@@ -77,7 +77,8 @@ class LaunchOptions:
     constraints: Annotated[
         _Lines,
         Option(
-            "OP: LIKE or UNLIKE a regular expression, == or !=; ATTR may be @hostname. May be repeated.",
+            "Constraint: OP is LIKE or UNLIKE (a regular expression), == or !=; ATTR may be @hostname."
+            " May be repeated.",
             "'ATTR OP VALUE'",
             "--constraint",
         ),

@@ -86,14 +86,12 @@ def nodes(
     if master is None:
         shown.of_framework("nodes", columns.NODES)
         return
-    from owmesos.mesos.wire.access import Access, Tls
-    from owmesos.mesos.wire.address import Credentials, parse_master
+    from owmesos.mesos.wire.access import Tls
+    from owmesos.mesos.wire.address import parse_master
     from owmesos.service.inspection import nodes_of_master
 
-    tls, secret = access.tls(), access.secret()
-    masters = parse_master(master, credentials_allowed=credentials_allowed(), tls=tls is not None)
-    credentials = None if access.principal is None or secret is None else Credentials(access.principal, secret)
-    connection = Access(credentials, tls or Tls())
+    connection = access.to_master()
+    masters = parse_master(master, credentials_allowed=credentials_allowed(), tls=connection.tls != Tls())
     shown.rows(lambda: nodes_of_master(masters, connection), columns.NODES)
 
 
@@ -109,7 +107,7 @@ def offers(*, outstanding: Annotated[bool, Option("Show only offers in hand.")] 
 def reservations(*, shown: Shown) -> None:
     """Show what is reserved, and for what.
 
-    Starts that do not run yet, and stops whose room was not offered yet.
+    These are starts that do not run yet, and stops whose room was not offered yet.
     """
     shown.of_framework("reservations", columns.RESERVATIONS)
 
@@ -131,7 +129,7 @@ def launches(
 ) -> None:
     """Show launches, the latest first.
 
-    All that have not ended, and the last 1,000 that have.
+    These are all that have not ended, and the last 1,000 that have.
     """
     choice = {"state": state, "name": name, "limit": limit}
     given = {key: str(value) for key, value in choice.items() if value is not None}
@@ -149,7 +147,7 @@ def launches(
 def containers(*, shown: Shown) -> None:
     """Show the container pool.
 
-    The action of each container, and whether it is prewarmed, warm or busy.
+    It shows the action of each container, and whether it is prewarmed, warm or busy.
     """
     shown.of_framework("containers", columns.CONTAINERS)
 
@@ -159,7 +157,7 @@ def containers(*, shown: Shown) -> None:
 def invoker(*, admin: AdminAccess, output: Output = "table") -> None:
     """Show the invoker of `run --kafka`.
 
-    Whether it accepts activations, how many it holds, its Kafka and CouchDB.
+    It shows whether the invoker accepts activations, how many it holds, and the state of Kafka and CouchDB.
     """
     try:
         document = admin_client(admin).document("invoker")
@@ -185,7 +183,7 @@ def invoker(*, admin: AdminAccess, output: Output = "table") -> None:
 def explain(*, name: AnyId, admin: AdminAccess, output: Output = "table", wide: Wide = False) -> None:
     """Explain why a launch or an activation waits.
 
-    How many nodes lack what, and which comes closest.
+    It says how many nodes lack what, and which comes closest.
 
     ID is a launch's, a task's, a container's or an activation's.
     """

@@ -28,7 +28,7 @@ def logs(
 ) -> None:
     """Print what a launch or an activation has written.
 
-    To stdout or stderr, also after its end while its agent keeps the files.
+    It prints stdout, or with --stderr stderr, also after the end while the agent keeps the files.
 
     ID is a launch's, a task's, a container's or an activation's. A running activation has what its container has
     written since the one before ended, or all of it where several run at once; one that has ended, in standalone mode,

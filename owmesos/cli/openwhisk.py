@@ -77,32 +77,44 @@ class ActionsClient(AdminClient):
         The request is repeated with its key, which makes it wait for the same activation. Raises StillWaits, and
         Interrupted where Ctrl-C leaves an activation that goes on.
         """
-        key, begun = os.urandom(16).hex(), time.monotonic()
-        path, why, look, activation_id = f"{action_path(name)}/invoke", None, _FIRST_LOOK, ""
-        until = begun + BLOCKING_WAIT
+        path, key, begun = f"{action_path(name)}/invoke", os.urandom(16).hex(), time.monotonic()
+
+        def ask(wait: float) -> Document:
+            body = {"params": parameters, "blocking": blocking, "timeout": max(_LEAST_WAIT, wait)}
+            activation: Document = self.ask_again(AdminRequest("POST", path, body=body, key=key))
+            return activation
+
+        activation = ask(_FIRST_LOOK)
+        if not blocking:
+            return activation
+        activation_id = activation["activationId"]
         try:
-            while True:
-                left = max(_LEAST_WAIT, min(look, until - time.monotonic()))
-                body = {"params": parameters, "blocking": blocking, "timeout": left}
-                activation: Document = self.ask_again(AdminRequest("POST", path, body=body, key=key))
-                if not blocking or "response" in activation:
-                    return activation
-                activation_id, look, now = activation["activationId"], _LOOK, time.monotonic()
-                if now < begun + _LOOK:
-                    continue
-                before, why = why, self._why_it_waits(activation_id)
-                if why is not None and now >= until:
-                    reason = f"activation {activation_id} still waits: {short_ids(why)}"
-                    raise StillWaits(f"{reason}; {_later(activation_id)}")
-                if now >= until:
-                    return activation
-                if why is not None and why != before:
-                    waits(activation_id, why)
+            return self._awaited(activation, ask, begun, waits)
         except KeyboardInterrupt:
-            if not activation_id:
-                raise
             text = f"interrupted: activation {activation_id} goes on; {_later(activation_id)}"
             raise Interrupted(text) from None
+
+    def _awaited(
+        self,
+        activation: Document,
+        ask: Callable[[float], Document],
+        begun: float,
+        waits: Callable[[str, str], None],
+    ) -> Document:
+        """As it is with its result, or when BLOCKING_WAIT has passed since it was `begun`. Raises StillWaits."""
+        activation_id, until, told = activation["activationId"], begun + BLOCKING_WAIT, None
+        while "response" not in activation:
+            now = time.monotonic()
+            why = self._why_it_waits(activation_id) if now >= begun + _LOOK else None
+            if now >= until:
+                if why is None:
+                    break
+                raise StillWaits(f"activation {activation_id} still waits: {short_ids(why)}; {_later(activation_id)}")
+            if why is not None and why != told:
+                waits(activation_id, why)
+            told = why
+            activation = ask(min(_LOOK, until - time.monotonic()))
+        return activation
 
     def _why_it_waits(self, activation_id: str) -> str | None:
         """None if it does not."""

@@ -259,9 +259,7 @@ def _run_on_mesos(options: RunOptions) -> None:
         turn = turn_by_zookeeper(options)
         lease = turn.lease if turn is not None else None
         driver, renewed = driver_named(options.driver, master, access, secret)
-        extension = _extension(
-            folder, standalone=options.standalone, runtimes=options.runtimes, kafka=options.kafka, lease=lease
-        )
+        extension = _extension(options, folder, lease)
         framework = partial(
             Framework,
             master=master,
@@ -288,8 +286,8 @@ def _run_on_kubernetes(options: RunOptions) -> None:
     from owmesos.service.kubernetes.process import KubernetesProcess
     from owmesos.storage.sqlite import own_folder
 
-    kafka, folder, scheduler = options.kafka, options.folder, options.scheduler
-    if not kafka.wanted and not options.standalone:
+    folder = options.folder
+    if not options.kafka.wanted and not options.standalone:
         raise InvalidInput(
             "--cluster kubernetes needs --standalone or --kafka: it starts only the containers of an invoker there"
         )
@@ -304,12 +302,10 @@ def _run_on_kubernetes(options: RunOptions) -> None:
         server = options.admin.server()
         stack.callback(server.close)
         stack.callback(own_folder(folder).release)
-        extension = _extension(
-            folder, standalone=options.standalone, runtimes=options.runtimes, kafka=kafka, lease=lease
-        )
+        extension = _extension(options, folder, lease)
         assert extension is not None
         process = KubernetesProcess(
-            access, extension.pool, settings, connect_timeout=scheduler.connect_timeout, lease=lease
+            access, extension.pool, settings, connect_timeout=options.scheduler.connect_timeout, lease=lease
         )
         _log.info(
             "%s, namespace %s, invoker %s; by %s", access.server, settings.namespace, settings.invoker, access.source
@@ -353,15 +349,14 @@ def _serve(
             asyncio.run(serve(process, serving))
 
 
-def _extension(
-    folder: Path, *, standalone: bool, runtimes: Path | None, kafka: KafkaOptions, lease: Lease | None = None
-) -> Extension | None:
+def _extension(options: RunOptions, folder: Path, lease: Lease | None) -> Extension | None:
     """The invoker, if the process is to be one. Raises InvalidInput."""
+    kafka, runtimes = options.kafka, options.runtimes
     if kafka.wanted:
-        if standalone:
+        if options.standalone:
             raise InvalidInput("give --standalone or --kafka, not both")
         return kafka.invoker(runtimes, folder=folder, lease=lease)
-    if standalone:
+    if options.standalone:
         from owmesos.invoker.extension import DRAIN
         from owmesos.invoker.routes import add_routes
         from owmesos.invoker.standalone import Standalone

@@ -17,7 +17,7 @@ from owmesos.cli.findings import Check, Finding
 from owmesos.cli.run import RunOptions
 from owmesos.errors import InvalidInput
 from owmesos.mesos.wire.access import Access, Tls
-from owmesos.mesos.wire.address import Credentials, Masters, ServerAddress, parse_master, redirect_target
+from owmesos.mesos.wire.address import Masters, ServerAddress, parse_master, redirect_target
 from owmesos.mesos.wire.detector import access_for, detector_for
 from owmesos.mesos.wire.operator_client import OperatorClient, OperatorFailed, OperatorRefused
 from owmesos.service.local_master import LOCAL
@@ -83,15 +83,13 @@ class Mesos(NamedTuple):
 def _run(options: RunOptions, check: Callable[[Mesos], Awaitable[Sequence[Finding]]]) -> Sequence[Finding]:
     """Nothing is found with settings that are not valid, which the check of the settings reports."""
     try:
-        tls, secret, principal = options.access.tls(), options.access.secret(), options.access.principal
+        given = options.access.to_master()
     except InvalidInput:
         return ()
-    masters = parse_master(options.mesos_master, credentials_allowed=True, tls=tls is not None)
-    credentials = None if principal is None or secret is None else Credentials(principal, secret)
-    access = access_for(masters, Access(credentials, tls or Tls()))
+    masters = parse_master(options.mesos_master, credentials_allowed=True, tls=given.tls != Tls())
 
     async def checked() -> Sequence[Finding]:
-        return await check(Mesos(masters, access))
+        return await check(Mesos(masters, access_for(masters, given)))
 
     return asyncio.run(checked())
 

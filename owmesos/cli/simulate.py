@@ -107,7 +107,7 @@ def simulate(
     policy: Annotated[
         tuple[str, ...],
         Option(
-            "owmesos, which asks the cluster, or fixed:MB, a fixed user-memory as of OpenWhisk. May be repeated.",
+            "Policy: owmesos, which asks the cluster, or fixed:MB, a user-memory as of OpenWhisk. May be repeated.",
             "POLICY",
         ),
     ] = ("owmesos",),

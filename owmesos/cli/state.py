@@ -60,7 +60,7 @@ def import_state(
 ) -> None:
     """Read an exported state into a place without one.
 
-    From FILE, or from stdin: all of it, or nothing.
+    It comes from FILE, or from stdin, and all of it is taken, or nothing.
 
     Start only one framework with it: another with the same framework ID would take its place at the master.
     """

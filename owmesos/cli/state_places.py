@@ -28,7 +28,7 @@ StateOption = Annotated[
 LocalFolder = Annotated[
     Path | None,
     Option(
-        "With --state zk://..., the folder for what stays on this machine: the admin API's token, an invoker's"
+        "Folder for what stays on this machine with --state zk://...: the admin API's token, an invoker's"
         " journal, actions. [default: NAME in your state folder]",
         "DIR",
     ),

@@ -51,7 +51,7 @@ def status(
 ) -> None:
     """Show on one screen whether all is well.
 
-    The master, what waits and why, servers, containers and nodes in trouble.
+    It shows the master, what waits and why, servers, containers and nodes in trouble.
 
     The exit code is 1 if the framework is not connected to a master, or the master is silent.
     """
@@ -66,10 +66,7 @@ def status(
 
 def _show(document: Document, output: str) -> None:
     if output == "table":
-        console = console_of_screen()
-        with console.capture() as captured:
-            console.print(screen(document))
-        click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
+        print_for_people(screen(document))
     else:
         show_object(document, output)
 
@@ -99,6 +96,14 @@ def console_of_screen() -> Console:
 
     width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
     return Console(highlight=False, width=width)
+
+
+def print_for_people(what: RenderableType) -> None:
+    """On stdout, without blanks at the ends of lines."""
+    console = console_of_screen()
+    with console.capture() as captured:
+        console.print(what)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
 
 
 def screen(document: Document) -> RenderableType:

@@ -59,7 +59,7 @@ def top(
 ) -> None:
     """Show nodes, queue and containers live until q or Ctrl-C.
 
-    Once if stdout is not a terminal, or TERM is dumb.
+    It shows them once if stdout is not a terminal, or TERM is dumb.
 
     1, 2, 3 or Tab choose the table; m, c, w, n sort it by memory, CPUs, wait or name, r reverses; the arrow keys move.
     The bars show used, reserved, buffer and available.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from owmesos.cli.columns import Document, ago, megabytes, node_state, number, short_id, short_ids, since
+from owmesos.cli.columns import Document, ago, megabytes, node_state, number, of_total, short_id, short_ids, since
 from owmesos.cli.status import REFUSES
 from owmesos.cli.table import COLOURS
 from owmesos.cli.text import visible
@@ -68,14 +68,6 @@ def _taken(kind: str) -> Callable[[Document], float]:
     return share
 
 
-def _of_total(kind: str, text: Callable[[float], str]) -> Callable[[Document], str]:
-    def shown(row: Document) -> str:
-        have = text(row["available"][kind])
-        return have if row["total"] is None else f"{have}/{text(row['total'][kind])}"
-
-    return shown
-
-
 def _descending(text: str) -> str:
     """A text that sorts in the opposite order."""
     return "".join(chr(0x10FFFF - ord(letter)) for letter in text)
@@ -96,8 +88,8 @@ NODES = TopTable(
     (
         TopColumn("HOST", _cell("hostname"), 28),
         TopColumn("STATE", node_state, 8),
-        TopColumn("CPUS AVAILABLE", _of_total("cpus", number), 0, bar="cpus"),
-        TopColumn("MB AVAILABLE", _of_total("mem", megabytes), 0, bar="mem"),
+        TopColumn("CPUS AVAILABLE", of_total("cpus", number, "/"), 0, bar="cpus"),
+        TopColumn("MB AVAILABLE", of_total("mem", megabytes, "/"), 0, bar="mem"),
     ),
     {"m": ("memory", _taken("mem")), "c": ("cpus", _taken("cpus")), "n": ("name", _name)},
     lambda row: ": ".join(each for each in (row["hostname"], row["agent_id"], row["reason"]) if each),

@@ -100,7 +100,7 @@ class Framework(LaunchRequests):
         self._keeps = state is not None
         if (principal is None) != (secret is None):
             raise InvalidInput("a principal needs a secret, and a secret needs a principal")
-        credentials = Credentials(principal, secret) if principal is not None and secret is not None else None
+        credentials = Credentials.given(principal, secret)
         self._local = LocalMaster() if master == LOCAL else None
         if self._local is not None and (credentials is not None or tls is not None):
             raise InvalidInput("the local cluster has credentials of its own: leave principal, secret and tls out")

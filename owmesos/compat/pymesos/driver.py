@@ -176,8 +176,7 @@ class MesosSchedulerDriver(SchedulerDriver):
         self._masters = parse_master(
             master_uri.replace("zoo://", "zk://", 1), credentials_allowed=True, tls=tls is not None
         )
-        credentials = Credentials(principal, secret) if principal is not None and secret is not None else None
-        self._access = access_for(self._masters, Access(credentials, tls or Tls()))
+        self._access = access_for(self._masters, Access(Credentials.given(principal, secret), tls or Tls()))
         self._failover = failover
         self._timeout = timeout
         self._connect_timeout = checked_connect_timeout(connect_timeout)

@@ -27,6 +27,11 @@ class Credentials:
     principal: str
     secret: str = field(repr=False)
 
+    @classmethod
+    def given(cls, principal: str | None, secret: str | None) -> Credentials | None:
+        """None unless both are given."""
+        return None if principal is None or secret is None else cls(principal, secret)
+
 
 @dataclass(frozen=True)
 class ServerAddress:
