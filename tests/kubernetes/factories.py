@@ -9,6 +9,7 @@ import msgspec
 from owmesos.core.capacity import Capacity
 from owmesos.core.container_factory import ContainerSpec, PoolRecipe
 from owmesos.core.ledger import Buffer
+from owmesos.core.node_stats import NodeStats
 from owmesos.core.pool.containers import ContainerShape, PoolAction
 from owmesos.core.pool.events import Dispatch, Run, StartContainer
 from owmesos.core.pool.pool import Pool
@@ -115,8 +116,11 @@ class Driven:
 
     def available(self, name: str = "n1") -> float:
         """MB that a start may take."""
+        return self.nodes()[name].available.mem
+
+    def nodes(self) -> dict[str, NodeStats]:
         state = self.factory.state
-        return {each.agent_id: each.available.mem for each in state.nodes()}[name]
+        return {account.slot.agent_id: state.stats(account) for account in state.ledger.accounts.values()}
 
 
 def of(effects: list[Any], kind: type[Kind]) -> list[Kind]:

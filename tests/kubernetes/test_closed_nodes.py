@@ -106,7 +106,7 @@ class TestFactory:
     def test_its_state_is_shown(self) -> None:
         shown = [node("a", unschedulable=True), node("b", ready="False"), node("c")]
         driven = Driven.connected(*shown)
-        states = {each.agent_id: each.state for each in driven.factory.state.nodes()}
+        states = {name: each.state for name, each in driven.nodes().items()}
         assert states == {"a": NodeState.DRAINING, "b": NodeState.CLOSED, "c": NodeState.FRESH}
 
     def test_it_is_used_again_once_it_is_open(self) -> None:
