@@ -12,15 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from owmesos.errors import InvalidInput, InvariantBroken
 from owmesos.kubernetes.messages import Node, Pod
 from owmesos.kubernetes.pod_requests import GPUS, pod_request
+from owmesos.kubernetes.pod_status import has_ended
 from owmesos.kubernetes.quantities import count_down, milli_down, milli_mb_down
 from owmesos.resources import NO_PORTS, NOTHING, Resources
-
-_ENDED = ("Succeeded", "Failed")
-
-
-def has_ended(pod: Pod) -> bool:
-    """Its phase is terminal: it holds no room and never runs again."""
-    return pod.status.phase in _ENDED
 
 
 def allocatable(quantities: Mapping[str, str]) -> Resources:
@@ -66,7 +60,7 @@ class NodeSums:
     def pod(self, pod: Pod) -> tuple[str, ...]:
         """It is there. The nodes whose sums changed."""
         uid, node = pod.metadata.uid, pod.spec.node_name or self._claimed(pod)
-        if not node or pod.status.phase in _ENDED:
+        if not node or has_ended(pod):
             return self.pod_gone(uid)
         request = pod_request(pod)
         before = self._pods.get(uid)
@@ -98,7 +92,7 @@ class NodeSums:
         self._used.clear()
         for pod in pods:
             node = pod.spec.node_name or self._claimed(pod)
-            if node and pod.status.phase not in _ENDED:
+            if node and not has_ended(pod):
                 self.pod_gone(pod.metadata.uid)  # a list of several pages may have it twice
                 self._add(pod.metadata.uid, node, pod_request(pod))
 

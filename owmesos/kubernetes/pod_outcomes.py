@@ -12,7 +12,7 @@ from owmesos.kubernetes.blame import PodBlame
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.pod_manifest import address_of
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
-from owmesos.kubernetes.pod_status import end_of, is_for_room, was_not_admitted
+from owmesos.kubernetes.pod_status import end_of, has_ended, is_for_room, was_not_admitted
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
 
 
@@ -103,6 +103,6 @@ def _vanished(pod: Pod | None) -> tuple[StopCause, str]:
     """A pod that we did not delete. One that shows no end of its own was deleted by somebody."""
     if pod is not None:
         cause, reason = end_of(pod)
-        if cause is not StopCause.ENDED or pod.status.phase in ("Succeeded", "Failed"):
+        if cause is not StopCause.ENDED or has_ended(pod):
             return cause, reason
     return StopCause.LOST, "its pod was deleted"

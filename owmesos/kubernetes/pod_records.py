@@ -11,6 +11,7 @@ from owmesos.core.pool.events import StartContainer
 from owmesos.errors import InvariantBroken
 from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.messages import Pod
+from owmesos.kubernetes.pod_status import has_ended
 
 _MOST_LINES = 50
 
@@ -81,8 +82,4 @@ class PodRecord(msgspec.Struct, eq=False):
     @property
     def holds_room(self) -> bool:
         """Its node's sum contains it."""
-        return (
-            self.pod is not None
-            and bool(self.pod.spec.node_name)
-            and self.pod.status.phase not in ("Succeeded", "Failed")
-        )
+        return self.pod is not None and bool(self.pod.spec.node_name) and not has_ended(self.pod)

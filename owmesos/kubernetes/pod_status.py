@@ -62,6 +62,11 @@ def is_ready(pod: Pod) -> bool:
     return found is not None and found.status == "True" and bool(pod.status.pod_ip)
 
 
+def has_ended(pod: Pod) -> bool:
+    """Its phase is terminal: it holds no room and never runs again."""
+    return pod.status.phase in ("Succeeded", "Failed")
+
+
 def unschedulable(pod: Pod) -> str | None:
     """What kube-scheduler said, when it found no room."""
     found = condition(pod, "PodScheduled")

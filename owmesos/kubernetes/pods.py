@@ -12,7 +12,6 @@ from owmesos.kubernetes.blame import PodBlame
 from owmesos.kubernetes.effects import DeletePod
 from owmesos.kubernetes.events import PodsListed
 from owmesos.kubernetes.messages import Pod
-from owmesos.kubernetes.node_room import has_ended
 from owmesos.kubernetes.pod_manifest import (
     altered,
     incarnation_of,
@@ -22,7 +21,15 @@ from owmesos.kubernetes.pod_manifest import (
 )
 from owmesos.kubernetes.pod_outcomes import PodOutcomes
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
-from owmesos.kubernetes.pod_status import disruption, is_ready, progress, start_error, terminated, unschedulable
+from owmesos.kubernetes.pod_status import (
+    disruption,
+    has_ended,
+    is_ready,
+    progress,
+    start_error,
+    terminated,
+    unschedulable,
+)
 from owmesos.kubernetes.pod_writes import PodWrites
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
 

@@ -31,10 +31,10 @@ class Seen(NamedTuple):
     holder: str | None = None
 
 
-def place_of(text: str | Path, *, credentials_allowed: bool = True) -> Place:
+def place_of(text: str | Path) -> Place:
     """Raises InvalidInput."""
     if isinstance(text, str) and "://" in text:
-        return parse_zookeeper(text, credentials_allowed=credentials_allowed)
+        return parse_zookeeper(text, credentials_allowed=True)
     return Path(text)
 
 
