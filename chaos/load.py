@@ -146,7 +146,7 @@ class Load:
     async def look(self, *, patient: bool = False) -> None:
         """At all launches. Those that have ended are listed for a while only, so what was seen is kept."""
         ask = self.until_answered if patient else self.ask
-        rows = await ask(lambda: self._client().listing("launches"))
+        rows = await ask(lambda: self._client().get("launches"))
         self.known.learn(rows)
 
     async def kill_all(self, ids: list[str]) -> None:

@@ -103,15 +103,10 @@ class AdminClient:
             self._at = self._leader()
         return self._at
 
-    def listing(self, path: str, /, **parameters: str) -> list[Document]:
-        """`nodes`, `offers`, `reservations`, `launches`, `unreadable` or `containers`."""
-        rows: list[Document] = self.ask(AdminRequest("GET", path, parameters))
-        return rows
-
-    def document(self, path: str) -> Document:
-        """The one at `path`, such as `invoker`. Raises UnknownPath if this framework does not serve it."""
-        document: Document = self.ask(AdminRequest("GET", path))
-        return document
+    def get(self, path: str, /, **parameters: Any) -> Any:
+        """A document, such as that of `invoker`, or a list of them, as of `nodes`. Raises UnknownPath if this framework
+        does not serve it."""
+        return self.ask(AdminRequest("GET", path, parameters))
 
     def stream(self, path: str, parameters: Mapping[str, str]) -> Iterator[bytes]:
         """The parts of an answer that is not JSON, as they come. Raises MayPass if it is cut short."""

@@ -25,7 +25,7 @@ def dashboard(
     longer with its --admin-read-token-file.
     """
     client = admin_client(admin)
-    client.document("status")  # says what is wrong, as every command does
+    client.get("status")  # says what is wrong, as every command does
     token = admin.reading_token(client.endpoint)
     if token is None:
         raise RequestFailed("no token was found: give --admin-token-file")

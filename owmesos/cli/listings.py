@@ -40,7 +40,7 @@ class Shown:
         client = admin_client(self.admin)
 
         def rows() -> Sequence[columns.Document]:
-            found = client.listing(path, **parameters)
+            found: list[columns.Document] = client.get(path, **parameters)
             if latest_first:
                 found.reverse()
             if not found and self.output == "table" and not self.watch:
@@ -51,7 +51,7 @@ class Shown:
 
     @staticmethod
     def _say_if_disconnected(client: AdminClient) -> None:
-        cluster = client.document("status")["cluster"]
+        cluster = client.get("status")["cluster"]
         if not cluster["connected"]:
             click.echo(
                 f"not connected to {SERVERS[cluster['manager']]} since {cluster['since']}: {cluster['reason']}",
@@ -160,7 +160,7 @@ def invoker(*, admin: AdminAccess, output: Output = "table") -> None:
     It shows whether the invoker accepts activations, how many it holds, and the state of Kafka and CouchDB.
     """
     try:
-        document = admin_client(admin).document("invoker")
+        document = admin_client(admin).get("invoker")
     except UnknownPath:
         raise RequestFailed("this framework is not an invoker for OpenWhisk: it runs without --kafka") from None
     servers = [{"server": name, **document[name]} for name in ("kafka", "couchdb")]
@@ -187,7 +187,7 @@ def explain(*, name: AnyId, admin: AdminAccess, output: Output = "table", wide: 
 
     ID is a launch's, a task's, a container's or an activation's.
     """
-    document = admin_client(admin).document(f"explain/{quote(name, safe='')}")
+    document = admin_client(admin).get(f"explain/{quote(name, safe='')}")
     if output != "table":
         show_object(document, output)
         return
@@ -209,7 +209,7 @@ def story(*, name: AnyId, admin: AdminAccess, output: Output = "table", wide: Wi
 
     ID is a launch's, a task's, a container's or an activation's.
     """
-    document = admin_client(admin).document(f"story/{quote(name, safe='')}")
+    document = admin_client(admin).get(f"story/{quote(name, safe='')}")
     if output in ("json", "yaml"):
         show_object(document, output)
     else:

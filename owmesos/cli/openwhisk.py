@@ -57,9 +57,6 @@ class ActionsClient(AdminClient):
         """Raises InvalidInput."""
         super().__init__(*admin.endpoints(), **admin.client_settings())
 
-    def get(self, path: str, **parameters: Any) -> Any:
-        return self.ask(AdminRequest("GET", path, parameters))
-
     def put(self, name: str, action: Document, *, overwrite: bool) -> None:
         request = AdminRequest("PUT", action_path(name), {"overwrite": "1"} if overwrite else {}, action)
         self.ask_again(request, after=NotRunning)  # `owmesos run` may have been started on the line before
@@ -119,7 +116,7 @@ class ActionsClient(AdminClient):
     def _why_it_waits(self, activation_id: str) -> str | None:
         """None if it does not."""
         try:
-            explained = self.document(f"explain/{activation_id}")
+            explained = self.get(f"explain/{activation_id}")
         except RequestFailed:  # it has ended, or is not in the pool yet
             return None
         return explained["summary"] if explained["state"] == "waiting" else None

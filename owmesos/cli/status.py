@@ -57,8 +57,8 @@ def status(
     """
     client = admin_client(admin)
     if watch is not None:
-        _watch(lambda: client.document("status"), output, watch)
-    document = client.document("status")
+        _watch(lambda: client.get("status"), output, watch)
+    document = client.get("status")
     _show(document, output)
     if not document["cluster"]["connected"] or document["cluster"].get("silent_since"):
         raise click.exceptions.Exit(1)

@@ -152,8 +152,8 @@ class Following:
             self.wake()
 
     def _ask(self) -> None:
-        status = self._client.document("status")
-        containers = self._client.listing("containers") if status["runs"] is not None else []
+        status = self._client.get("status")
+        containers = self._client.get("containers") if status["runs"] is not None else []
         with self._lock:
             self._status, self._containers = status, containers
 

@@ -6,7 +6,7 @@ It is recorded all the time, whether anybody looks or not, so its time, entries 
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -24,6 +24,7 @@ KEPT_FOR = 900.0  # seconds after their end
 NEW_RUNS = 20
 """Most warm activations per second on the timeline, which a busy invoker would otherwise fill in less than one."""
 MAX_TEXT = 200  # characters
+_TIMES = ("waiting_at", "starting_at", "running_at", "ended_at")
 
 
 class StartInterval(msgspec.Struct):
@@ -38,15 +39,7 @@ class StartInterval(msgspec.Struct):
     waiting: int = 0  # at its end
 
     def document(self) -> StartsDocument:
-        return {
-            "at": instant(self.at),
-            "warm": self.warm,
-            "prewarmed": self.prewarmed,
-            "cold": self.cold,
-            "launched": self.launched,
-            "failed": self.failed,
-            "waiting": self.waiting,
-        }
+        return cast("StartsDocument", {**msgspec.structs.asdict(self), "at": instant(self.at)})
 
 
 class StartCounts:
@@ -68,41 +61,28 @@ class StartCounts:
         return [each.document() for each in self.intervals if each.at > now - INTERVAL * INTERVALS]
 
 
-class Span(msgspec.Struct):
-    """A row of the timeline. Times are in seconds since the epoch; None if it has not happened or is unknown."""
+class Span(msgspec.Struct, kw_only=True):
+    """A row of the timeline, with its document's fields in their order. Times are in seconds since the epoch; None if
+    it has not happened or is unknown."""
 
     id: str  # of the launch or activation
     kind: Literal["launch", "container", "activation"]
     name: str  # of the launch, or of the activation's action
     state: str  # a LaunchState, or waiting, starting, running, ended
-    waiting_at: float
-    starting_at: float | None = None
-    running_at: float | None = None
-    ended_at: float | None = None
     start: StartWord | None = None  # of an activation
     agent_id: str | None = None
     hostname: str | None = None
     container_id: str | None = None  # of an activation
+    waiting_at: float
+    starting_at: float | None = None
+    running_at: float | None = None
+    ended_at: float | None = None
     failed: bool = False
     message: str | None = None  # why it failed
 
     def document(self) -> TimelineDocument:
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "name": self.name,
-            "state": self.state,
-            "start": self.start,
-            "agent_id": self.agent_id,
-            "hostname": self.hostname,
-            "container_id": self.container_id,
-            "waiting_at": instant(self.waiting_at),
-            "starting_at": instant(self.starting_at),
-            "running_at": instant(self.running_at),
-            "ended_at": instant(self.ended_at),
-            "failed": self.failed,
-            "message": self.message,
-        }
+        times = {name: instant(getattr(self, name)) for name in _TIMES}
+        return cast("TimelineDocument", {**msgspec.structs.asdict(self), **times})
 
 
 class Timeline:
@@ -182,7 +162,13 @@ class Timeline:
 
 def _span(waiting: Waiting) -> Span:
     run = waiting.run
-    return Span(run.run_id, "activation", _cut(run.action.name), "waiting", waiting.received_at)
+    return Span(
+        id=run.run_id,
+        kind="activation",
+        name=_cut(run.action.name),
+        state="waiting",
+        waiting_at=waiting.received_at,
+    )
 
 
 def _cut(text: str) -> str:

@@ -76,7 +76,7 @@ class InvokerHttp:
         self._check(request)
         on = request.path == "/enable"
         word = "enabled" if on else "disabled"
-        if not self._pinger.enable(on):
+        if not self._pinger.turn_away("disabled", not on):
             return web.Response(text=f"{self._invoker} is already {word}.")
         _log.warning("%s is %s by %s", self._invoker, word, request.remote)
         return web.Response(text=f"{self._invoker} is now {word}.")

@@ -332,7 +332,7 @@ class KafkaInvoker(InvokerExtension):
 
     def _kafka_changed(self) -> None:
         """From any thread."""
-        self._pinger.disable_while_unable(self._kafka.lasting(READING) or self._kafka.lasting(ANSWERING))
+        self._pinger.turn_away("kafka", self._kafka.lasting(READING) or self._kafka.lasting(ANSWERING))
 
     async def _stopped(self, stop: Callable[[float], None], timeout: float) -> None:
         """`stop` within `timeout` seconds; at once where Kafka is away, for then nothing it does can help."""
@@ -354,7 +354,7 @@ class KafkaInvoker(InvokerExtension):
         _log.warning(
             "nothing can be launched: Controllers are asked to reject requests" if on else "there is room again"
         )
-        self._pinger.press(on)
+        self._pinger.turn_away("pressure", on)
 
     async def _end(self, invoker: Invoker) -> None:
         left = await self._stop_feeding(self._feed) if self._feed is not None else 0

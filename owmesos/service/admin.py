@@ -233,13 +233,8 @@ class _Routes:
         name = request.match_info["id"]
         try:
             return answer(self._process.explain(name))
-        except RecordUnreadable:
-            raise
-        except NotKnown:
-            story = await self._story_of_activation(name)
-            if story is None:
-                raise
-        raise NothingToExplain(story)
+        except NotKnown as unknown:
+            raise NothingToExplain(await self._story_of_activation(name, unknown)) from None
 
     @ApiOperation("All that happened to a launch or an activation", documents.StoryDocument | documents.ActivationStory)
     async def story(self, request: web.Request) -> web.Response:
@@ -247,16 +242,17 @@ class _Routes:
         name = request.match_info["id"]
         try:
             return answer(self._process.story(name))
-        except RecordUnreadable:
-            raise
-        except NotKnown:
-            found = await self._story_of_activation(name)
-            if found is None:
-                raise
-        return answer(self._with_its_container(found))
+        except NotKnown as unknown:
+            return answer(self._with_its_container(await self._story_of_activation(name, unknown)))
 
-    async def _story_of_activation(self, name: str) -> documents.ActivationStory | None:
-        return await self._extension.story(name) if self._extension is not None else None
+    async def _story_of_activation(self, name: str, unknown: NotKnown) -> documents.ActivationStory:
+        """Of what is no launch, as `unknown` says, which is raised if it is no activation either."""
+        found = None
+        if self._extension is not None and not isinstance(unknown, RecordUnreadable):
+            found = await self._extension.story(name)
+        if found is None:
+            raise unknown
+        return found
 
     def _with_its_container(self, story: documents.ActivationStory) -> documents.ActivationStory:
         """Adds what happened to the container that was started for it, from the activation's arrival on."""

@@ -134,9 +134,9 @@ def client(port: int) -> AdminClient:
 
 def test_the_client_reports_what_is_not_an_answer_in_one_line(server: Server) -> None:
     with pytest.raises(MayPass, match=r"broke \(it does not speak HTTP\): is that `owmesos run`\?"):
-        client(server(b"SSH-2.0-OpenSSH\r\n")).document("nodes")
+        client(server(b"SSH-2.0-OpenSSH\r\n")).get("nodes")
     with pytest.raises(RequestFailed, match="is not an owmesos admin API"):
-        client(server(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")).document("nodes")
+        client(server(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")).get("nodes")
 
 
 def test_events_that_are_not_json_are_an_error(server: Server) -> None:
@@ -166,7 +166,7 @@ class TestStarting:
             return []
 
         monkeypatch.setattr(AdminClient, "ask_once", ask_once)
-        assert client(1).listing("nodes") == []
+        assert client(1).get("nodes") == []
         assert len(waits) == 3
 
     def test_and_looks_again_for_a_token_that_was_made_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ class TestStarting:
             return []
 
         monkeypatch.setattr(AdminClient, "ask_once", ask_once)
-        assert admin.listing("nodes") == []
+        assert admin.get("nodes") == []
         assert used == [None, "new"]
 
     def test_but_says_at_once_that_a_token_is_not_the_right_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ class TestStarting:
 
         monkeypatch.setattr(AdminClient, "ask_once", ask_once)
         with pytest.raises(NotAllowed):
-            client(1).listing("nodes")
+            client(1).get("nodes")
         assert len(asked) == 1
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
@@ -220,7 +220,7 @@ class TestStarting:
 
         monkeypatch.setattr(AdminClient, "ask_once", ask_once)
         with pytest.raises(NotRunning):
-            client(1).listing("nodes")
+            client(1).get("nodes")
         assert 2 < sum(waits) <= 3
 
 

@@ -96,7 +96,7 @@ class TestAnswers:
     def test_a_listing_is_not_asked_again(self) -> None:
         server = Server([None, said("200 OK", b"[]")])
         with pytest.raises(MayPass, match="broke"):
-            AdminClient(server.endpoint).listing("nodes")
+            AdminClient(server.endpoint).get("nodes")
         assert len(server.requests) == 1
 
     def test_an_action_is_not_sent_again_for_that_may_find_itself_there(self) -> None:

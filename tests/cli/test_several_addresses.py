@@ -125,7 +125,7 @@ def test_a_redirection_is_followed_with_all_that_was_sent(places: list[Place]) -
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (2, 1)])
 def test_of_several_the_leader_is_asked(places: list[Place], order: tuple[int, ...], nobody: Endpoint) -> None:
     client = AdminClient(nobody, *(places[each].endpoint for each in order))
-    assert client.listing("nodes") == [{"from": places[0].server_port}]
+    assert client.get("nodes") == [{"from": places[0].server_port}]
     assert [each.asked for each in places[1:]] == [[], []]
 
 
@@ -133,14 +133,14 @@ def test_one_that_does_not_answer_is_passed_over(places: list[Place], frozen: En
     """Also where a standby takes it for the leader still."""
     places[1].leader = frozen.url
     client = AdminClient(frozen, places[1].endpoint, places[0].endpoint)
-    assert client.listing("nodes") == [{"from": places[0].server_port}]
+    assert client.get("nodes") == [{"from": places[0].server_port}]
 
 
 def test_the_next_leader_is_found(places: list[Place]) -> None:
     client = AdminClient(places[0].endpoint, places[1].endpoint)
-    assert client.listing("nodes") == [{"from": places[0].server_port}]
+    assert client.get("nodes") == [{"from": places[0].server_port}]
     places[0].leader, places[1].leader = places[1].endpoint.url, None
-    assert client.listing("nodes") == [{"from": places[1].server_port}]
+    assert client.get("nodes") == [{"from": places[1].server_port}]
     places[1].shutdown()
     places[1].server_close()
     places[0].leader = None

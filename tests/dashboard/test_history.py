@@ -8,6 +8,7 @@ from owmesos.core.pool.containers import ActionKey, ContainerShape, PoolAction
 from owmesos.core.pool.events import START_WORDS, Run, StartKind
 from owmesos.core.pool.run_buffer import Waiting
 from owmesos.dashboard.history import INTERVAL, INTERVALS, KEPT, KEPT_FOR, MAX_TEXT, NEW_RUNS, StartCounts, Timeline
+from owmesos.documents import StartsDocument, TimelineDocument
 
 SHAPE = ContainerShape("python:3", 256)
 
@@ -32,6 +33,14 @@ def test_starts_are_counted_in_intervals() -> None:
         ("1970-01-01T00:01:40.000Z", 2, 0, 2),
         ("1970-01-01T00:02:10.000Z", 0, 1, 0),
     ]
+
+
+def test_rows_have_the_fields_of_their_documents_in_order() -> None:
+    counts, timeline = StartCounts(), Timeline()
+    counts.now(100.0, 3)
+    timeline.run_waits(waiting("a"))
+    assert list(counts.documents(100.0)[0]) == list(StartsDocument.__annotations__)
+    assert list(timeline.documents(100.0)[0]) == list(TimelineDocument.__annotations__)
 
 
 def test_counts_end_after_an_hour() -> None:

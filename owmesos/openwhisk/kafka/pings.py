@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import Literal, get_args
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
@@ -22,6 +23,9 @@ from owmesos.system.lone_surrogates import encode
 INTERVAL = 1.0  # seconds
 LOST = 5.0  # seconds; a ping that comes later is worth nothing
 LEAVE = 4.0  # seconds; that a stop waits for the last ping
+Reason = Literal["disabled", "pressure", "kafka"]
+"""By `/disable`; nothing can be launched, so Controllers should reject requests at once; activations cannot be read or
+answered, and that will not pass by itself."""
 PINGING = "pings"  # the name of this use of Kafka in `Reachability`
 _PRODUCER = {
     "acks": 1,
@@ -44,7 +48,7 @@ class Pinger(KafkaThread):
         self._interval = interval
         self._invoker = invoker
         # Guarded by `_change`:
-        self._closed: set[str] = set()  # why it wants no work
+        self._closed: set[Reason] = set()  # why it wants no work
         self._silent = False
         self._said: bool | None = None  # the last `isEnabled`
         self._worked_at = process_time()
@@ -63,20 +67,8 @@ class Pinger(KafkaThread):
         """The state set by `/enable` and `/disable`."""
         return "disabled" not in self._closed
 
-    def enable(self, on: bool) -> bool:
-        """True if that changed the state."""
-        return self._close("disabled", not on)
-
-    def press(self, on: bool) -> None:
-        """Back-pressure: nothing can be launched, so Controllers should reject requests at once."""
-        self._close("pressure", on)
-
-    def disable_while_unable(self, on: bool) -> None:
-        """Activations cannot be read or answered, and that will not pass by itself."""
-        self._close("kafka", on)
-
-    def _close(self, reason: str, on: bool) -> bool:
-        """True if that changed the state."""
+    def turn_away(self, reason: Reason, on: bool) -> bool:
+        """Pings want no work while `on`. True if that changed the state."""
         with self._change:
             before = self._closed
             self._closed = before | {reason} if on else before - {reason}
@@ -90,7 +82,7 @@ class Pinger(KafkaThread):
             return "stopped" if self._stopping else "starting"
         if self._stopping:
             return "stopping"
-        return next((reason for reason in ("disabled", "pressure", "kafka") if reason in self._closed), None)
+        return next((reason for reason in get_args(Reason) if reason in self._closed), None)
 
     # -- the pinger's thread
 

@@ -19,6 +19,20 @@ OWNERS = {False: "user", True: "pool"}
 """Whose launch it is, by `LaunchRecord.managed`."""
 
 
+COUNTS = {
+    "submitted": ("owmesos_launches_submitted", "Submitted launches."),
+    "refused": (
+        "owmesos_launches_refused",
+        "Starts that the cluster took back since the reserved room was gone; their launches wait again.",
+    ),
+    "requeued": (
+        "owmesos_launches_requeued",
+        "Attempts that ended before they ran and were followed by another.",
+    ),
+}
+"""Names and texts of the metrics, by the field of `LaunchCounts`."""
+
+
 def launch_metrics(state: SchedulerState, now: float) -> Iterator[Metric]:
     """`now` in seconds since the epoch."""
     counts = {(OWNERS[managed],): each for managed, each in state.counts.items()}
@@ -33,29 +47,13 @@ def launch_metrics(state: SchedulerState, now: float) -> Iterator[Metric]:
     yield from waits("launch", "launches", "Launches that wait for room, without the pool's.", waiting, now)
     yield gauge("owmesos_launches_unreadable", "Stored launches that are set aside.", len(state.unreadable))
     owner = ["owner"]
-    yield counter(
-        "owmesos_launches_submitted",
-        "Submitted launches.",
-        {key: each.submitted for key, each in counts.items()},
-        owner,
-    )
+    for field, (name, text) in COUNTS.items():
+        yield counter(name, text, {key: getattr(each, field) for key, each in counts.items()}, owner)
     yield counter(
         "owmesos_launches_ended",
         "Launches that ended, by their last state.",
         {(ended.value, *key): each.ended[ended] for key, each in counts.items() for ended in sorted(ENDED)},
         ["state", "owner"],
-    )
-    yield counter(
-        "owmesos_launches_refused",
-        "Starts that the cluster took back since the reserved room was gone; their launches wait again.",
-        {key: each.refused for key, each in counts.items()},
-        owner,
-    )
-    yield counter(
-        "owmesos_launches_requeued",
-        "Attempts that ended before they ran and were followed by another.",
-        {key: each.requeued for key, each in counts.items()},
-        owner,
     )
     yield counter(
         "owmesos_launch_start_failures",

@@ -147,7 +147,7 @@ async def test_silence_makes_it_unresponsive(broker: Broker) -> None:
 async def test_an_invoker_that_is_disabled_is_offline_at_once(
     controller: Controller, invoker: AnsweringInvoker
 ) -> None:
-    invoker.pinger.enable(False)
+    invoker.pinger.turn_away("disabled", True)
     await becomes(controller, State.OFFLINE, 3)
-    invoker.pinger.enable(True)
+    invoker.pinger.turn_away("disabled", False)
     await becomes(controller, State.HEALTHY)

@@ -68,23 +68,23 @@ async def test_are_not_delayed_by_a_busy_event_loop(health: Reader) -> None:
 async def test_end_with_one_that_wants_no_work(pinger: Pinger, health: Reader) -> None:
     await pings(health, 1)
     assert pinger.enabled
-    assert pinger.enable(False)
-    assert not pinger.enable(False)
+    assert pinger.turn_away("disabled", True)
+    assert not pinger.turn_away("disabled", True)
     await eventually_async(lambda: health.json()[-1]["isEnabled"] is False)
     await asyncio.sleep(1)  # in which another would come
     found = health.json()
     assert [each["isEnabled"] for each in found].count(False) == 1
     assert found[-1]["isEnabled"] is False
     count = len(found)
-    assert pinger.enable(True)
+    assert pinger.turn_away("disabled", False)
     assert [each["isEnabled"] for each in (await pings(health, count + 2))[count:]] == [True, True]
 
 
 async def test_back_pressure_turns_the_controller_away_at_once(pinger: Pinger, health: Reader) -> None:
     count = len(await pings(health, 1))
-    pinger.press(True)
+    pinger.turn_away("pressure", True)
     await eventually_async(lambda: health.json()[-1]["isEnabled"] is False, 2)
-    pinger.press(False)
+    pinger.turn_away("pressure", False)
     await eventually_async(lambda: health.json()[-1]["isEnabled"] is True, 2)
     assert len(health.records) > count
     assert pinger.enabled
@@ -92,12 +92,12 @@ async def test_back_pressure_turns_the_controller_away_at_once(pinger: Pinger, h
 
 async def test_pressed_and_disabled_need_both_to_end(pinger: Pinger, health: Reader) -> None:
     await pings(health, 1)
-    pinger.press(True)
-    pinger.enable(False)
-    pinger.press(False)
+    pinger.turn_away("pressure", True)
+    pinger.turn_away("disabled", True)
+    pinger.turn_away("pressure", False)
     await asyncio.sleep(0.7)
     assert health.json()[-1]["isEnabled"] is False
-    pinger.enable(True)
+    pinger.turn_away("disabled", False)
     await eventually_async(lambda: health.json()[-1]["isEnabled"] is True, 2)
 
 
