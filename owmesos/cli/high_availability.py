@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from owmesos.cli.connection import Endpoint
@@ -13,11 +12,9 @@ from owmesos.errors import InvalidInput
 
 if TYPE_CHECKING:
     from owmesos.cli.run import RunOptions
-    from owmesos.cli.serving import Serving
     from owmesos.kubernetes.settings import KubernetesSettings
     from owmesos.kubernetes.wire.access import ClusterAccess
     from owmesos.service.admin import AdminServer
-    from owmesos.service.served import ServedProcess
     from owmesos.storage.election import CandidateListener, TakesPart
     from owmesos.system.lease import Lease
 
@@ -102,18 +99,3 @@ def turn_by_kubernetes(options: RunOptions, access: ClusterAccess, settings: Kub
         return LeaseCandidate(access, settings.namespace, settings.invoker, admin, lease, listener)
 
     return Turn(lease, f"invoker {settings.invoker} by the Lease {settings.namespace}/{name}", candidate)
-
-
-def run_in_turn(
-    options: RunOptions,
-    turn: Turn,
-    build: Callable[[], ServedProcess],
-    serving: Serving,
-) -> None:
-    """`build` makes the process once it leads. Raises CannotRun."""
-    import asyncio
-
-    from owmesos.cli.serving_in_turn import serve_in_turn
-
-    candidate = partial(turn.candidate, admin_for_others(options, serving.server))
-    asyncio.run(serve_in_turn(candidate, turn.group, turn.lease, build, serving))

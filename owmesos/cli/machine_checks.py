@@ -255,17 +255,12 @@ def _existing(folder: Path) -> Path:
 
 def _disk(options: RunOptions) -> Sequence[Finding]:
     folder = _existing(options.folder)
-    free = _free(folder)
+    free = shutil.disk_usage(folder).free  # bytes
     said = f"{free / 2**30:.1f} GB are free at {folder}"
     mend = f"free some space at {folder}, or give a --state elsewhere"
     if free < _NO_DISK:
         return (Finding("disk", "fail", said, mend),)
     return (Finding("disk", "warn" if free < _LITTLE_DISK else "ok", said, mend if free < _LITTLE_DISK else None),)
-
-
-def _free(folder: Path) -> int:
-    """Bytes."""
-    return shutil.disk_usage(folder).free
 
 
 def _descriptors(options: RunOptions) -> Sequence[Finding]:

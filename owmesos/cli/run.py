@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ import click
 
 from owmesos.cli import connection
 from owmesos.cli.drivers import driver_named
-from owmesos.cli.high_availability import Turn, check_ha, run_in_turn, turn_by_kubernetes, turn_by_zookeeper
+from owmesos.cli.high_availability import Turn, admin_for_others, check_ha, turn_by_kubernetes, turn_by_zookeeper
 from owmesos.cli.kafka import KafkaOptions, read_manifest
 from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
 from owmesos.cli.options import Option, not_empty, with_options
@@ -23,6 +22,7 @@ from owmesos.cli.process_log import ProcessLog
 from owmesos.cli.state_places import LocalFolder, StateOption, folder_of_state, in_zookeeper
 from owmesos.errors import InvalidInput
 from owmesos.system.discovery import ADMIN, ADMIN_READ, announced
+from owmesos.system.hosts import is_loopback
 
 if TYPE_CHECKING:
     import ssl
@@ -106,7 +106,7 @@ class AdminOptions:
 
     def _check(self, address: str) -> None:
         """Beyond loopback, token and TLS are needed. Raises InvalidInput."""
-        if ipaddress.ip_address(address).is_loopback or self.admin_insecure:
+        if is_loopback(address) or self.admin_insecure:
             return
         needed = {
             "--admin-token-file": self.admin_token_file,
@@ -140,8 +140,7 @@ class AdminOptions:
     @contextmanager
     def announced(self, server: AdminServer, tokens: Tokens) -> Iterator[None]:
         """The other commands of this user find the token within the block."""
-        address = ipaddress.ip_address(server.address)
-        if not address.is_loopback and (self.admin_tls_cert is None or self.admin_token_file is None):
+        if not is_loopback(server.address) and (self.admin_tls_cert is None or self.admin_token_file is None):
             _log.warning(
                 "--admin-insecure: the admin API at %s can be reached from other machines, %s",
                 server.url,
@@ -343,7 +342,10 @@ def _serve(
         renewal = Renewal(options, server, found, announcements, log, extension, renewed)
         serving = Serving(server, found, extension, _what_ends(options), renewal)
         if turn is not None:
-            run_in_turn(options, turn, build, serving)
+            from owmesos.cli.serving_in_turn import serve_in_turn
+
+            candidate = partial(turn.candidate, admin_for_others(options, server))
+            asyncio.run(serve_in_turn(candidate, turn.group, turn.lease, build, serving))
         else:
             assert process is not None
             asyncio.run(serve(process, serving))
