@@ -124,7 +124,6 @@ class StandaloneRoutes:
     )
     async def invoke(self, request: web.Request) -> web.Response:
         """202 and the activation's id if no result is requested, or it is not known in time."""
-        only(request)
         wanted = await body(request, WantedInvocation, lone_surrogates=True)
         if not 0 < wanted.timeout <= BLOCKING_WAIT:
             raise InvalidInput(
@@ -149,7 +148,7 @@ class StandaloneRoutes:
     )
     async def activations(self, request: web.Request) -> web.Response:
         """With `unfinished=1`, activations that wait or run come first."""
-        only(request, "name", "limit", "skip", "unfinished")
+        only(request, *_PAGE)
         name = one(request, "name", "") or None
         limit, skip = number(request, "limit", 30, 1, MAX_LIMIT), number(request, "skip", 0, 0, MAX_SKIP)
         unfinished: list[openwhisk_documents.UnfinishedActivation] = []
@@ -181,7 +180,6 @@ class StandaloneRoutes:
     @ApiOperation("End an activation that waits for a container", openwhisk_documents.ShownActivation, EmptyBody)
     async def cancel(self, request: web.Request) -> web.Response:
         """Answers 409 if a container has it or it has ended."""
-        only(request)
         await body(request, EmptyBody)
         activation_id = await self._standalone.find(request.match_info["id"])
         try:

@@ -89,10 +89,10 @@ class LaunchRoutes:
 
     @ApiOperation("The launches; some, once they run or have ended", list[documents.LaunchDocument], query=_WAITING)
     async def launches(self, request: web.Request) -> web.Response:
-        only(request, "id", "wait", "timeout", "state", "name", "limit")
+        only(request, *_WAITING)
         ids = request.query.getall("id", [])
         until, timeout = one(request, "wait", ""), _timeout(request)
-        if ids and any(key in request.query for key in ("state", "name", "limit")):
+        if ids and any(key in request.query for key in _CHOICE):
             raise InvalidInput("give either ids, or a state, a name or a limit")
         if not until:
             found = self._framework.launches(

@@ -21,8 +21,9 @@ OURS = {"Authorization": "Basic aW52b2tlcjpzZWNyZXQ="}
 class Switch:
     enabled = True
 
-    def enable(self, on: bool) -> bool:
-        changed, self.enabled = self.enabled is not on, on
+    def turn_away(self, reason: str, on: bool) -> bool:
+        assert reason == "disabled"
+        changed, self.enabled = self.enabled is on, not on
         return changed
 
 
