@@ -12,7 +12,7 @@ import click
 from owmesos.cli.findings import Finding
 from owmesos.cli.options import Option, not_empty
 from owmesos.errors import InvalidInput
-from owmesos.system.user_folders import user_state_folder
+from owmesos.system.user_folders import is_url, user_state_folder
 
 if TYPE_CHECKING:
     from owmesos.storage.places import Place
@@ -36,7 +36,7 @@ LocalFolder = Annotated[
 
 
 def in_zookeeper(state: str | None) -> bool:
-    return state is not None and "://" in state
+    return state is not None and is_url(state)
 
 
 def place_of_state(state: str | None, name: str) -> Place:

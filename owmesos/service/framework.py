@@ -96,6 +96,10 @@ class Framework(LaunchRequests):
         Raises InvalidInput; StateInUse when another process owns the state.
         """
         super().__init__()
+        if not isinstance(master, str):
+            raise InvalidInput(f"the master must be a text, as 127.0.0.1:5050, not {master!r}")
+        if not isinstance(state, (str, Path, type(None))):
+            raise InvalidInput(f"the state must be a folder or zk://…, not {state!r}")
         self._settings = settings if settings is not None else Settings()
         self._keeps = state is not None
         if (principal is None) != (secret is None):
@@ -142,6 +146,9 @@ class Framework(LaunchRequests):
         """Take up what was stored, and begin to subscribe. Does not wait for a master."""
         if self._shell is not None:
             raise InvalidInput("the framework has already been started")
+        if self._stopped is not None:
+            raise InvalidInput("the framework has stopped and cannot start again: make another owmesos.Framework")
+        self._starts_here()
         try:
             await self._start()
         except BaseException:
@@ -215,6 +222,7 @@ class Framework(LaunchRequests):
         shell = self._shell
         if shell is None:
             return
+        self._check_home()
         try:
             if teardown and self.framework_id is not None and not shell.let_go and not self._torn_down:
                 await self._tear_down(shell)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -80,11 +82,42 @@ class LaunchHandle:
         return self._framework.story(self.id)
 
 
+class _Home(NamedTuple):
+    """Where a framework was started. Its parts are not safe in another thread, and a connection that begins in
+    another event loop ends with that loop."""
+
+    loop: asyncio.AbstractEventLoop
+    thread: int
+    process: int
+
+    @classmethod
+    def here(cls) -> _Home:
+        return cls(asyncio.get_running_loop(), threading.get_ident(), os.getpid())
+
+    def check(self) -> None:
+        """Raises InvalidInput for a call from elsewhere."""
+        if os.getpid() != self.process:
+            raise InvalidInput(
+                f"the framework belongs to process {self.process}, of which this one is a fork: start other programs"
+                " with asyncio.create_subprocess_exec, or end the fork with os._exit"
+            )
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = self.loop
+        if loop is not self.loop or threading.get_ident() != self.thread:
+            raise InvalidInput(
+                "the framework runs in another event loop: call it there, from another thread by"
+                " asyncio.run_coroutine_threadsafe(…, loop)"
+            )
+
+
 class LaunchRequests:
     """The part of a framework that is about its launches. Within one event loop."""
 
     def __init__(self) -> None:
         self._shell: Shell | None = None
+        self._home: _Home | None = None
         self._stopped: Stopped | None = None
         self._answers = KeyedAnswers((), 0.0)
         self._changes = LaunchChanges()
@@ -328,6 +361,14 @@ class LaunchRequests:
         for follower in self._followers:
             follower.look()
 
+    def _starts_here(self) -> None:
+        self._home = _Home.here()
+
+    def _check_home(self) -> None:
+        """Raises InvalidInput for a call from another thread, event loop or process."""
+        if self._home is not None:
+            self._home.check()
+
     def _running(self) -> Shell:
         """Raises FrameworkStopped after `stop`, InvalidInput before `start`."""
         if self._shell is not None:
@@ -337,8 +378,10 @@ class LaunchRequests:
         raise InvalidInput("the framework is not started: use `async with`, or `start`")
 
     def _active(self) -> Shell:
-        """For what only a framework that has not stopped can do. Raises FrameworkStopped or InvalidInput."""
+        """For what only a framework that has not stopped can do. Raises FrameworkStopped, and InvalidInput also for a
+        call from another thread or event loop."""
         shell = self._running()
+        self._check_home()
         if self._stopped is not None:
             raise FrameworkStopped(self._stopped)
         return shell
@@ -358,6 +401,8 @@ def _checked(shell: Shell, launches: Iterable[Launch]) -> list[Submit]:
         if submits and launch is submits[-1].launch and launch.task_info is None:
             submits.append(submits[-1])
             continue
+        if not isinstance(launch, Launch):
+            raise InvalidInput(f"a launch must be an owmesos.Launch, not {launch!r:.100}")
         submits.append(Submit("", launch, template(launch)))
         shell.scheduler.check(submits[-1])
     return submits

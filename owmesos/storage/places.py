@@ -18,6 +18,7 @@ from owmesos.storage.zookeeper import ZooKeeperStore
 from owmesos.storage.zookeeper_contents import counted
 from owmesos.storage.zookeeper_session import SESSION, ZooKeeperSession
 from owmesos.system.lease import Lease
+from owmesos.system.user_folders import is_url
 
 Place: TypeAlias = Path | ZooKeeperPath
 KeptStore: TypeAlias = SQLiteStore | ZooKeeperStore
@@ -33,8 +34,8 @@ class Seen(NamedTuple):
 
 def place_of(text: str | Path) -> Place:
     """Raises InvalidInput."""
-    if isinstance(text, str) and "://" in text:
-        return parse_zookeeper(text, credentials_allowed=True)
+    if is_url(text):
+        return parse_zookeeper(str(text), credentials_allowed=True)
     return Path(text)
 
 

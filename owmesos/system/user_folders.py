@@ -27,3 +27,9 @@ def _folder(what: str, variable: str) -> Path:
         if folder.is_absolute():
             return folder
     raise InvalidInput(f"this user has no home folder for owmesos's {what}: set HOME, or {variable}")
+
+
+def is_url(state: str | Path) -> bool:
+    """Whether it names no folder. Nor does what a typing error has made of a URL: `zk:/host/path` would be a new state
+    in a folder, without a word; `./zk:` is one."""
+    return isinstance(state, str) and ("://" in state or state.lower().startswith("zk:"))

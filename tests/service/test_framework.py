@@ -511,3 +511,53 @@ async def test_a_restart_says_what_it_takes_over(
             pass
     said = "launches: 1 with a task, 1 waiting, 0 ended, 0 set aside"
     assert f"taking over framework {FRAMEWORK_ID}; {said}" in caplog.messages
+
+
+class TestMistakesOfACaller:
+    """One line that says what is wrong, and the framework goes on."""
+
+    @pytest.mark.parametrize("name", ["launch", "kill", "ended", "stop"])
+    async def test_a_call_from_another_thread_breaks_nothing(
+        self, fake_cluster: FakeCluster, framework: Framework, name: str
+    ) -> None:
+        handle = await framework.launch(SLEEP)
+        calls: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "launch": lambda: framework.launch(SLEEP),
+            "kill": handle.kill,
+            "ended": handle.ended,
+            "stop": lambda: framework.stop(teardown=True),
+        }
+        with pytest.raises(InvalidInput, match="runs in another event loop: call it there"):
+            await soon(asyncio.to_thread(asyncio.run, calls[name]()))
+        assert (await soon(framework.launch(SLEEP))).state is not None
+        assert framework.stopped is None
+
+    async def test_a_fork_cannot_end_it(self, framework: Framework) -> None:
+        handle = await framework.launch(SLEEP)
+        framework._home = framework._home._replace(process=1)  # type: ignore[union-attr]
+        with pytest.raises(InvalidInput, match="belongs to process 1, of which this one is a fork"):
+            await framework.stop(teardown=True)
+        framework._starts_here()
+        await handle.kill()
+
+    @pytest.mark.parametrize("launch", ["true", None, [SLEEP]])
+    async def test_what_is_no_launch(self, framework: Framework, launch: Any) -> None:
+        with pytest.raises(InvalidInput, match=r"a launch must be an owmesos\.Launch, not "):
+            await framework.launch(launch)
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ({"master": 5}, "the master must be a text, as 127.0.0.1:5050, not 5"),
+            ({"master": None}, "the master must be a text, as 127.0.0.1:5050, not None"),
+            ({"master": "127.0.0.1:5050", "state": 5}, "the state must be a folder or zk://…, not 5"),
+        ],
+    )
+    def test_wrong_types(self, arguments: Any, said: str) -> None:
+        with pytest.raises(InvalidInput, match=said):
+            owmesos.Framework(**arguments)
+
+    async def test_a_second_start_after_the_end(self, framework: Framework) -> None:
+        await framework.stop(teardown=True)
+        with pytest.raises(InvalidInput, match=r"cannot start again: make another owmesos\.Framework"):
+            await framework.start()

@@ -134,3 +134,10 @@ def test_how_a_place_is_written(tmp_path: Path) -> None:
     assert place_of("zk://one,two:2182/a/b/") == ZooKeeperPath("one:2181,two:2182", "/a/b")
     with pytest.raises(InvalidInput, match="is not a place for the state: write zk://"):
         place_of("http://host/path")
+
+
+@pytest.mark.parametrize("text", ["zk:/127.0.0.1:2181/owmesos", "zk:127.0.0.1:2181/owmesos", "ZK:/h/p"])
+def test_a_misspelt_url_is_not_taken_for_a_folder(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a place for the state: write zk://host:2181/path, or a folder"):
+        place_of(text)
+    assert place_of(f"./{text}") == Path(text)
