@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from owmesos.local.credentials import OwnCredentials
 from owmesos.mesos.wire.address import Credentials, Masters, ZooKeeperMasters, parse_master
-
-if TYPE_CHECKING:
-    from owmesos.simulator.cluster import SimulatedCluster
 
 LOCAL = "local"
 ANY_PORT = "127.0.0.1:1"
@@ -24,33 +21,24 @@ class LocalMaster:
     """
 
     def __init__(self) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._cluster: SimulatedCluster | None = None
+        self._living = ExitStack()
         self._lock = threading.RLock()  # cancelling the start does not end the thread that runs `up`
 
     def up(self) -> tuple[Masters | ZooKeeperMasters, Credentials]:
         """Start the cluster; return its address and credentials. Takes about half a second. Raises OwmesosError."""
         from owmesos.simulator.cluster import SimulatedCluster
 
-        with self._lock:
-            self._folder = tempfile.TemporaryDirectory(prefix="owmesos-local-")
-            own = OwnCredentials.new(Path(self._folder.name))
-            self._cluster = SimulatedCluster(
-                Path(self._folder.name), master_flags=own.master_flags, agent_flags=own.agent_flags
-            )
-            try:
-                self._cluster.up()
-            except BaseException:
-                self.down()
-                raise
+        with self._lock, ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="owmesos-local-")))
+            own = OwnCredentials.new(folder)
+            cluster = SimulatedCluster(folder, master_flags=own.master_flags, agent_flags=own.agent_flags)
+            stack.callback(cluster.down)
+            cluster.up()
+            self._living = stack.pop_all()
             principal, _, secret = own.pair.partition(":")
-            return parse_master(self._cluster.master, credentials_allowed=False), Credentials(principal, secret)
+            return parse_master(cluster.master, credentials_allowed=False), Credentials(principal, secret)
 
     def down(self) -> None:
         """Stop the cluster and its tasks. Waits for `up` in another thread."""
         with self._lock:
-            if self._cluster is not None:
-                self._cluster.down()
-            if self._folder is not None:
-                self._folder.cleanup()
-            self._cluster = self._folder = None
+            self._living.close()
