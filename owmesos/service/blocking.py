@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import update_wrapper
-from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from owmesos.core.node_stats import NodeStatsUpdate
@@ -96,10 +95,8 @@ class BlockingKept:
         self._framework._wait(self._kept.__aenter__())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._framework._wait(self._kept.__aexit__(kind, error, trace))
+    def __exit__(self, *error: object) -> None:
+        self._framework._wait(self._kept.__aexit__(*error))
 
 
 def _like_framework(
@@ -152,10 +149,8 @@ class BlockingFramework:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end(self._framework.__aexit__(kind, error, trace))
+    def __exit__(self, *error: object) -> None:
+        self._end(self._framework.__aexit__(*error))
 
     def start(self) -> None:
         """Take up what was stored, and begin to subscribe. Does not wait for a master."""

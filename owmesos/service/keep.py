@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from types import TracebackType
 from typing import NamedTuple
 
 from owmesos.documents import LaunchDocument
@@ -125,9 +124,7 @@ class Kept:
         self._task = asyncio.get_running_loop().create_task(self._keep(changes), name=f"keep {name}")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         task, self._task = self._task, None
         if task is None:
             return

@@ -6,7 +6,6 @@ On Mesos that is the `Framework`, which has launches too; they have routes of th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Literal, Protocol
 
 from prometheus_client import Metric
@@ -42,9 +41,7 @@ class ServedProcess(Protocol):
 
     async def __aenter__(self) -> object: ...
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
 
     async def finished(self) -> Stopped:
         """Returns when the process should end, and why."""

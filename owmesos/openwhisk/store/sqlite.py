@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from owmesos.system.databases import open_database, transaction
 from owmesos.system.lone_surrogates import Decoder, encode
 
 T = TypeVar("T")
+DecodeAction = Callable[[str, bytes], entities.ActionDocument]
 _log = logging.getLogger("owmesos.standalone")
 
 FILE = "openwhisk.sqlite"
@@ -77,14 +79,9 @@ def _bytes(document_id: str, data: Any) -> bytes:
     return data.encode() if isinstance(data, str) else data
 
 
-def _action(document_id: str, data: Any) -> entities.ActionDocument:
+def _action(decode: DecodeAction, document_id: str, data: Any) -> entities.ActionDocument:
     """Raises ActionUnreadable."""
-    return entities.decode_action_in_slices(str(document_id), _bytes(document_id, data))
-
-
-def _action_without_code(document_id: str, data: Any) -> entities.ActionDocument:
-    """Raises ActionUnreadable."""
-    return entities.decode_action_without_code(str(document_id), _bytes(document_id, data))
+    return decode(str(document_id), _bytes(document_id, data))
 
 
 def _number(revision: Any) -> int:
@@ -164,7 +161,9 @@ class EmbeddedStore:
     async def action_document(self, document_id: str) -> entities.ActionDocument | None:
         """Raises EmbeddedStoreFailed or ActionUnreadable."""
         rows = await self._query("SELECT document FROM actions WHERE id = ?", document_id)
-        return await asyncio.to_thread(_action, document_id, rows[0][0]) if rows else None
+        if not rows:
+            return None
+        return await asyncio.to_thread(_action, entities.decode_action_in_slices, document_id, rows[0][0])
 
     async def put_action(self, document: entities.ActionDocument) -> str:
         """Replaces an existing action; returns the new revision. Raises EmbeddedStoreFailed."""
@@ -189,11 +188,9 @@ class EmbeddedStore:
     async def actions(self) -> list[entities.ActionDocument]:
         """All that can be read, by name, without their code; the others stay, and are named in the log. Raises
         EmbeddedStoreFailed."""
-        return await self._in_worker(
-            lambda: self._readable(
-                _action_without_code, self._db.execute("SELECT id, document FROM actions ORDER BY id")
-            )
-        )
+        read = partial(_action, entities.decode_action_without_code)
+        statement = "SELECT id, document FROM actions ORDER BY id"
+        return await self._in_worker(lambda: self._readable(read, self._db.execute(statement)))
 
     # -- records
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from types import TracebackType
 
 from owmesos import documents
 from owmesos.core import listings, status
@@ -72,9 +71,7 @@ class KubernetesProcess:
         self._checking = asyncio.get_running_loop().create_task(self._check(shell), name="checking Kubernetes")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         shell = self._running()
         if self._checking is not None:
             await cancel_all([self._checking])
