@@ -22,12 +22,14 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -36,6 +38,7 @@ from owmesos.openwhisk.container.protocol import OK, RETRY_INTERVAL, ContainerAn
 from owmesos.openwhisk.limits import ResponseLimits
 from owmesos.runtimes.access import proof_of, verifier_of
 from owmesos.runtimes.framing import NONCE_LENGTH, PROVE
+from owmesos.system.bounded_responses import BoundedResponseHandler
 from owmesos.system.idle_connections import LONGEST, has_news, reuse_within
 from owmesos.system.sliced_body import Body, Lent, sliced
 
@@ -43,6 +46,7 @@ _CONNECT_TIMEOUT = 5.0  # seconds
 _NO_CONTENT = 204
 _USUAL = ResponseLimits()
 _OF_A_PROOF = ResponseLimits(4096, 0)  # who answers may be anybody
+_BOUNDED: Callable[..., ResponseHandler] = BoundedResponseHandler
 _NO_CEILING = 2.0**31  # aiohttp rounds longer time-outs up to whole seconds
 
 
@@ -62,6 +66,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self) -> None:
         super().__init__(limit=1, keepalive_timeout=LONGEST)
+        self._factory = partial(_BOUNDED, loop=asyncio.get_running_loop())
         self.last: asyncio.Transport | None = None
         self.proved: asyncio.Transport | None = None
 
@@ -183,6 +188,9 @@ class _ContainerConnection:
             return NoAnswer.BROKEN
         if length <= limits.max:
             return ContainerAnswer(response.status, await response.read(), length)
+        if limits is _OF_A_PROOF:  # this is no container: its rest may have any length, and is not read
+            response.close()
+            return NoAnswer.BROKEN
         head = await response.content.readexactly(min(limits.truncation, length))
         try:
             async for _ in response.content.iter_any():

@@ -309,6 +309,83 @@ async def test_a_container_that_was_reused_and_is_gone_is_unreachable(start: Sta
     assert outcomes == [NoAnswer.UNREACHABLE] * 2
 
 
+class Flooding:
+    """A container that sends `before` and then `after` in answer to each request, the latter without an end."""
+
+    def __init__(self, before: bytes, after: bytes) -> None:
+        self._before = before
+        self._after = after * 1000
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+        self.stopped = asyncio.Event()
+        self.sent = 0
+        self.address = ""
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Flooding:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self._before)
+        await self.may_go_on.wait()
+        try:
+            while self.sent < 100_000_000:
+                await writer.drain()
+                writer.write(self._after)
+                self.sent += len(self._after)
+        except ConnectionError:
+            self.stopped.set()
+        finally:
+            writer.close()
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class TestContainersThatSendWithoutAnEnd:
+    async def test_interim_responses_end_the_connection(self) -> None:
+        """aiohttp would skip them until the time-out, and nothing else would run meanwhile."""
+        async with Flooding(b"", CONTINUE) as container:
+            client = ContainerClient(container.address)
+            assert await asyncio.wait_for(client.post("/run", [b"{}"], 60.0), 20.0) is NoAnswer.BROKEN
+            await asyncio.wait_for(container.stopped.wait(), 20.0)
+            await client.close()
+        assert container.sent < 20_000_000
+
+    @pytest.mark.parametrize("head", [CONTINUE, http(200, b""), http(200, b"{}")])
+    async def test_what_comes_between_runs_ends_the_connection(self, head: bytes) -> None:
+        """aiohttp would keep all of it."""
+        async with Flooding(http(200, b"{}"), head) as container:
+            container.may_go_on.clear()
+            client = ContainerClient(container.address)
+            assert await client.post("/run", [b"{}"], 10.0) == ContainerAnswer(200, b"{}", 2)
+            container.may_go_on.set()
+            await asyncio.wait_for(container.stopped.wait(), 20.0)
+            await client.close()
+        assert container.sent < 20_000_000
+
+    async def test_a_long_answer_to_a_challenge_is_not_read(self) -> None:
+        async with Flooding(http(200, b"", length=10**12), b"x") as stranger:
+            client = ContainerClient(stranger.address, secret="s" * 64)
+            assert await asyncio.wait_for(client.post("/init", [b"{}"], 60.0), 20.0) is NoAnswer.UNPROVEN
+            await asyncio.wait_for(stranger.stopped.wait(), 20.0)
+            await client.close()
+        assert stranger.sent < 20_000_000
+
+    async def test_a_few_interim_responses_are_skipped_for_each_request(self, start: Start) -> None:
+        container, client = await start(lambda path, body: CONTINUE * 10 + OK)
+        for _ in range(5):
+            assert isinstance(await client.post("/run", [b"{}"], 10.0), ContainerAnswer)
+        assert container.connections == 1
+
+
 class Dying:
     """A container that answers one request, and then dies in a thread of its own, for which no event loop need run."""
 
