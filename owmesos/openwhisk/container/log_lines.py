@@ -19,6 +19,7 @@ LEAST_MB = 5  # where fewer are allowed, the time is that of so many
 LOGS_MISSING = "There was an issue while collecting your logs. Data might be missing."
 DEVELOPER_WARNING = "The action did not initialize or run as expected. Log data might be missing."
 _MB = 2**20
+_FRAMES = _MB  # bytes that time and stream of the lines may take besides
 _SENTINEL = SENTINEL.encode()
 _TAIL = 2 * len(_SENTINEL)  # bytes of a line that is dropped, in which a sentinel may begin
 
@@ -33,7 +34,8 @@ def log_line(time: str, stream: str, text: str) -> str:
 
 
 class LogCollection:
-    """One activation's log. `limit` in bytes of both streams together.
+    """One activation's log. `limit` in bytes of both streams together, and with the time and the stream of each line
+    1 MB more: a record of ten million empty lines would have 400 MB. (OpenWhisk counts both, as Docker wrote them.)
 
     `complete` at the end says whether nothing is missing. With `sentinels` it ends when both streams have had theirs.
     One that exceeds its limit ends at once; what is fed to it from then on is dropped, up to the sentinels.
@@ -47,6 +49,7 @@ class LogCollection:
         self._limit = limit
         self._sentinels = sentinels
         self._size = 0
+        self._stored = 0
         self._partial = dict.fromkeys(STREAMS, b"")
         self._open = set(STREAMS)
         self._truncated = False
@@ -67,7 +70,10 @@ class LogCollection:
     def feed(self, stream: str, data: bytes, time: str) -> bytes:
         """The next bytes. Returns those after the sentinel, which belong to the next activation."""
         data = self._partial[stream] + data
-        begin = 0
+        begin = data.find(_SENTINEL) if self._truncated else 0  # nothing before it is wanted
+        if begin < 0:
+            self._partial[stream] = data[-_TAIL:]
+            return b""
         while (end := data.find(b"\n", begin)) >= 0:
             before, found, _ = data[begin:end].partition(_SENTINEL)
             begin = end + 1
@@ -86,11 +92,13 @@ class LogCollection:
     def _take(self, stream: str, line: bytes, time: str) -> None:
         if self._truncated or self._is_foreign(stream, line):
             return
+        text = log_line(time, stream, line.decode(errors="replace"))
         self._size += len(line) + 1
-        if self._size > self._limit:
+        self._stored += len(text) + 1
+        if self._size > self._limit or self._stored > self._limit + _FRAMES:
             self._truncate(time)
         else:
-            self.lines.append(log_line(time, stream, line.decode(errors="replace")))
+            self.lines.append(text)
 
     def end(self, time: str, *, failed: bool) -> None:
         """No more will be read: lines without an end are taken as they are, what is missing is told."""

@@ -67,6 +67,19 @@ def test_too_much_is_cut_and_told() -> None:
     assert len(found.lines) == 2
 
 
+def test_lines_without_text_are_cut_before_they_take_many_times_the_limit() -> None:
+    """Each is stored with its time and its stream."""
+    limit = 2**20
+    found = collection(limit)
+    for _ in range(10):
+        found.feed("stdout", b"\n" * 50_000, T)
+    found.feed("stderr", END, T)
+    found.end(T, failed=False)
+    assert sum(len(each) + 1 for each in found.lines) < limit + 2 * 2**20
+    assert found.lines[-1].endswith(f"exceeds the limit of {limit} bytes.")
+    assert not found.complete
+
+
 def test_a_line_without_end_is_cut_too() -> None:
     found = collection(limit=10)
     found.feed("stdout", b"x" * 11, T)
