@@ -72,26 +72,31 @@ class AdminRequest(NamedTuple):
         return f"/api/v1/{self.path}" + ("?" + urlencode(self.parameters, doseq=True) if self.parameters else "")
 
 
+_WITHOUT_A_BODY = AdminRequest("GET", "status")
+
+
 class AdminClient:
     """Every method raises RequestFailed."""
 
     def __init__(
         self,
         *given: Endpoint,
-        token: Callable[[Endpoint], str | None] = lambda _: None,
+        token: Callable[[Endpoint], str | None] | None = None,
         tls: ssl.SSLContext | None = None,
         insecure: bool = False,
         waiting: Callable[[str], None] | None = None,
     ) -> None:
         """Of several addresses the one that leads is asked. `token` is called for each request, since a restarted
-        framework may have another token; `tls` is for https. `insecure`: a standby may send us to a leader without TLS
+        framework may have another token; where it knows none, nobody gets the body of a request, which may hold secrets
+        or code. `tls` is for https. `insecure`: a standby may send us to a leader without TLS
         on a network.
 
         `waiting` is called with one line when a request has been repeated for a while.
         """
         self._given = given
         self._at = given[0] if len(given) == 1 else None
-        self._token = token
+        self._withholds = token is not None
+        self._token = token or (lambda _: None)
         self._tls = tls
         self._insecure = insecure
         self._waiting = waiting
@@ -247,6 +252,10 @@ class AdminClient:
                 " give a shorter name"
             )
         token, url = self._token(endpoint), endpoint.url
+        withheld = self._withholds and token is None and request.body is not None
+        if withheld:  # whoever listens there, we may not: an admin API says so without the request
+            request = _WITHOUT_A_BODY
+            target = request.target
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
@@ -261,6 +270,10 @@ class AdminClient:
                 response = connection.ask(request.method, target, headers, data)
                 if forever:
                     connection.wait_forever()
+                if withheld and response.status not in (307, 401):
+                    raise RequestFailed(
+                        f"{url} is not an owmesos admin API: it answers {response.status} without a token"
+                    )
                 yield response
         except (ConnectionRefusedError, socket.gaierror):
             said = f"no framework answers at {url}: start one with `owmesos run` or give --admin"

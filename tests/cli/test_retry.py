@@ -116,6 +116,34 @@ class TestAnswers:
             AdminClient(server.endpoint, token=lambda _: "old").launch(SMALL, 1)
 
 
+class TestNobodyOfOurs:
+    """A stranger who has taken the address of a framework that does not run."""
+
+    @pytest.mark.parametrize(
+        "command",
+        ["launch --env PASSWORD=hunter2 --command hunter2", "invoke x --param password hunter2", "kill hunter2"],
+    )
+    @pytest.mark.parametrize(
+        "answer", [said("401 Unauthorized", b'{"error": "no"}'), said("200 OK", b"[]"), said("200 OK", b"{}")]
+    )
+    def test_gets_nothing_of_a_request(self, command: str, answer: bytes) -> None:
+        server = Server([answer] * 4)
+        ran = owmesos(*command.split(), "--admin", f"http://127.0.0.1:{server.endpoint.port}")
+        assert ran.code == 1
+        assert server.requests
+        assert b"hunter2" not in b"".join(server.requests)
+        assert {each.partition(b"\r\n")[0] for each in server.requests} == {b"GET /api/v1/status HTTP/1.1"}
+
+    def test_gets_no_code(self, tmp_path: Path) -> None:
+        (tmp_path / "x.py").write_text("hunter2")
+        server = Server([said("200 OK", b"{}")] * 4)
+        ran = owmesos(
+            "action", "create", "x", str(tmp_path / "x.py"), "--admin", f"http://127.0.0.1:{server.endpoint.port}"
+        )
+        assert "is not an owmesos admin API" in ran.line
+        assert b"hunter2" not in b"".join(server.requests)
+
+
 @pytest.mark.parametrize("command", ["kill x", "launch --command x", "invoke x", "action update x"])
 def test_where_nothing_answers_it_says_so_in_one_line(command: str, port: int) -> None:
     ran = owmesos(*command.split(), "--admin", f"http://127.0.0.1:{port}")
