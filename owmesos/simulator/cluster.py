@@ -192,7 +192,7 @@ class SimulatedCluster:
 
         async def kill() -> None:
             self._entered(lambda: self.world.kill(name))
-            await listener.close()
+            await listener.close(keep_port=True)
 
         self._run(kill())
 

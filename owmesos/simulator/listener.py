@@ -16,6 +16,7 @@ from owmesos.system.bounded_http import HTTP_LOG, BoundedListener, HttpLimits
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _LIMITS = HttpLimits(waiting=512, admitted=20_000, head=30.0, idle=3600.0)
 """A framework keeps its connection for calls open, and is told nothing when it closes."""
+_BACKLOG = 1024
 JSON = "application/json"
 BODY_LIMIT = 256 * 1024 * 1024
 """Bytes; a larger request is answered 413."""
@@ -30,6 +31,8 @@ class Listener:
         self.handler: Handler | None = None
         self._web: web.Server | None = None
         self._listening: BoundedListener | None = None
+        self._socket: socket.socket | None = None
+        """What listens, or after `close` still has the port."""
 
     @property
     def address(self) -> str:
@@ -39,9 +42,14 @@ class Listener:
         """Raises OSError if the port is in use."""
         if self._listening is not None:
             return
-        family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server(address[:2], family=family, backlog=1024)
-        self.port = listening.getsockname()[1]
+        if self._socket is None:
+            family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            self._socket = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+            self.port = self._socket.getsockname()[1]
+        else:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # its old connections may be ending
+            self._socket.listen(_BACKLOG)
+        listening = self._socket.dup()
         self._web = web.Server(
             self._handle, handler_cancellation=True, access_log=None, logger=HTTP_LOG, tcp_keepalive=False
         )
@@ -60,8 +68,14 @@ class Listener:
             except RequestRefused as refused:
                 return refused.response
 
-    def abort(self) -> None:
-        """Closes all connections without a goodbye."""
+    def abort(self, *, keep_port: bool = False) -> None:
+        """Closes all connections without a goodbye.
+
+        With `keep_port` no other user can listen there meanwhile, whom clients would send their credentials.
+        """
+        if self._socket is not None and not (keep_port and _stop_listening(self._socket)):
+            self._socket.close()
+            self._socket = None
         if self._listening is None or self._web is None:
             return
         self._listening.close()
@@ -70,13 +84,26 @@ class Listener:
                 connection.transport.abort()
         self._listening = None
 
-    async def close(self) -> None:
+    async def close(self, *, keep_port: bool = False) -> None:
         """`abort`, then waits for running handlers."""
         web_server = self._web
-        self.abort()
+        self.abort(keep_port=keep_port)
         if web_server is not None:
             await web_server.shutdown(1.0)
             self._web = None
+
+
+def _stop_listening(listening: socket.socket) -> bool:
+    """Refuse connections from now on, and keep the port; False where the system cannot (macOS).
+
+    Linux gives a port with SO_REUSEADDR to another such socket while nobody listens, whoever it belongs to.
+    """
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        listening.shutdown(socket.SHUT_RD)
+    except OSError:
+        return False
+    return True
 
 
 def refusal(status: int, text: str = "", **headers: str) -> web.Response:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +48,11 @@ def ask(port: int, whom: str, method: str, path: str, body: object, headers: dic
         connection.close()
 
 
+def address_of(cluster: SimulatedCluster, name: str) -> tuple[str, int]:
+    host, _, port = next(each.address for each in cluster.status() if each.name == name).rpartition(":")
+    return host, int(port)
+
+
 def test_a_stranger_is_refused_and_its_owner_notices_nothing(port: int) -> None:
     for whom, method, path, body in ASKED:
         assert ask(port, whom, method, path, body) == 401, (whom, path)
@@ -67,6 +74,27 @@ async def test_frameworks_of_its_owner_find_the_credentials_and_nobody_else_sees
             for path in (sandbox, f"{sandbox}/where"):
                 assert ask(port, "agent", "GET", f"/files/{way}?path={path}&offset=0", None) in (401, 403), way
         await process.ask("teardown")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="shutdown of a socket that listens")
+def test_they_go_to_nobody_who_takes_the_port_of_a_daemon_that_was_killed() -> None:
+    """Logs are read from agents, for instance, with the credentials of the whole cluster."""
+    with SimulatedCluster(agents=2, processes=False) as cluster:
+        for name in ("master", "agent1"):
+            host, port = address_of(cluster, name)
+            for _ in range(3):
+                cluster.kill(name)
+                with socket.socket() as stranger:
+                    stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    with pytest.raises(OSError, match="in use"):
+                        stranger.bind((host, port))
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((host, port), timeout=10)
+                cluster.start(name)
+                socket.create_connection((host, port), timeout=10).close()
+        host, port = address_of(cluster, "master")
+        cluster.kill("master")
+    socket.create_server((host, port)).close()
 
 
 def test_they_go_with_the_cluster() -> None:
