@@ -155,7 +155,6 @@ class AdminServer:
             shutdown_timeout=_SHUTDOWN,
             handle_signals=False,
             lingering_time=_LINGER,
-            auto_decompress=False,
         )
 
     async def stop(self) -> None:

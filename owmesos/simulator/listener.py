@@ -51,7 +51,12 @@ class Listener:
             self._socket.listen(_BACKLOG)
         listening = self._socket.dup()
         self._web = web.Server(
-            self._handle, handler_cancellation=True, access_log=None, logger=HTTP_LOG, tcp_keepalive=False
+            self._handle,
+            handler_cancellation=True,
+            access_log=None,
+            logger=HTTP_LOG,
+            tcp_keepalive=False,
+            auto_decompress=False,
         )
         self._listening = BoundedListener(listening, limits=_LIMITS)
         self._listening.start(self._web)

@@ -42,8 +42,8 @@ HTTP_LOG = logging.getLogger("owmesos.http")
 
 def _only_our_faults(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
-        HTTP_LOG.debug("a request cannot be read: %s", " ".join(error.message.split()))
+    if isinstance(error, (HttpProcessingError, web.RequestPayloadError)):
+        HTTP_LOG.debug("a request cannot be read: %s", " ".join(str(error).split()))
         return False
     return True
 
@@ -99,9 +99,16 @@ class BoundedListener:
         self._server: web.Server | None = None
 
     async def serve(self, application: web.Application, **settings: Any) -> web.AppRunner:
-        """From now on new connections are its; `settings` are aiohttp's."""
-        idle = self.limits.idle
-        runner = web.AppRunner(application, access_log=None, logger=HTTP_LOG, keepalive_timeout=idle, **settings)
+        """From now on new connections are its; `settings` are aiohttp's. No body is decompressed: those of strangers
+        would be too."""
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            logger=HTTP_LOG,
+            keepalive_timeout=self.limits.idle,
+            auto_decompress=False,
+            **settings,
+        )
         await runner.setup()
         assert runner.server is not None
         self.start(runner.server)

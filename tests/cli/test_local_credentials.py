@@ -76,6 +76,16 @@ async def test_frameworks_of_its_owner_find_the_credentials_and_nobody_else_sees
         await process.ask("teardown")
 
 
+def test_what_a_stranger_compresses_is_not_decompressed(caplog: pytest.LogCaptureFixture) -> None:
+    """And one that cannot be would be logged with a traceback."""
+    with SimulatedCluster(agents=1, processes=False, master_flags={"authenticate_http_readwrite": "true"}) as cluster:
+        _, port = address_of(cluster, "master")
+        for whom in ("master", "agent"):
+            for encoding in ("gzip", "deflate"):
+                assert ask(port, whom, "POST", "/api/v1/x", {}, {"Content-Encoding": encoding}) in (401, 404)
+    assert not caplog.records
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="shutdown of a socket that listens")
 def test_they_go_to_nobody_who_takes_the_port_of_a_daemon_that_was_killed() -> None:
     """Logs are read from agents, for instance, with the credentials of the whole cluster."""

@@ -114,3 +114,15 @@ async def test_half_requests_do_not_silence_it() -> None:
         for writer in writers:
             writer.close()
         await server.stop()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_body_is_not_decompressed(
+    encoding: str, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For a stranger; and one that cannot be would be logged with a traceback."""
+    for path in ("ping", "disable"):
+        async with client.post(f"/{path}", data=b"not that", headers={"Content-Encoding": encoding}) as response:
+            assert response.status in (401, 405)
+    await asyncio.sleep(0.1)
+    assert not caplog.records
