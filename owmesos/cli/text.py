@@ -11,7 +11,9 @@ from typing import Any
 _BARE_END = re.compile(
     r"(Command|Container) (exited with status \d{1,9}|terminated with signal [\w ()]{1,60}?)(?=\)?$)"
 )
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and lone surrogates, which no terminal can show
+# Also the line separators, what orders text from right to left (a line could read as another one), and lone surrogates,
+# which no terminal can show.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def log_named(text: str, launch_id: str) -> str:
