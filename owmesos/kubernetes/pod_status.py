@@ -51,6 +51,13 @@ _NOT_ADMITTED = frozenset(
 
 _LOST_REASONS = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Shutdown", "Preempting", "Unknown"})
 
+_OVER_ITS_OWN_LIMIT = (
+    "exceeded its local ephemeral storage limit",
+    "ephemeral local storage usage exceeds the total limit of containers",
+    "Usage of EmptyDir volume",
+)
+"""What the kubelet says when it evicts a pod for what the pod itself has written (its eviction/helpers.go)."""
+
 
 def condition(pod: Pod, kind: str) -> Condition | None:
     return next((each for each in pod.status.conditions if each.type == kind), None)
@@ -133,6 +140,8 @@ def end_of(pod: Pod) -> tuple[StopCause, str]:
     if disrupted is not None:
         return StopCause.LOST, disrupted
     status = pod.status
+    if status.reason == "Evicted" and any(said in status.message for said in _OVER_ITS_OWN_LIMIT):
+        return StopCause.ENDED, f"Evicted: {status.message.strip()}"
     if status.reason in _LOST_REASONS or status.phase == "Unknown":
         return StopCause.LOST, f"{status.reason or status.phase}: {status.message}" if status.message else status.reason
     if end is not None and end.reason == "ContainerStatusUnknown":

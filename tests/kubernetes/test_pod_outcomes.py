@@ -37,6 +37,34 @@ class TestStopped:
             ({"state": terminated(137, signal=9)}, StopCause.ENDED, "its container was killed by signal 9"),
             ({"state": terminated(137, "ContainerStatusUnknown")}, StopCause.LOST, "does not know"),
             ({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, StopCause.LOST, "Evicted: low on"),
+            (
+                {
+                    "phase": "Failed",
+                    "reason": "Evicted",
+                    "message": 'Container user-action exceeded its local ephemeral storage limit "1Gi". ',
+                    "state": terminated(137),
+                },
+                StopCause.ENDED,
+                'Evicted: Container user-action exceeded its local ephemeral storage limit "1Gi".',
+            ),
+            (
+                {
+                    "phase": "Failed",
+                    "reason": "Evicted",
+                    "message": "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+                },
+                StopCause.ENDED,
+                "exceeds the total limit of containers 1Gi.",
+            ),
+            (
+                {
+                    "phase": "Failed",
+                    "reason": "Evicted",
+                    "message": 'Usage of EmptyDir volume "tmp" exceeds the limit "64Mi". ',
+                },
+                StopCause.ENDED,
+                'EmptyDir volume "tmp" exceeds the limit',
+            ),
             ({"phase": "Failed", "reason": "Terminated"}, StopCause.LOST, "Terminated"),
             (
                 {
