@@ -179,9 +179,16 @@ class KubernetesFactory:
         if handler is None:
             raise InvariantBroken(f"the container factory has no rule for {type(event).__name__}")
         handler(event, now)
+        self._count_what_is_added()
         for key in self.state.timers.due(now):
             name, subject = key if isinstance(key, tuple) else (key, "")
             self._timed[name](subject, now)
+
+    def _count_what_is_added(self) -> None:
+        """From now on each start reserves it; those before are refused where it does not fit, and decided again."""
+        settings = self.pool.state.settings
+        if settings.added != self.state.added:
+            self.pool.state.settings = msgspec.structs.replace(settings, added=self.state.added)
 
     def _of_record(self, act: Callable[[PodRecord, float], None]) -> Callable[[Any, float], None]:
         def look(name: str, now: float) -> None:
@@ -248,7 +255,8 @@ class KubernetesFactory:
         except InvalidInput as error:
             self.state.for_pool.append(pool_events.StartFailed(start.container_id, str(error)))
         else:
-            self._writes.start(start, spec, now)
+            own = spec.ask.minus(self.state.added)  # of its container; the rest comes from admission
+            self._writes.start(start, msgspec.structs.replace(spec, ask=own), now)
 
     def _stop(self, stop: pool_events.StopContainer, now: float) -> None:
         record = self.pod_of(stop.container_id)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 from owmesos.errors import InvalidInput
 from owmesos.kubernetes.messages import Pod, PodContainer, PodContainerStatus
 from owmesos.kubernetes.quantities import milli_mb_up, milli_up
-from owmesos.resources import MAX_MILLI, NO_PORTS, Resources
+from owmesos.resources import MAX_MILLI, NO_PORTS, Ask, Resources
 
 GPUS = frozenset({"nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe"})
 """The extended resources that are counted as GPUs."""
@@ -32,6 +33,15 @@ def pod_request(pod: Pod) -> Resources:
         return _shared(_request(pod))
     except InvalidInput:
         return _shared(_ALL)
+
+
+def added_to(body: Mapping[str, Any], pod: Pod) -> Ask:
+    """What the pod takes beside what its containers were posted with in `body`. Less counts as nothing."""
+    try:
+        posted = _total(amount_of(each["resources"]["requests"]) for each in body["spec"]["containers"])
+        return Ask(*(max(0, taken - asked) for taken, asked in zip(_request(pod), posted, strict=True)))
+    except InvalidInput:
+        return Ask()
 
 
 def amount_of(quantities: Mapping[str, str]) -> Amount:

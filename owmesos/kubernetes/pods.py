@@ -21,6 +21,7 @@ from owmesos.kubernetes.pod_manifest import (
 )
 from owmesos.kubernetes.pod_outcomes import PodOutcomes
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
+from owmesos.kubernetes.pod_requests import added_to
 from owmesos.kubernetes.pod_status import (
     disruption,
     has_ended,
@@ -32,6 +33,7 @@ from owmesos.kubernetes.pod_status import (
 )
 from owmesos.kubernetes.pod_writes import PodWrites
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
+from owmesos.resources import plainly
 
 _DIGITS = 20  # of a resourceVersion that is a number: it is one of 64 bits
 
@@ -189,6 +191,7 @@ class Pods:
         record.pod, record.version = pod, _number(pod.metadata.resource_version)
         if record.uid is None:
             record.uid = pod.metadata.uid
+            self._look_at_request(record, pod)
             state.timers.cancel((KubernetesTimer.UNANSWERED, record.name))
             state.timers.cancel((KubernetesTimer.POST_AGAIN, record.name))
             if state.quota is not None:
@@ -207,6 +210,24 @@ class Pods:
             state.ledger.cut(record.id, held[1], pod.metadata.uid)
         if was_held and held is None and state.quota is not None:
             self._quota_has_room(record, now)
+
+    def _look_at_request(self, record: PodRecord, pod: Pod) -> None:
+        """A runtime class, a LimitRange or a webhook may have it take more than was posted, and the next one too."""
+        state, added = self._state, added_to(record.body, pod)
+        if added == state.added:
+            return
+        state.added = added
+        each = ", ".join(
+            f"{plainly(amount)} {what}"
+            for amount, what in (
+                (added.milli_mem, "MB"),
+                (added.milli_cpus, "cpus"),
+                (added.milli_disk, "MB of disk"),
+                (added.milli_gpus, "gpus"),
+            )
+            if amount
+        )
+        state.note("info", f"admission adds {each or 'nothing any more'} to a pod: each start counts with it")
 
     def _quota_has_room(self, record: PodRecord, now: float) -> None:
         """One more may start where one of ours has ended."""

@@ -19,7 +19,7 @@ from owmesos.kubernetes.node_room import NodeSums
 from owmesos.kubernetes.pod_manifest import is_of_another_invoker
 from owmesos.kubernetes.pod_records import PodRecord
 from owmesos.kubernetes.settings import KubernetesSettings
-from owmesos.resources import Resources
+from owmesos.resources import Ask, Resources
 
 ROLE = "*"
 _STATES: dict[Exclusion, NodeState] = {"backoff": NodeState.BACKOFF, "cordoned": NodeState.DRAINING}
@@ -59,6 +59,7 @@ class FactoryState:
         self.nodes_listed = self.pods_listed = False
         self.quota: Counter[str] | None = None  # pods that may be started, by node, while a quota is exhausted
         self.quota_noted = False  # in the log, since a pod was last created
+        self.added = Ask()  # what admission had the last pod of ours take beside what it was posted with
         self.for_pool: deque[ClusterEvent] = deque()
         self._effects: list[KubernetesEffect] = []
         self._behind = self.ledger.watch()  # slots whose NodeStats are to be told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from owmesos.core.pool.events import (
@@ -19,6 +20,7 @@ from owmesos.errors import InvariantBroken
 from owmesos.kubernetes import events
 from owmesos.kubernetes.effects import DeletePod, LogNote, NodeStatsChanged, PostPod
 from owmesos.kubernetes.pod_records import PodStep
+from owmesos.resources import Ask
 from tests.kubernetes.factories import Driven, of, pinned_to
 from tests.kubernetes.objects import changed, node, pod
 
@@ -68,6 +70,37 @@ class TestStart:
         )  # fmt: skip
         driven.seen(larger)
         assert driven.available() == 512
+
+    def test_what_admission_adds_is_reserved_for_the_next_starts_too(self) -> None:
+        """By a runtime class's overhead, say. Else they were refused again and again, where there is too little for it,
+        and nothing was stopped to make room."""
+        driven = Driven.connected()
+        for free in (640, 256):
+            (post,) = of(driven.run(256), PostPod)
+            requests = post.body["spec"]["containers"][0]["resources"]["requests"]
+            assert requests == {"cpu": "62m", "memory": "256Mi"}
+            created = driven.created(post)
+            spec = msgspec.structs.replace(created.spec, overhead={"memory": "128Mi", "cpu": "250m"})
+            created = msgspec.structs.replace(created, spec=spec)
+            driven.handle(events.PodCreated(created, post.name))
+            bound = changed(created, on=pinned_to(post))
+            driven.seen(bound)
+            driven.seen(changed(bound, phase="Running", ip="10.0.0.7", conditions={"Ready": "True"}))
+            assert driven.available() == free
+        assert not of(driven.run(256), PostPod)
+        (note,) = [each.text for each in of(driven.effects, LogNote) if "admission" in each.text]
+        assert note == "admission adds 128 MB, 0.25 cpus to a pod: each start counts with it"
+
+    def test_what_admission_does_not_add_any_more_is_not_reserved(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(256), PostPod)
+        created = driven.created(post)
+        spec = msgspec.structs.replace(created.spec, overhead={"memory": "128Mi"})
+        driven.handle(events.PodCreated(msgspec.structs.replace(created, spec=spec), post.name))
+        (post,) = of(driven.run(256), PostPod)
+        driven.handle(events.PodCreated(driven.created(post), post.name))
+        assert len(of(driven.run(256), PostPod)) == 1
+        assert driven.factory.pool.state.settings.added == Ask()
 
     def test_runs_wait_while_no_node_has_room_and_start_when_one_has(self) -> None:
         driven = Driven.connected(pods=(pod(memory="900Mi"),))
