@@ -128,6 +128,7 @@ class KubernetesTrial:
             self._books, self._waits_for_room, pinned=self._pinned, dead=self._dead, outcome=self.outcome
         )
         self._bound: set[str] = set()  # our pods
+        self._created: set[str] = set()  # the same
         self.world.api.store.listeners.append(self._hear)
         self.invokers: list[Invoker] = []
         for number in range(INVOKERS):
@@ -183,9 +184,10 @@ class KubernetesTrial:
     def _hear(self, change: ObjectChange) -> None:
         """When kube-scheduler binds a pod of ours: also to a dead node, as long as that counts as ready."""
         pod = change.object
-        if change.kind == "Pod" and pod["metadata"]["namespace"] == NAMESPACE and node_of(pod):
+        if change.kind == "Pod" and pod["metadata"]["namespace"] == NAMESPACE:
             name = pod["metadata"]["name"]
-            if name not in self._bound:
+            self._created.add(name)
+            if node_of(pod) and name not in self._bound:
                 self._bound.add(name)
                 self.meter.placed(name, node_of(pod))
 
@@ -193,7 +195,9 @@ class KubernetesTrial:
         if not any(container_id in each.pool.containers.starting for each in self.invokers):
             return False
         pod = self.world.api.pod((NAMESPACE, container_id))
-        return pod is None or not node_of(pod)
+        if pod is None:  # one that was taken back waits no more, though its pool has not heard of the end yet
+            return container_id not in self._created
+        return not node_of(pod)
 
     # -- the run
 
