@@ -81,7 +81,11 @@ def _request(pod: Pod) -> Amount:
         if each.allocated_resources or each.resources is not None
     }
     amount = _of_containers(pod, _wished)
-    if statuses:
+    if status.allocated_resources and status.resources is not None and status.resources.requests:
+        # Sums of a whole pod. They contain its overhead, and kube-scheduler 1.37 adds that once more (measured).
+        most = _most(amount_of(status.allocated_resources), amount_of(status.resources.requests))
+        amount = most if _is_infeasible(pod) else _most(amount, most)
+    elif statuses:
         most = _most(
             _of_containers(pod, partial(_allocated, statuses)), _of_containers(pod, partial(_in_effect, statuses))
         )

@@ -53,6 +53,13 @@ class TestContainers:
     def test_overhead_comes_on_top(self) -> None:
         assert pod_request(pod(cpu="1", spec={"overhead": {"cpu": "250m", "memory": "120Mi"}})) == room(1.25, 120)
 
+    def test_overhead_of_a_running_pod_counts_twice_as_kube_scheduler_has_it(self) -> None:
+        """Measured: 512 MB with an overhead of 3,000 left 1,680 of 8,192. Its status has sums with the overhead."""
+        spec, sums = {"overhead": {"memory": "3000Mi"}}, {"memory": "3512Mi"}
+        shown = {"allocatedResources": sums, "resources": {"requests": sums}}
+        assert pod_request(pod(memory="512Mi", spec=spec)) == room(mem=3512)
+        assert pod_request(pod(memory="512Mi", spec=spec, status=shown)) == room(mem=6512)
+
     def test_what_cannot_be_read_counts_as_all_there_is(self) -> None:
         assert pod_request(pod(memory="-5Mi")).milli_mem == MAX_MILLI
 
