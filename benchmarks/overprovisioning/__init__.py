@@ -17,7 +17,7 @@ from benchmarks.overprovisioning.summaries import load, of_setting, save
 from benchmarks.row import Row
 from benchmarks.surroundings import Size, surroundings
 from owmesos.sizing.summary import Summary, summarize
-from owmesos.sizing.trial import SETTINGS, Setting, Trial
+from owmesos.sizing.trial import Setting, Trial
 from owmesos.sizing.workload import Load, activations, functions
 
 SEEDS = (1, 2, 3, 4, 5, 6)  # even ones with a second framework
@@ -30,6 +30,14 @@ FEWER = 10.0
 LONG_WAITS = 100
 RESULTS = Path(__file__).parent.parent / "results" / "overprovisioning.json"
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "overprovisioning.md"
+SETTINGS = (
+    Setting("fixed, start", "start"),
+    Setting("fixed, least", "least"),
+    Setting("owmesos, buffer 0 %"),
+    Setting("owmesos, buffer 2.5 %", buffer=0.025),
+    Setting("owmesos, buffer 5 %", buffer=0.05),
+    Setting("owmesos, buffer 10 %", buffer=0.1),
+)
 _FIXED, _LEAST = SETTINGS[0].name, SETTINGS[1].name
 
 

@@ -18,7 +18,6 @@ from owmesos.sizing.trace import DEFAULT_MEMORY, LONGEST_RUN, Trace, TraceBuilde
 
 REQUIRED = ("at", "action", "duration")
 OPTIONAL = ("namespace", "kind", "memory")
-COLUMNS = (*REQUIRED, *OPTIONAL)
 LATEST = 10.0**11  # seconds: an `at` in milliseconds of the epoch is a mistake
 MOST_MEMORY = 1_048_576  # MB
 KIND = "python:3"

@@ -36,16 +36,6 @@ class Setting:
         return known[self.user_memory] if isinstance(self.user_memory, str) else self.user_memory
 
 
-SETTINGS = (
-    Setting("fixed, start", "start"),
-    Setting("fixed, least", "least"),
-    Setting("owmesos, buffer 0 %"),
-    Setting("owmesos, buffer 2.5 %", buffer=0.025),
-    Setting("owmesos, buffer 5 %", buffer=0.05),
-    Setting("owmesos, buffer 10 %", buffer=0.1),
-)
-
-
 class Trial:
     """One invoker with the setting, and a neighbour, on one cluster."""
 

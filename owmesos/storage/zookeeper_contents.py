@@ -5,7 +5,6 @@ A value larger than a node may be is in several: `ID`, `ID.1`, `ID.2`, …
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -19,7 +18,6 @@ from owmesos.storage import store
 from owmesos.storage.records import StoredCounts, read
 from owmesos.storage.zookeeper_session import ZooKeeperSession
 
-_log = logging.getLogger("owmesos.storage")
 LAUNCHES, ANSWERS, REDO = "launches", "answers", "redo"
 FRAMEWORK, SENT = "framework", "accepts-sent"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import overprovisioning
-from benchmarks.overprovisioning import table
+from benchmarks.overprovisioning import SETTINGS, table
 from benchmarks.surroundings import Size, surroundings
 from owmesos.resources import Ask
 from owmesos.sizing.meter import Outcome, Sample, fits
 from owmesos.sizing.summary import Summary, summarize
 from owmesos.sizing.surroundings import AGENT_MB, Foreign, peak
-from owmesos.sizing.trial import SETTINGS, Setting, Trial
+from owmesos.sizing.trial import Setting, Trial
 from owmesos.sizing.workload import (
     DAY,
     LIMITS,

@@ -14,7 +14,7 @@ from owmesos.sizing.comparison import Case, SimulationFailed, compare, run_setti
 from owmesos.sizing.summary import Summary
 from owmesos.sizing.surroundings import Change, Foreign, Machine, Surroundings
 from owmesos.sizing.trace import Trace, drawn
-from owmesos.sizing.trial import SETTINGS, Setting
+from owmesos.sizing.trial import Setting
 from owmesos.sizing.workload import Function, Invocation
 
 SIZE = Size(start=2, least=1, most=3, pace=4.0)
@@ -32,7 +32,7 @@ def numbers(summary: Summary) -> dict[str, object]:
 def test_a_drawn_workload_gives_what_the_benchmark_gives_at_the_same_seed() -> None:
     around = surroundings(SIZE, SECONDS, 1, neighbour=False)
     case = Case(drawn("azure", SECONDS, overprovisioning.BUSY * around.least_mb, 1), around, 1)
-    settings = (SETTINGS[1], SETTINGS[4])  # a fixed user-memory, and a buffer
+    settings = (Setting("fixed, least", "least"), OURS)
     theirs = list(overprovisioning.measure(1, SECONDS, settings, SIZE))
     heard: list[tuple[str, float]] = []
     ours = compare(case, settings, 2, lambda name, share: heard.append((name, share)))

@@ -35,11 +35,6 @@ def failure(status: int, reason: str, message: str) -> ApiAnswer:
     )
 
 
-def denied(webhook: str, status: int, reason: str, why: str) -> ApiAnswer:
-    """By an admission webhook, with a status of its choice."""
-    return failure(status, reason, f'admission webhook "{webhook}" denied the request: {why}')
-
-
 def problem_of(pod: Mapping[str, Any], namespace: str) -> ApiAnswer | None:
     """Why it is not taken, None for a right one."""
     metadata, spec = pod.get("metadata"), pod.get("spec")
