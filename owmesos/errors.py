@@ -5,7 +5,8 @@ One root, so that a program can catch them all; `exit_code` is what the command 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 NOT_READABLE: tuple[type[Exception], type[UnicodeError], type[RecursionError]]
@@ -32,6 +33,15 @@ class InvalidInput(OwmesosError, ValueError):
     """A value from outside that cannot be used: a URL, a constraint, a number, a file. Nothing was done."""
 
     exit_code = 2
+
+
+@contextmanager
+def failing_as(what: str) -> Iterator[None]:
+    """An OSError of the block is an InvalidInput that says `what`, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(f"{what}: {error.strerror or error}") from None
 
 
 class Ambiguous(InvalidInput):

@@ -22,7 +22,7 @@ from owmesos.cli.openwhisk import ActionName, ActionsClient, Name, Param, ParamF
 from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, show, show_object
 from owmesos.cli.text import visible
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, failing_as
 
 PAGE = 200
 """Activations that are asked for at a time: as many as the admin API gives."""
@@ -189,11 +189,8 @@ def export_activations(
     if file is None:
         _export(sys.stdout, first, rows)
         return
-    try:
-        with file.open("w", encoding="utf-8", newline="") as opened:
-            _export(opened, first, rows)
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be written: {error.strerror}") from None
+    with failing_as(f"{file} cannot be written"), file.open("w", encoding="utf-8", newline="") as opened:
+        _export(opened, first, rows)
 
 
 def _every_activation(client: ActionsClient, name: str | None) -> Iterator[Document]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import click
 
 from owmesos.cli.options import Option
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, failing_as
 from owmesos.system.hosts import checked_host, is_loopback
 
 if TYPE_CHECKING:
@@ -114,10 +114,8 @@ class AdminAccess:
     def _context(self) -> ssl.SSLContext:
         import ssl
 
-        try:
+        with failing_as(f"--admin-ca {self.ca} cannot be used"):
             return ssl.create_default_context(cafile=self.ca)
-        except OSError as error:
-            raise InvalidInput(f"--admin-ca {self.ca} cannot be used: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import click
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.options import Option
 from owmesos.cli.settings import read_table
-from owmesos.errors import NOT_READABLE, InvalidInput
+from owmesos.errors import NOT_READABLE, InvalidInput, failing_as
 from owmesos.system.private_files import read_private
 
 if TYPE_CHECKING:
@@ -307,10 +307,10 @@ def read_manifest(file: Path) -> Manifest:
     """OpenWhisk's runtimes manifest. Raises InvalidInput."""
     from owmesos.openwhisk.manifest import parse
 
+    with failing_as(f"the runtimes manifest {file} cannot be read"):
+        data = file.read_bytes()
     try:
-        return parse(file.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"the runtimes manifest {file} cannot be read: {error.strerror}") from None
+        return parse(data)
     except InvalidInput as error:
         raise InvalidInput(f"{file}: {error}") from None
 

@@ -22,7 +22,7 @@ from owmesos.cli.columns import ACTIONS, short_ids
 from owmesos.cli.connection import AdminAccess
 from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, show, show_object
-from owmesos.errors import Interrupted, InvalidInput
+from owmesos.errors import Interrupted, InvalidInput, failing_as
 
 NAMESPACE = "guest"
 _OWN = ("_", NAMESPACE)
@@ -179,10 +179,8 @@ def _read(file: Path, most: int) -> bytes:
 
 
 def _object_in(file: Path) -> dict[str, Any]:
-    try:
+    with failing_as(f"the parameters in {file} cannot be read"):
         data = _read(file, MAX_PARAMETER_FILE)
-    except OSError as error:
-        raise InvalidInput(f"the parameters in {file} cannot be read: {error.strerror}") from None
     if len(data) > MAX_PARAMETER_FILE:
         most = MAX_PARAMETER_FILE // 2**20
         raise InvalidInput(f"the parameters in {file} are larger than {most} MB: an invocation's may have 1 MB")
@@ -334,13 +332,12 @@ def _code_in(file: Path) -> Document:
     from owmesos.invoker.action_rules import MAX_CODE
 
     binary = file.name.lower().endswith(_BINARY)
-    try:
+    with failing_as(f"the code in {file} cannot be read"):
         data = _read(file, MAX_CODE)
+    try:
         binary = binary or (file == _STDIN and data.startswith(_ARCHIVES))
         too_large = len(data) > MAX_CODE
         code = "" if too_large else base64.b64encode(data).decode() if binary else data.decode()
-    except OSError as error:
-        raise InvalidInput(f"the code in {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"the code in {file} is not valid UTF-8: name binary code .zip, .jar or .tar.gz") from None
     if too_large or len(code) > MAX_CODE:

@@ -18,7 +18,7 @@ import click
 
 from owmesos.cli.connection import AdminAccess, MasterAccess
 from owmesos.cli.options import settings_of
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, failing_as
 from owmesos.system.private_files import read_private
 
 SHARED = settings_of(AdminAccess) | settings_of(MasterAccess) | {"output"}
@@ -139,17 +139,12 @@ def _check(file: Path, key: str, value: Any, option: click.Option) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     content = read_table(file)
-    if any("@" in url for url in _urls(content)) and _mode(file) & 0o077:
-        raise InvalidInput(f"{file} holds credentials and can be read by others: chmod 600 {file}")
+    if any("@" in url for url in _urls(content)):
+        with failing_as(f"{file} cannot be read"):  # it may have gone
+            mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & 0o077:
+            raise InvalidInput(f"{file} holds credentials and can be read by others: chmod 600 {file}")
     return content
-
-
-def _mode(file: Path) -> int:
-    """Raises InvalidInput for one that has gone."""
-    try:
-        return stat.S_IMODE(file.stat().st_mode)
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
 
 
 def _urls(content: Mapping[str, Any]) -> list[str]:

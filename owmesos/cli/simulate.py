@@ -15,7 +15,7 @@ from owmesos.cli.columns import SIMULATIONS
 from owmesos.cli.options import Option, with_options
 from owmesos.cli.output import Output, show
 from owmesos.documents import SimulationDocument
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, failing_as
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -139,11 +139,9 @@ def simulate(
         click.echo(f"owmesos simulate: {note}", err=True)
     summaries = _run(case, settings, jobs)
     name = work.trace.name if work.trace is not None else f"workload {work.workload}, seed {work.seed}"
-    try:
-        text = html(About(name, cluster.name, (_sizes(case), *notes)), summaries)
+    text = html(About(name, cluster.name, (_sizes(case), *notes)), summaries)
+    with failing_as(f"{page} cannot be written"):
         page.write_text(text, encoding="utf-8", errors="replace")  # the name of a file may be any bytes
-    except OSError as error:
-        raise InvalidInput(f"{page} cannot be written: {error.strerror}") from None
     show([_document(each) for each in summaries], SIMULATIONS, output)
     if output == "table":
         click.echo(f"written to {page}", err=True)
