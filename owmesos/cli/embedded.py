@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from owmesos.local.cluster import MesosCluster
     from owmesos.simulator.cluster import SimulatedCluster
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def embedded_cluster(
     engine: str = "simulator", *, credentials: bool = True, **settings: Any
 ) -> Iterator[MesosCluster | SimulatedCluster]:
-    """The cluster runs within the block and is removed with its folder afterwards, also when SIGINT (KeyboardInterrupt)
-    or SIGTERM (SystemExit) ends the block.
+    """The cluster runs within the block and is removed with its folder afterwards, also when SIGINT (KeyboardInterrupt),
+    SIGTERM, or SIGHUP from a terminal that closes (SystemExit) ends the block.
 
     `engine` is `simulator` or `mesos`, and `settings` are the cluster's. With `credentials` it has some of its own: no
     other user of the machine can run tasks there. Raises OwmesosError.
@@ -80,7 +80,8 @@ def _cluster(engine: str, folder: Path, settings: dict[str, Any]) -> MesosCluste
 
 @contextmanager
 def _stopped_once() -> Iterator[None]:
-    """The first SIGINT or SIGTERM unwinds the program, wherever it is; later ones find it clearing up already."""
+    """The first of the signals unwinds the program, wherever it is; later ones find it clearing up already. SIGHUP
+    stays ignored where `nohup` has made it so."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         _ignore_signals()
@@ -88,7 +89,8 @@ def _stopped_once() -> Iterator[None]:
             raise KeyboardInterrupt
         sys.exit(1)
 
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    before = {number: signal.signal(number, stop) for number in _SIGNALS if number != signal.SIGHUP or not nohup}
     try:
         yield
     finally:

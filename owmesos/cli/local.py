@@ -60,7 +60,7 @@ def local(
         click.echo(ask(port, deed, name))
         return
     with (
-        suppress(KeyboardInterrupt, SystemExit),  # Ctrl-C or SIGTERM
+        suppress(KeyboardInterrupt, SystemExit),  # Ctrl-C, SIGTERM, or a terminal that closes
         embedded_cluster(
             engine,
             credentials=not without_credentials,

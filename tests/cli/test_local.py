@@ -85,7 +85,7 @@ def test_without_a_compiler_it_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 class TestSimulator:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_it_serves_until_a_signal_and_its_tasks_end_with_it(
         self, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -106,6 +106,17 @@ class TestSimulator:
                 agents(master, ours(master))
         assert with_variable("MESOS_FRAMEWORK_ID", scheduler.framework_id) == []
         assert not list(tmp_path.glob("owmesos-local-*"))
+
+    def test_nohup_lets_it_outlive_its_terminal(self) -> None:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what `nohup` does, and the process inherits
+        try:
+            with reserved_port() as port, serving("--agents", "1", "--port", str(port)) as (process, _):
+                process.send_signal(signal.SIGHUP)
+                assert set(agents(f"127.0.0.1:{port}", ours(f"127.0.0.1:{port}"))) == {"127.0.0.1"}
+                process.send_signal(signal.SIGINT)
+                assert ended(process)[0] == 0
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     def test_its_tasks_end_even_when_it_is_killed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("TMPDIR", str(tmp_path))
