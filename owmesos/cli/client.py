@@ -75,6 +75,12 @@ class AdminRequest(NamedTuple):
 _WITHOUT_A_BODY = AdminRequest("GET", "status")
 
 
+def _described(error: Exception) -> str:
+    if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":  # of ssl.SSLError
+        return "it does not speak TLS: write http:// in --admin"
+    return str(error) or type(error).__name__
+
+
 class AdminClient:
     """Every method raises RequestFailed."""
 
@@ -289,7 +295,7 @@ class AdminClient:
                     f"{url} is not trusted ({untrusted}): give its authority by --admin-ca, and the name in its"
                     " certificate"
                 ) from None
-            why = str(error) or type(error).__name__
+            why = _described(error)
             raise self._may_have_moved(
                 MayPass(f"the connection to {url} broke ({why}): is that `owmesos run`?")
             ) from None

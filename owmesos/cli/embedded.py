@@ -29,8 +29,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def embedded_cluster(
     engine: str = "simulator", *, credentials: bool = True, **settings: Any
 ) -> Iterator[MesosCluster | SimulatedCluster]:
-    """The cluster runs within the block and is removed with its folder afterwards, also when SIGINT (KeyboardInterrupt),
-    SIGTERM, or SIGHUP from a terminal that closes (SystemExit) ends the block.
+    """The cluster runs within the block and is removed with its folder afterwards, also when SIGINT (KeyboardInterrupt)
+    or SIGTERM, or SIGHUP from a terminal that closes (SystemExit), ends the block.
 
     `engine` is `simulator` or `mesos`, and `settings` are the cluster's. With `credentials` it has some of its own: no
     other user of the machine can run tasks there. Raises OwmesosError.

@@ -84,6 +84,10 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             _fail(ctx, "interrupted", Interrupted.exit_code)
         except OSError as error:
+            if (
+                error.filename is None and error.errno == errno.ENOSPC
+            ):  # a command writes to nothing else without a name
+                _fail(ctx, f"the output cannot be written: {error.strerror}", 1)
             _fail(ctx, str(error), 1)
         except UnicodeEncodeError as error:  # an argument or a variable has surrogates in the place of its bytes
             _fail(ctx, f"not valid UTF-8: {ascii(error.object)[:100]}", 2)

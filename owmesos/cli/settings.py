@@ -2,12 +2,15 @@
 
 One rule for both others. Option `--some-thing` of command C is `OWMESOS_C_SOME_THING`, and `some-thing` in the file's
 table `[C]`; an option of `run`, and those that every command shares, are `OWMESOS_SOME_THING` and stand at the file's
-top. A setting that no command knows is an error, since a misspelt one would silently do nothing.
+top. A setting that no command knows is an error, since a misspelt one would silently do nothing; a misspelt variable is
+a warning.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -27,6 +30,8 @@ _ALONE = ("demo", "local")
 _AS_RUN = ("doctor", "state export", "state import", "state check")
 """Commands with settings of `run`, which they look up as it does."""
 _CONFIG = "config"
+_ALIKE = 0.9  # one letter more, less or other in a name of ten
+_NO_SETTINGS = ("OWMESOS_LAUNCH_ID", "OWMESOS_SECRET", "OWMESOS_CACHE", "OWMESOS_TRACEBACK", "OWMESOS_COMPLETE")
 _AGAIN = "owmesos.settings"
 Find = Callable[[str], click.Command | None]
 
@@ -48,6 +53,8 @@ def equip(name: str, command: click.Command, find: Find) -> click.Command:
             option.envvar = [f"OWMESOS_{prefix}_{key.upper()}", *of_run, *shared]
 
     def read(ctx: click.Context, option: click.Parameter, value: Path | None) -> None:
+        if not ctx.resilient_parsing:
+            _warn_of_misspelt_variables(ctx, command)
         if value is not None:
             ctx.default_map = {**_settings(value, name, command, find), **(ctx.default_map or {})}
             ctx.meta[_AGAIN] = lambda: _settings(value, name, command, find)
@@ -64,6 +71,33 @@ def equip(name: str, command: click.Command, find: Find) -> click.Command:
         )
     )
     return command
+
+
+def _warn_of_misspelt_variables(ctx: click.Context, command: click.Command) -> None:
+    """Of a variable that no command knows, where one of `command` is but a letter away. No error: it may belong to
+    another version, or to a program of the user's."""
+    own = _variables(command)
+    for name in os.environ:
+        if not name.startswith("OWMESOS_") or name in own or name in _NO_SETTINGS:
+            continue
+        meant = difflib.get_close_matches(name, own, 1, _ALIKE)
+        if not meant:
+            continue
+        group = ctx.find_root().command
+        if isinstance(group, click.Group):  # only now, since it loads all commands
+            every = [group.get_command(ctx, each) for each in group.list_commands(ctx)]
+            if any(name in _variables(each) for each in every if each is not None):
+                continue
+        click.echo(f"owmesos: unknown variable {name}: did you mean {meant[0]}?", err=True)
+
+
+def _variables(command: click.Command) -> set[str]:
+    found: set[str] = set()
+    for option in command.params:
+        found |= {option.envvar} if isinstance(option.envvar, str) else set(option.envvar or ())
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        found |= _variables(each)
+    return found
 
 
 def read_again(ctx: click.Context, setting: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 
 import aiohttp
 
@@ -28,7 +29,16 @@ def described(error: BaseException) -> str:
     """An exception of aiohttp or the socket as one line, without what aiohttp adds to it."""
     if isinstance(error, aiohttp.ClientPayloadError):
         return "it ended in the middle of an answer"
-    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-        number = error.errno or 0
-        return os.strerror(number) if number > 0 else one_line(str(error.os_error))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if no_tls(error.os_error):
+            return "it does not speak TLS: is http:// meant?"
+        if not isinstance(error, aiohttp.ClientSSLError):
+            number = error.errno or 0
+            closed = "it closed the connection in the TLS handshake: is http:// meant?"
+            return os.strerror(number) if number > 0 else one_line(str(error.os_error)) or closed
     return one_line(str(error)) or type(error).__name__
+
+
+def no_tls(error: BaseException) -> bool:
+    """Whether the other side has answered a TLS handshake with something else, as a server of plain HTTP does."""
+    return isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")

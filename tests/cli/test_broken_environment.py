@@ -103,10 +103,10 @@ class TestFolders:
         assert "Traceback" not in ran.err
 
     async def test_output_that_cannot_be_written(self) -> None:
-        for command in ("owmesos --help", "owmesos --version", "owmesos run --help"):
+        for command in ("owmesos --help", "owmesos --version", "owmesos run --help", "owmesos completion bash"):
             ran = await shell(f"{command} >/dev/full")
             assert ran.code == 1
-            assert ran.line.endswith("No space left on device")
+            assert ran.line.endswith(": the output cannot be written: No space left on device")
 
     @pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-"])
     async def test_streams_that_are_closed(self, closed: str) -> None:

@@ -148,3 +148,28 @@ def test_credentials_in_the_file(config: Path, tmp_path: Path) -> None:
     assert "is not a folder" in owmesos("run", "--state", str(tmp_path / "file"), "--admin", "127.0.0.1:0").line
     config.chmod(0o644)
     assert owmesos("run").line.endswith(f"holds credentials and can be read by others: chmod 600 {config}")
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("OWMESOS_LAUNCH_MEN", "OWMESOS_LAUNCH_MEM"),
+        ("OWMESOS_LUNCH_CPUS", "OWMESOS_LAUNCH_CPUS"),
+        ("OWMESOS_ADMN", "OWMESOS_ADMIN"),
+    ],
+)
+async def test_a_misspelt_variable_is_a_warning(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "200")
+    ran = await ask(*LAUNCH)
+    assert ran.code == 0
+    assert f"owmesos: unknown variable {variable}: did you mean {meant}?\n" in ran.err
+
+
+async def test_other_variables_are_none(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of other commands, those that tasks get, and what is nothing like ours."""
+    for name in ("OWMESOS_LAUNCH_ID", "OWMESOS_ACTION_CREATE_MEMORY", "OWMESOS_RUN_ADMIN", "OWMESOS_MINE"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("OWMESOS_LAUNCHES_NAME", "x")
+    assert (await ask(*LAUNCH)).err == ""

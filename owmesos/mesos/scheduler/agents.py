@@ -203,10 +203,11 @@ class Agents:
         ask = record.ask
         if any(ask.fits(room) for room in self._measured):
             return
-        largest = max(self._measured, key=lambda room: (room.milli_mem, room.milli_cpus))
+        gpus = ask.milli_gpus > 0
+        largest = max(self._measured, key=lambda room: (gpus and room.milli_gpus, room.milli_mem, room.milli_cpus))
         text = (
-            f"larger than any agent: it asks for {_amounts(ask, ask.ports)}; the largest of {len(self._measured)}"
-            f" agents can give {_amounts(largest, len(largest.ports))}"
+            f"larger than any agent: it asks for {_amounts(ask, ask.ports, gpus)}; the largest of {len(self._measured)}"
+            f" agents can give {_amounts(largest, len(largest.ports), gpus)}"
         )
         self._task_updates.end(record, Trigger.REFUSED, OVERSIZED, text, now)
 
@@ -228,8 +229,8 @@ def _check_agent(agent_id: str, hostname: str) -> None:
     check_text("the agent's hostname", hostname, MAX_NAME)
 
 
-def _amounts(amount: Ask | Resources, ports: int) -> str:
+def _amounts(amount: Ask | Resources, ports: int, gpus: bool) -> str:
     return (
         f"{plainly(amount.milli_cpus)} cpus, {plainly(amount.milli_mem)} MB, {plainly(amount.milli_disk)} MB disk,"
-        f" {ports} ports"
+        f" {ports} ports{f', {plainly(amount.milli_gpus)} gpus' if gpus else ''}"
     )

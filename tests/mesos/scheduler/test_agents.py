@@ -155,6 +155,14 @@ class TestOversized:
         assert "larger than any agent" in record.message
         assert "1024 MB" in record.message
 
+    def test_gpus_are_named_where_they_are_what_is_short(self) -> None:
+        world = at_rest(operator_api=True)
+        message = world.record(world.submit(gpus=1)).message
+        assert message is not None
+        asked, _, largest = message.partition("; the largest of ")
+        assert asked.endswith("0 ports, 1 gpus")
+        assert largest.endswith(" ports, 0 gpus")
+
     def test_the_largest_that_fits_is_not(self) -> None:
         world = at_rest(operator_api=True)
         launch_id = world.submit(mem=1024, cpus=4, ports=10)
