@@ -31,8 +31,9 @@ from owmesos.mesos.scheduler.scheduler import Scheduler
 from owmesos.mesos.scheduler.settings import Settings
 from owmesos.mesos.scheduler.status_words import end_message, is_not_run, story_text
 from owmesos.mesos.wire.address import ServerAddress, parse_master, parse_zookeeper, redirect_target
+from owmesos.mesos.wire.agent_files import _TAIL
 from owmesos.mesos.wire.event_reader import EventReader
-from owmesos.mesos.wire.http_errors import reason_in
+from owmesos.mesos.wire.http_errors import READ_LIMIT, reason_in
 from owmesos.mesos.wire.operator_client import answer_in, free
 from owmesos.mesos.wire.recordio import RecordDecoder
 from owmesos.mesos.wire.zookeeper import _NoLeader, _Watch
@@ -166,16 +167,18 @@ _SAID = (
 
 @target("cluster-texts", *_SAID)
 def cluster_texts(data: bytes) -> None:
-    """What masters, agents, executors and Docker say of a failure is told on, however long it is."""
+    """What masters, agents, executors and Docker say of a failure is told on, however long it is.
+
+    Of a body and of a file no more is read than owmesos reads of them.
+    """
     text = data.decode(errors="replace")
     for content_type in ("text/html", "text/plain"):
-        reason_in(data, content_type)
-    for image in (None, "joe/own:1"):
-        for at_fault in (False, True):
-            start_error(image, text, text, at_fault=at_fault)
+        reason_in(data[:READ_LIMIT], content_type)
+    for image, at_fault in ((None, False), ("joe/own:1", False), ("joe/own:1", True)):
+        start_error(image, text, text, at_fault=at_fault)
     status = msgspec.structs.replace(_STATUS, message=text)
     story_text(status), is_not_run(status), end_message(status, asked=False)
-    last_line(text)
+    last_line(data[-_TAIL:].decode(errors="replace"))
     log_named(text, "L1")
 
 

@@ -187,7 +187,7 @@ def container_answers(data: bytes) -> None:
 def container_logs(data: bytes) -> None:
     """However it is cut, nothing is read twice and nothing left out."""
     step = 1 + max(len(data) % 17, len(data) // 100)
-    collection, whole = (LogCollection(10_000, sentinels=True, is_foreign=lambda stream, line: False) for _ in range(2))
+    collection, whole = (LogCollection(2_000, sentinels=True, is_foreign=lambda stream, line: False) for _ in range(2))
     for stream in STREAMS:
         at, rest = 0, b""
         while collection.takes(stream) and at < len(data):

@@ -33,6 +33,11 @@ def log_line(time: str, stream: str, text: str) -> str:
     return f"{time:<30} {stream}: {text.strip()}"
 
 
+def _begun(text: bytes) -> int:
+    """How many bytes at its end may begin a sentinel."""
+    return max(n for n in range(len(_SENTINEL)) if text.endswith(_SENTINEL[:n]))
+
+
 class LogCollection:
     """One activation's log. `limit` in bytes of both streams together, and with the time and the stream of each line
     1 MB more: a record of ten million empty lines would have 400 MB. (OpenWhisk counts both, as Docker wrote them.)
@@ -83,9 +88,11 @@ class LogCollection:
                 self._partial[stream] = b""
                 self._open.discard(stream)
                 return data[begin:]
-        rest = data[begin:]
-        if self._size + len(rest) > self._limit:
+        rest, found, _ = data[begin:].partition(_SENTINEL)  # what follows it on its line is left out
+        over = self._size + len(rest) - self._limit
+        if over > 0 and (found or over > _begun(rest)):
             self._truncate(time)
+        rest += found
         self._partial[stream] = rest[-_TAIL:] if self._truncated else rest
         return b""
 

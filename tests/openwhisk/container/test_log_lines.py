@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,3 +143,34 @@ def test_what_exceeds_the_limit_is_dropped_up_to_the_sentinel_however_it_is_cut(
     assert rest + whole[at:] == b"next\n"
     assert found.takes("stderr")
     assert len(found.lines) == 1
+
+
+@given(st.integers(1, 60), st.integers(0, 200))
+def test_what_follows_the_sentinel_on_its_line_is_left_out_however_it_is_cut(step: int, more: int) -> None:
+    whole = b"12345\n" + END.strip() + b"y" * more + b"\nnext\n"
+    found = collection(limit=10)
+    at, rest = 0, b""
+    while found.takes("stdout"):
+        assert at < len(whole)
+        rest = found.feed("stdout", whole[at : at + step], T)
+        at += step
+    assert rest + whole[at:] == b"next\n"
+    assert found.lines == [line("stdout", "12345")]
+    assert found.complete
+
+
+@pytest.mark.parametrize("cut", range(1, len(END)))
+def test_a_log_of_exactly_its_limit_is_whole_wherever_its_sentinel_is_cut(cut: int) -> None:
+    found = collection(limit=6)
+    for part in (b"12345\n" + END[:cut], END[cut:]):
+        found.feed("stdout", part, T)
+    assert found.complete
+    assert found.lines == [line("stdout", "12345")]
+
+
+def test_what_only_begins_as_a_sentinel_counts() -> None:
+    found = collection(limit=10)
+    found.feed("stdout", b"12345\n" + END[:20], T)
+    assert found.complete
+    found.feed("stdout", b"!", T)
+    assert not found.complete
