@@ -18,8 +18,8 @@ import msgspec
 T = TypeVar("T")
 _FIRST, _COUNT = 0xD800, 0x800
 _HALF = re.compile("[\ud800-\udfff]")
-# An escape is the last of an odd number of backslashes. A whole pair is passed over. A pattern that begins with a
-# literal, as this does, is looked for ten times as fast.
+# An escape begins with the last of an odd number of backslashes. A whole pair is passed over. A pattern that begins
+# with a literal, as this does, is looked for ten times as fast.
 _BEGIN = rb"\\(?<!\\\\)((?:\\\\)*)u"
 _ESCAPED = re.compile(
     _BEGIN + rb"(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|([dD][89a-fA-F][0-9a-fA-F]{2}))"
