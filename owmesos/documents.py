@@ -390,6 +390,13 @@ class ClusterStatus(TypedDict):
     reason: str | None  # why there is no connection, or what slows it down
 
 
+class StateTrouble(TypedDict):
+    """What keeps the state from being written: nothing new is launched or ended meanwhile."""
+
+    reason: str
+    since: str | None
+
+
 class StatusDocument(TypedDict):
     """What somebody on call looks at first. Counts are by state, without states that nothing is in."""
 
@@ -401,6 +408,7 @@ class StatusDocument(TypedDict):
     roles: list[str]
     launches: dict[LaunchState, int]
     unreadable: int  # stored launches that are set aside
+    state_trouble: StateTrouble | None  # None while the state can be written
     queue: QueueDocument  # launches that wait for room
     containers: dict[ContainerStateWord, int]
     runs: RunsDocument | None  # None without a pool of containers

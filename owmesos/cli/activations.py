@@ -20,7 +20,7 @@ from owmesos.cli.columns import ACTIVATIONS, short_ids
 from owmesos.cli.connection import AdminAccess
 from owmesos.cli.openwhisk import ActionName, ActionsClient, Name, Param, ParamFile, action, parameters, print_object
 from owmesos.cli.options import Argument, Option, with_options
-from owmesos.cli.output import Output, show, show_object
+from owmesos.cli.output import Output, Wide, show, show_object
 from owmesos.cli.text import visible
 from owmesos.errors import InvalidInput, failing_as
 
@@ -115,6 +115,7 @@ def list_activations(
     skip: Annotated[int, Option("Number of the latest activations to leave out.", None, "-s")] = 0,
     admin: AdminAccess,
     output: Output = "table",
+    wide: Wide = False,
 ) -> None:
     """Show activations, the latest first.
 
@@ -124,7 +125,7 @@ def list_activations(
     """
     filters = {} if name is None else {"name": name}
     found = ActionsClient(admin).get("activations", limit=limit, skip=skip, unfinished=1, **filters)
-    show(found, ACTIVATIONS, output)
+    show(found, ACTIVATIONS, output, wide=wide)
 
 
 @activation.command()

@@ -119,6 +119,11 @@ class AdminClient:
         does not serve it."""
         return self.ask(AdminRequest("GET", path, parameters))
 
+    def watched(self, path: str, /, **parameters: Any) -> Any:
+        """As `get`, for a command that watches: of several addresses, also after a standby has taken over."""
+        request = AdminRequest("GET", path, parameters)
+        return self.ask(request) if len(self._given) == 1 else self.ask_again(request)
+
     def stream(self, path: str, parameters: Mapping[str, str]) -> Iterator[bytes]:
         """The parts of an answer that is not JSON, as they come. Raises MayPass if it is cut short."""
         request = AdminRequest("GET", path, parameters)

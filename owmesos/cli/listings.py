@@ -40,7 +40,8 @@ class Shown:
         client = admin_client(self.admin)
 
         def rows() -> Sequence[columns.Document]:
-            found: list[columns.Document] = client.get(path, **parameters)
+            get = client.watched if self.watch else client.get
+            found: list[columns.Document] = get(path, **parameters)
             if latest_first:
                 found.reverse()
             if not found and self.output == "table" and not self.watch:

@@ -29,8 +29,8 @@ Watch = Annotated[bool, Option("Refresh every second until Ctrl-C; with json, pr
 Wide = Annotated[bool, Option("Show ids whole, and leave nothing out of a table.")]
 
 
-def show(rows: Sequence[Document], listing: Listing, style: str, *, wide: bool = False) -> None:
-    """`wide`: a table has ids whole, and nothing is cut or left out."""
+def show(rows: Sequence[Document], listing: Listing, style: str, *, wide: bool | None = None) -> None:
+    """`wide`: a table has ids whole, and nothing is cut or left out; None if the command has no --wide."""
     if style == "table":
         _print_table(rows, listing, wide=wide)
     elif style == "tsv":
@@ -100,16 +100,17 @@ def screen_of(rows: Sequence[Document], listing: Listing, height: int, *, wide: 
     return [made.heading, *lines, *([painted(said, "dim", window.colour)] if said else [])]
 
 
-def _print_table(rows: Sequence[Document], listing: Listing, *, wide: bool) -> None:
+def _print_table(rows: Sequence[Document], listing: Listing, *, wide: bool | None) -> None:
     if not rows:
         click.echo(listing.nothing, err=True)
         return
-    window = window_of_stdout(wide=wide)
-    made = table(rows, listing, window, wide=wide)
+    window = window_of_stdout(wide=bool(wide))
+    made = table(rows, listing, window, wide=bool(wide))
     click.echo("\n".join([made.heading, *made.lines]), color=window.colour)
-    if made.left_out:
-        click.echo(painted(_left_out(made.left_out), "dim", window.colour), err=True, color=window.colour)
+    said = _left_out(made.left_out, "-o json" if wide is None else "--wide")
+    if said:
+        click.echo(painted(said, "dim", window.colour), err=True, color=window.colour)
 
 
-def _left_out(titles: Sequence[str]) -> str:
-    return f"no room for {', '.join(titles)}: --wide shows all" if titles else ""
+def _left_out(titles: Sequence[str], option: str = "--wide") -> str:
+    return f"no room for {', '.join(titles)}: {option} shows all" if titles else ""

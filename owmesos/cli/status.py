@@ -53,14 +53,16 @@ def status(
 
     It shows the master, what waits and why, servers, containers and nodes in trouble.
 
-    The exit code is 1 if the framework is not connected to a master, or the master is silent.
+    The exit code is 1 if the framework is not connected to a master, the master is silent, or the state cannot be
+    written.
     """
     client = admin_client(admin)
     if watch is not None:
-        _watch(lambda: client.get("status"), output, watch)
+        _watch(lambda: client.watched("status"), output, watch)
     document = client.get("status")
     _show(document, output)
-    if not document["cluster"]["connected"] or document["cluster"].get("silent_since"):
+    cluster = document["cluster"]
+    if not cluster["connected"] or cluster.get("silent_since") or document.get("state_trouble"):
         raise click.exceptions.Exit(1)
 
 
@@ -137,6 +139,10 @@ def _lines(document: Document) -> Iterator[tuple[str, list[Any]]]:
     word = "connected" if cluster["connected"] else "not connected"
     yield _MANAGERS.get(cluster["manager"], "Cluster"), [*_since(word, cluster), *_silence(cluster), *_why(cluster)]
     launching = cluster["manager"] == "mesos"
+    away = document.get("state_trouble")
+    if away is not None:
+        lasting = f" for {since(away['since'])}: nothing new is launched or ended"
+        yield "State", [(visible(away["reason"]), "bold red"), lasting]
     if launching:
         yield "Framework", [document["framework_id"] or "none yet"]
     invoker = document["invoker"]

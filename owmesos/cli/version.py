@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-MADE_FOR = "Apache Mesos 1.11 (v1 API); OpenWhisk 1.0 and 2.0"
+MADE_FOR = "Apache Mesos 1.11 (v1 API); Kubernetes 1.37; OpenWhisk 1.0 and 2.0"
 _ALWAYS = ("aiohttp", "click", "kazoo", "msgspec")
 _OPENWHISK = ("kafka-python", "lz4", "python-snappy", "zstandard")
 

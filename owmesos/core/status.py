@@ -26,6 +26,7 @@ class ProcessFacts(NamedTuple):
     started_at: float  # seconds since the epoch
     servers: str
     server: str | None  # which of them has us
+    state_trouble: documents.StateTrouble | None = None
 
 
 def counts(states: Iterable[Enum]) -> dict[Any, int]:

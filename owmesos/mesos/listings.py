@@ -39,13 +39,25 @@ def nodes(state: SchedulerState, now: float) -> list[documents.NodeDocument]:
 
 
 def node(state: SchedulerState, agent: LedgerNode, account: Account, now: float) -> documents.NodeDocument:
-    return core_listings.node(state, agent, account, now, _node_reason(state, agent, account))
+    return core_listings.node(state, agent, account, now, _node_reason(state, agent, account, now))
 
 
-def _node_reason(state: SchedulerState, agent: LedgerNode, account: Account) -> str | None:
+def _node_reason(state: SchedulerState, agent: LedgerNode, account: Account, now: float) -> str | None:
     """Why it gets few or no starts."""
     if not state.connected and account.observed_at is None:
         return connection_trouble(state)
+    return node_trouble(state, now, agent)
+
+
+def node_trouble(state: SchedulerState, now: float, agent: LedgerNode) -> str | None:
+    """Why the node gets few or no starts; None for one that gets them."""
+    if agent.gone_at is not None:
+        return f"it has been gone since {instant(agent.gone_at)}: removed, or out of the master's reach"
+    if agent.unavailability is not None:
+        start, duration = agent.unavailability
+        begins = "began" if start <= now else "begins"
+        ends = f", for {duration:.0f} s" if duration is not None else ""
+        return f"its maintenance {begins} {instant(start)}{ends}"
     pause = state.backoff.agent_pause(agent.agent_id)
     return pause.reason if pause is not None else state.backoff.doubt(agent.agent_id)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from owmesos import documents
-from owmesos.core.ledger import LedgerNode
 from owmesos.core.listings import instant
 from owmesos.core.pool.pool import Pool
 from owmesos.core.status import ProcessFacts, counts, nodes, oldest, runs
-from owmesos.mesos.listings import connection_trouble
+from owmesos.mesos.listings import connection_trouble, node_trouble
 from owmesos.mesos.scheduler.state import SchedulerState
 
 
@@ -31,11 +30,12 @@ def status(
         "roles": list(info.roles),
         "launches": counts(record.state for record in state.launches.values()),
         "unreadable": len(state.unreadable),
+        "state_trouble": process.state_trouble,
         "queue": _queue(state, now),
         "containers": counts(container.state for container in pool.containers) if pool is not None else {},
         "runs": runs(pool, connection_trouble(state), now) if pool is not None else None,
         "invoker": invoker,
-        "nodes": nodes(state, partial(_trouble, state, now)),
+        "nodes": nodes(state, partial(node_trouble, state, now)),
     }
 
 
@@ -57,16 +57,3 @@ def _queue(state: SchedulerState, now: float) -> documents.QueueDocument:
         return {"length": 0, "oldest": None}
     reason = connection_trouble(state) or state.explain(head).summary
     return {"length": len(state.queue), "oldest": oldest(head.id, head.launch.name, head.queued_at, reason, now)}
-
-
-def _trouble(state: SchedulerState, now: float, agent: LedgerNode) -> str | None:
-    """Why the node gets few or no starts; None for one that gets them."""
-    if agent.gone_at is not None:
-        return f"it has been gone since {instant(agent.gone_at)}"
-    if agent.unavailability is not None:
-        start, duration = agent.unavailability
-        begins = "began" if start <= now else "begins"
-        ends = f", for {duration:.0f} s" if duration is not None else ""
-        return f"its maintenance {begins} {instant(start)}{ends}"
-    pause = state.backoff.agent_pause(agent.agent_id)
-    return pause.reason if pause is not None else state.backoff.doubt(agent.agent_id)

@@ -25,6 +25,7 @@ import msgspec
 from owmesos import documents
 from owmesos.core import listings as core_listings
 from owmesos.core.container_factory import CONTAINERS_STOP, InvokerHost, PoolRecipe
+from owmesos.core.listings import instant
 from owmesos.core.node_stats import NodeStatsUpdate
 from owmesos.core.status import ProcessFacts
 from owmesos.errors import InvalidInput
@@ -337,12 +338,13 @@ class Framework(LaunchRequests):
         return self._status.document(invoker)
 
     def _make_status(self, shell: Shell, started_at: float) -> documents.StatusDocument:
-        master, pooled = shell.driver.master, shell.pooled
+        master, pooled, away = shell.driver.master, shell.pooled, self.state_away()
         process = ProcessFacts(
             version=own_version("owmesos"),
             started_at=started_at,
             servers=self._master_text,
             server=str(master) if master is not None else None,
+            state_trouble=None if away is None else {"reason": away.reason, "since": instant(away.since)},
         )
         return status(shell.scheduler.state, shell.clock.now(), process, pooled.pool if pooled is not None else None)
 

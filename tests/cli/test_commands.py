@@ -424,6 +424,6 @@ def test_help_and_version() -> None:
         assert owmesos(name, "--help").code == 0
     first, made_for, on, for_kafka = owmesos("--version").out.splitlines()
     assert first == f"owmesos, version {version('owmesos')}"
-    assert made_for == "made for Apache Mesos 1.11 (v1 API); OpenWhisk 1.0 and 2.0"
+    assert made_for == "made for Apache Mesos 1.11 (v1 API); Kubernetes 1.37; OpenWhisk 1.0 and 2.0"
     assert f"msgspec {version('msgspec')}" in on
     assert f"kafka-python {version('kafka-python')}" in for_kafka

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
@@ -145,6 +145,21 @@ def test_the_next_leader_is_found(places: list[Place]) -> None:
     places[1].server_close()
     places[0].leader = None
     assert client.ask_again(LAUNCH) == [{"from": places[0].server_port}]
+
+
+def test_a_command_that_watches_waits_for_the_next_leader(
+    places: list[Place], nobody: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("owmesos.cli.client.STARTING", 0.1)
+    monkeypatch.setattr("owmesos.cli.client.PATIENCE", 15.0)
+    places[0].leader = nobody.url  # the leader was killed
+    with pytest.raises(NotRunning, match="the leader does not answer"):
+        AdminClient(places[0].endpoint).watched("nodes")
+    taking_over = Timer(0.5, setattr, (places[0], "leader", None))
+    taking_over.start()
+    client = AdminClient(nobody, places[0].endpoint)
+    assert client.watched("nodes") == [{"from": places[0].server_port}]
+    taking_over.join()
 
 
 def test_nobody_leads(places: list[Place], nobody: Endpoint) -> None:

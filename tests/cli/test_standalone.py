@@ -210,6 +210,7 @@ async def test_a_result_with_a_number_beyond_all_floats_is_shown(process: Runnin
     assert (await process.ask("invoke", "huge", "--result")).json == {"n": "1" + "0" * 5000}
     assert (await process.ask("activation", "result", "--last")).json == {"n": "1" + "0" * 5000}
     assert columns(await process.ask("activation", "list")) != []
+    assert columns(await process.ask("activation", "list", "--wide")) != []
 
 
 async def test_a_zip_file_and_another_entry_point(process: Running, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ WELL: dict[str, Any] = {
     "roles": ["*"],
     "launches": {"RUNNING": 3},
     "unreadable": 0,
+    "state_trouble": None,
     "queue": {"length": 0, "oldest": None},
     "containers": {},
     "runs": None,
@@ -113,6 +114,12 @@ class TestScreen:
         silent = instant(time.time() - 40.0)
         text = shown(cluster={**WELL["cluster"], "silent_since": silent})
         assert re.search(r"Master +connected for .*: silent for 4\ds\n", text)
+
+    def test_a_state_that_cannot_be_written_says_since_when(self) -> None:
+        away = {"reason": "ZooKeeper at zk:2181 does not answer", "since": instant(time.time() - 40.0)}
+        assert "State" not in shown(state_trouble=None)
+        text = " ".join(shown(state_trouble=away).split())
+        assert re.search(r"State ZooKeeper at zk:2181 does not answer for 4\ds: nothing new is launched or ended", text)
 
     def test_control_characters_of_a_name_are_escaped(self) -> None:
         assert "\\x1b[2J" in shown(name="\x1b[2J")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from owmesos.cli.columns import ACTIVATIONS, CONTAINERS, LAUNCHES, NODES, RESERVATIONS, STORY, Listing
-from owmesos.cli.output import screen_of
+from owmesos.cli.output import screen_of, show
 from owmesos.cli.process_log import ShortIdFormatter
 from owmesos.cli.table import TableText, Window, table, width_of, window_of_stdout
 
@@ -207,3 +207,15 @@ def test_ten_thousand_rows_take_no_two_seconds() -> None:
 def test_the_log_names_agents_as_tables_do() -> None:
     record = logging.LogRecord("owmesos", logging.INFO, "", 0, "ACCEPT on agent %s", (AGENT,), None)
     assert ShortIdFormatter().format(record) == "ACCEPT on agent S7"
+
+
+def test_what_is_left_out_can_be_seen_by_an_option_that_the_command_has(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("owmesos.cli.output.window_of_stdout", lambda *, wide: Window(None if wide else 40))
+    show([launch()], LAUNCHES, "table")
+    assert capsys.readouterr().err.endswith(": -o json shows all\n")
+    show([launch()], LAUNCHES, "table", wide=False)
+    assert capsys.readouterr().err.endswith(": --wide shows all\n")
+    show([launch()], LAUNCHES, "table", wide=True)
+    assert capsys.readouterr().err == ""

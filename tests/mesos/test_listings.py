@@ -8,7 +8,7 @@ import pytest
 
 from owmesos.errors import Ambiguous
 from owmesos.mesos.listings import connection_trouble, explanation, find, launch, launches, nodes
-from owmesos.mesos.messages import ID, TaskStatus, Update
+from owmesos.mesos.messages import ID, Failure, TaskStatus, Update
 from owmesos.mesos.scheduler.events import Submit
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.mesos.scheduler.launches import LaunchRecord
@@ -73,6 +73,17 @@ def test_a_launch_that_waits_again_is_nowhere() -> None:
     row = row_of(world, launch_id)
     assert row["state"] in ("PENDING", "RESERVED")
     assert (row["agent_id"], row["hostname"], row["ports"]) == (None, None, [])
+
+
+def test_a_node_that_is_gone_or_under_maintenance_says_so() -> None:
+    world = at_rest(agent(1), agent(2))
+    world.handle(Failure(agent_id=ID("S1")))
+    world.scheduler.state.ledger.agent("S2").unavailability = (world.now + 60, 3600.0)
+    gone, draining = nodes(world.scheduler.state, world.now)
+    assert gone["state"] == "gone"
+    assert str(gone["reason"]).startswith("it has been gone since 2023-")
+    assert str(gone["reason"]).endswith(": removed, or out of the master's reach")
+    assert str(draining["reason"]).startswith("its maintenance begins 2023-")
 
 
 class TestWithoutAMaster:

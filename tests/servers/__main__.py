@@ -4,7 +4,8 @@
     scripts/couchdb up [--port P] | down | status
     scripts/zookeeper up [--port P] | down | status
 
-`up` returns when it answers, and prints its address. It runs until `down`; data and log are in the user's cache folder.
+`up` returns when it answers, and prints its address. It runs until `down`, which also
+removes its data and its log from the user's cache folder.
 """
 
 from __future__ import annotations

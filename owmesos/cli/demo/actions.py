@@ -290,9 +290,10 @@ class PoolScene(NamedTuple):
         idle = sum(row["state"] == "warm" for row in self.containers)
         if not idle or not self.counts.waiting:
             return None
+        warm = "1 warm container of another action is" if idle == 1 else f"{idle} warm containers of other actions are"
         return (
-            f"{idle} warm containers of other actions are idle: each is kept for {PoolSettings().idle_grace:g} s, since"
-            " a start costs more than most waits, unless the first activation waits for long"
+            f"{warm} idle: each is kept for {PoolSettings().idle_grace:g} s, since a start costs more than most waits,"
+            " unless the first activation waits for long"
         )
 
 

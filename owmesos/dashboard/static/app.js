@@ -124,7 +124,7 @@ const REFUSES = {
 };
 
 /** What an operator has to know before all else, a line each. */
-function troubles({ cluster, invoker, unreadable }) {
+function troubles({ cluster, invoker, unreadable, state_trouble: away }) {
   const lines = [];
   if (!cluster.connected) {
     const since = cluster.since === null ? "" : ` since ${minute(cluster.since)}`;
@@ -133,6 +133,7 @@ function troubles({ cluster, invoker, unreadable }) {
     const silent = duration(now() - Date.parse(cluster.silent_since));
     lines.push(`The ${words.server} at ${cluster.address} has been silent for ${silent}: its heartbeats are overdue, nothing is offered.`);
   }
+  if (away) lines.push(`The state cannot be written since ${minute(away.since)}, nothing new is launched or ended: ${away.reason}`);
   for (const [name, server] of [["Kafka", invoker?.kafka], ["CouchDB", invoker?.couchdb]]) {
     if (server?.state !== "down") continue;
     lines.push([`${name} at ${server.address} is down since ${minute(server.since)}`, server.reason, server.advice].filter(Boolean).join(": "));

@@ -162,6 +162,7 @@ class KubernetesProcess:
             "roles": [],
             "launches": {},
             "unreadable": 0,
+            "state_trouble": None,
             "queue": {"length": 0, "oldest": None},
             "containers": status.counts(container.state for container in shell.pool.containers),
             "runs": status.runs(shell.pool, shell.connection_trouble(), shell.now()),
