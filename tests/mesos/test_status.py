@@ -141,6 +141,8 @@ class TestNodes:
         (trouble,) = seen(world)["nodes"]["trouble"]
         assert (trouble["state"], trouble["reason"][:26]) == ("draining", "its maintenance begins 202")
         assert trouble["reason"].endswith(", for 3600 s")
+        sums = seen(world)["nodes"]["sums"]
+        assert (sums["free"]["mem"] > 0, sums["available"]["mem"]) == (True, 0.0)
 
     def test_a_node_in_backoff_says_which_starts_failed(self) -> None:
         world = at_rest(agent(1), agent(2))

@@ -301,6 +301,9 @@ function mixed(low, high, share) {
   return `rgb(${a.map((value, index) => Math.round(value + (b[index] - value) * share)).join(",")})`;
 }
 
+/** States of nodes where nothing starts. */
+const SHUT = new Set(["draining", "closed", "backoff"]);
+
 /** The figures above: how many nodes, and what all of them have together. */
 export function figures(nodes) {
   const agents = new Map();
@@ -314,7 +317,8 @@ export function figures(nodes) {
       if (rows[0].state === "gone") continue;
       for (const node of rows.slice(0, 1)) {
         const parts = partsOf(rows.length === 1 ? node : together(rows, kind), kind);
-        if (parts !== null) for (const name in sum) sum[name] += parts[name];
+        if (parts === null) continue;
+        for (const name in sum) if (name !== "available" || !SHUT.has(node.state)) sum[name] += parts[name];
       }
     }
     const shown = kind === "mem" ? memory : cpus;

@@ -171,7 +171,11 @@ class KubernetesProcess:
         }
 
     def _trouble(self, agent: LedgerNode) -> str | None:
-        return self._view.node_trouble(agent) if self._factory.state.known else None
+        """A node outside `--node-selector` is in no trouble: it is not meant for us."""
+        state = self._factory.state
+        if not state.known or state.capacity.closed.get(agent.agent_id) == "unselected":
+            return None
+        return self._view.node_trouble(agent)
 
     def nodes(self) -> list[documents.NodeDocument]:
         self._running()

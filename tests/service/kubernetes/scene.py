@@ -19,8 +19,9 @@ from tests.waiting import eventually_async
 READY = [{"type": "Ready", "status": "True"}]
 
 
-def fake_node(name: str, *, memory: str = "2Gi", **spec: Any) -> dict[str, Any]:
+def fake_node(name: str, *, memory: str = "2Gi", labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
     made = node(name)
+    made["metadata"]["labels"] = labels or {}
     made["spec"] = spec
     made["status"] = {"allocatable": {"cpu": "4", "memory": memory, "pods": "110"}, "conditions": READY}
     return made
@@ -82,13 +83,16 @@ def access_to(server: FakeApiServer) -> ClusterAccess:
 
 
 @asynccontextmanager
-async def scene(*nodes: dict[str, Any]) -> AsyncIterator[Scene]:
-    """Its nodes are known, and the process has made its checks: no answer that a test prepares is for these."""
+async def scene(*nodes: dict[str, Any], **more: Any) -> AsyncIterator[Scene]:
+    """Its nodes are known, and the process has made its checks: no answer that a test prepares is for these.
+
+    `more`: of its KubernetesSettings.
+    """
     server = await FakeApiServer(None).start()
     for each in nodes or (fake_node("n1"), fake_node("n2")):
         server.put("nodes", each)
     try:
-        process = KubernetesProcess(access_to(server), RECIPE, KubernetesSettings(invoker="i", incarnation="1"))
+        process = KubernetesProcess(access_to(server), RECIPE, KubernetesSettings(invoker="i", incarnation="1", **more))
         async with process:
             found = Scene(server, process)
             process.host.pool_listeners.append(found.heard.append)

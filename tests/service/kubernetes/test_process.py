@@ -55,6 +55,21 @@ async def test_a_run_gets_a_pod_and_its_story_is_told() -> None:
         assert found.process.explain("r1")["summary"] == f"the activation is not waiting: it is in container {name}"
 
 
+async def test_a_node_outside_the_selector_is_in_no_trouble_and_has_nothing_available() -> None:
+    nodes = (
+        fake_node("n1", labels={"for": "actions"}),
+        fake_node("n2"),
+        fake_node("n3", labels={"for": "actions"}, unschedulable=True),
+    )
+    async with scene(*nodes, node_selector={"for": "actions"}) as found:
+        status = found.process.status()["nodes"]
+        assert status["states"] == {"fresh": 1, "draining": 1, "closed": 1}
+        assert [each["hostname"] for each in status["trouble"]] == ["n3"]
+        open_node = next(each for each in found.process.nodes() if each["hostname"] == "n1")
+        assert status["sums"]["available"]["mem"] == open_node["available"]["mem"]
+        assert status["sums"]["total"]["mem"] == 3 * open_node["total"]["mem"]
+
+
 async def test_a_node_shows_what_our_pods_use_and_why_it_gets_none() -> None:
     async with scene(fake_node("n1"), fake_node("n2", unschedulable=True)) as found:
         name = await found.running()
