@@ -73,7 +73,7 @@ class Membership:
         for known in message.tasks:
             self._take_up(agent, known, was_unreachable=was_unreachable)
         if books.watched:
-            books.publish("AGENT_ADDED", agent=agent_document(books, agent))
+            books.publish("AGENT_ADDED", agent=agent_document(agent))
         self._allocator.run([agent])
 
     def _take_up(self, agent: AgentRecord, known: protocol.KnownTask, *, was_unreachable: bool) -> None:

@@ -37,7 +37,7 @@ def _info(agent_id: str, description: AgentDescription, total: Pieces) -> AgentI
     )
 
 
-def agent_document(books: MasterBooks, agent: AgentRecord) -> dict[str, Any]:
+def agent_document(agent: AgentRecord) -> dict[str, Any]:
     """One of GET_AGENTS."""
     description = agent.description
     document: dict[str, Any] = {
@@ -68,7 +68,7 @@ def agent_document(books: MasterBooks, agent: AgentRecord) -> dict[str, Any]:
 
 def agents(books: MasterBooks) -> dict[str, Any]:
     recovered = [_info(agent_id, each, each.total) for agent_id, each in books.recovered.items()]
-    return {"agents": [agent_document(books, each) for each in books.agents.values()], "recovered_agents": recovered}
+    return {"agents": [agent_document(each) for each in books.agents.values()], "recovered_agents": recovered}
 
 
 def tasks(books: MasterBooks) -> dict[str, Any]:
