@@ -127,6 +127,7 @@ class FrameworkRecord:
     connected: bool = False
     recovered: bool = False
     reregistered_at: float | None = None
+    unregistered_at: float | None = None
     suppressed: set[str] = field(default_factory=set)
     offer_constraints: messages.OfferConstraints | None = None
     constraints: dict[str, Constraint] = field(default_factory=dict)

@@ -216,6 +216,7 @@ class Subscriptions:
                 books.set_state(task, "TASK_KILLED")
             books.complete_task(task)
         cancel(framework.removal)
+        framework.unregistered_at = books.now
         del books.frameworks[framework.id]
         books.completed[framework.id] = framework
         while len(books.completed) > books.settings.completed_frameworks:
