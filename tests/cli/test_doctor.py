@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,7 +160,7 @@ class TestMachine:
 
     def test_little_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for free, state in ((10 * 2**20, "fail"), (500 * 2**20, "warn"), (2**40, "ok")):
-            monkeypatch.setattr(machine_checks, "_free", lambda folder, free=free: free)
+            monkeypatch.setattr("shutil.disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
             assert [each.state for each in found(options(tmp_path), "disk")] == [state]
 
     def test_packages_that_kafka_needs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
