@@ -284,7 +284,11 @@ def own_folder(folder: Path) -> FileLock:
     """Make the folder, only for this user, and lock it. Raises InvalidInput, StateInUse and StoreFailed."""
     _make(folder)
     lock = lock_folder(folder)
-    make_private(folder, _OURS)
+    try:
+        make_private(folder, _OURS)
+    except BaseException:
+        lock.release()
+        raise
     return lock
 
 

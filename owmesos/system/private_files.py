@@ -1,11 +1,13 @@
 """Files and folders that only their owner may read: state, logs, tokens.
 
 The modes do not depend on the umask or on who created a folder: files are created 0600, folders 0700, and existing
-ones get these modes. A link is never followed, since another user may have created it.
+ones get these modes. A link is never followed, since another user may have created it; in a folder's path, one of
+our own or of root is.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Collection
@@ -23,13 +25,14 @@ def make_private_folder(folder: Path, ours: Collection[str] = ()) -> None:
     """Make `folder`, with its parents, or take the one that is there.
 
     One that is empty, or has a file named in `ours`, becomes 0700. Any other keeps its mode, as it has other uses too
-    (a home folder, a mount), but not everybody may write there. Raises InvalidInput and OSError, for a file
-    FileExistsError or NotADirectoryError.
+    (a home folder, a mount), but not everybody may write there. No link in its path belongs to another user, who could
+    let it lead elsewhere later. Raises InvalidInput and OSError, for a file FileExistsError or NotADirectoryError.
     """
+    _check_links(folder)
     make_folder(folder)
     known = folder.stat()
     mode = stat.S_IMODE(known.st_mode)
-    if known.st_uid not in (os.geteuid(), 0):
+    if not _is_trusted(known):
         raise InvalidInput(f"the folder {folder} belongs to another user (uid {known.st_uid}): give one of your own")
     if not mode & _OTHERS:
         return
@@ -41,22 +44,32 @@ def make_private_folder(folder: Path, ours: Collection[str] = ()) -> None:
 
 
 def make_private(folder: Path, patterns: Collection[str]) -> None:
-    """Files that are in `folder` already, match one of the `patterns` and are the process's own user's become 0600."""
+    """Files that are in `folder` already and match one of the `patterns` become 0600. Raises InvalidInput if one
+    belongs to another user, who may have put it there to read what is written into it."""
     for pattern in patterns:
         for file in folder.glob(pattern):
             known = file.lstat()
+            if not _is_trusted(known):
+                raise InvalidInput(
+                    f"the file {file} belongs to another user (uid {known.st_uid}): remove it if it is not yours,"
+                    f" or chown {os.geteuid()} {file}"
+                )
             if stat.S_ISREG(known.st_mode) and known.st_uid == os.geteuid() and stat.S_IMODE(known.st_mode) & _OTHERS:
                 file.chmod(FILE_MODE)
 
 
 def open_private(file: Path, flags: int) -> int:
-    """A descriptor; the file is created 0600, or becomes that. Raises OSError, also where `file` is a link.
+    """A descriptor; the file is created 0600, or becomes that. Raises OSError, also where `file` is a link, and
+    PermissionError where it belongs to another user, who may have it open.
 
     `flags` are those of `os.open`, which O_CREAT is one of where the file may be missing.
     """
     descriptor = os.open(file, flags | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     try:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) & _OTHERS:
+        known = os.fstat(descriptor)
+        if not _is_trusted(known):
+            raise PermissionError(errno.EPERM, f"it belongs to another user (uid {known.st_uid})", str(file))
+        if stat.S_IMODE(known.st_mode) & _OTHERS:
             os.fchmod(descriptor, FILE_MODE)
     except BaseException:
         os.close(descriptor)
@@ -109,3 +122,18 @@ def make_folder(folder: Path) -> None:
     if not folder.parent.exists():
         make_folder(folder.parent)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def _is_trusted(known: os.stat_result) -> bool:
+    return known.st_uid in (os.geteuid(), 0)
+
+
+def _check_links(folder: Path) -> None:
+    """Raises InvalidInput and OSError."""
+    path = Path(os.path.abspath(folder))  # noqa: PTH100  (`resolve` follows what is looked at here)
+    for each in (*reversed(path.parents), path):
+        if each.is_symlink() and not _is_trusted(known := each.lstat()):
+            raise InvalidInput(
+                f"{each} is a link of another user (uid {known.st_uid}), who can let it lead elsewhere: give the folder"
+                f" itself, {folder.resolve()}"
+            )

@@ -237,6 +237,23 @@ def test_what_is_there_already_becomes_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("name", ["owmesos.sqlite-wal", "owmesos.sqlite-shm", "openwhisk.sqlite-wal", "accepts-sent"])
+def test_what_another_user_has_put_there_is_not_used(tmp_path: Path, name: str) -> None:
+    """SQLite would write all commits to such a log, which its owner reads."""
+    folder = tmp_path / "state"
+    SQLiteStore(folder).close()
+    folder.chmod(0o777)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).touch(0o666)
+    os.chown(folder / name, 65534, 65534)
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match=f"{name} belongs to another user"):
+            SQLiteStore(folder)
+    (folder / name).unlink()
+    SQLiteStore(folder).close()
+
+
 # -- which ACCEPTs were sent
 
 

@@ -60,6 +60,17 @@ class TestFolders:
         with pytest.raises(InvalidInput, match="belongs to another user"):
             make_private_folder(tmp_path)
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+    @pytest.mark.parametrize("below", [".", "state", "a/b"])
+    def test_a_link_of_another_user_on_the_way(self, tmp_path: Path, below: str) -> None:
+        (tmp_path / "target").mkdir()
+        link = tmp_path / "link"
+        link.symlink_to(tmp_path / "target")
+        make_private_folder(link / below)
+        os.chown(link, 65534, 65534, follow_symlinks=False)
+        with pytest.raises(InvalidInput, match=f"{link} is a link of another user .*{tmp_path / 'target'}"):
+            make_private_folder(link / below)
+
 
 class TestFiles:
     def test_a_new_one(self, tmp_path: Path) -> None:
@@ -77,6 +88,21 @@ class TestFiles:
         with pytest.raises(OSError, match="symbolic links"):
             open_private(tmp_path / "file", os.O_RDWR | os.O_CREAT)
         assert mode(tmp_path / "target") == 0o644
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+    def test_one_of_another_user(self, tmp_path: Path) -> None:
+        """Who made it may have it open already, whatever its mode becomes."""
+        (tmp_path / "file").touch(0o666)
+        os.chown(tmp_path / "file", 65534, 65534)
+        with pytest.raises(PermissionError, match="it belongs to another user"):
+            open_private(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+    def test_several_with_one_of_another_user(self, tmp_path: Path) -> None:
+        (tmp_path / "db-wal").touch(0o666)
+        os.chown(tmp_path / "db-wal", 65534, 65534)
+        with pytest.raises(InvalidInput, match=r"db-wal belongs to another user \(uid 65534\)"):
+            make_private(tmp_path, ("*-wal",))
 
     def test_one_that_is_written_is_never_readable_by_others(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch(0o666)
