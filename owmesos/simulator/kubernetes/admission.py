@@ -100,6 +100,24 @@ def _wrong_container(path: str, container: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
+def with_overhead(pod: Document, classes: Mapping[str, Mapping[str, str]]) -> Document | ApiAnswer:
+    """That of its runtime class, among `classes`, or why it is denied."""
+    spec, name = pod["spec"], pod["metadata"]["name"]
+    given, of_class = spec.get("overhead", {}), spec.get("runtimeClassName")
+    if of_class is not None and of_class not in classes:
+        return _denied(name, f'RuntimeClass "{of_class}" not found')
+    overhead = classes[of_class] if of_class is not None else {}
+    if given and not overhead:
+        return _denied(name, "Pod Overhead set without corresponding RuntimeClass defined Overhead")
+    if given and amounts(given) != amounts(overhead):
+        return _denied(name, "Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+    return {**pod, "spec": {**spec, "overhead": dict(overhead)}} if overhead else pod
+
+
+def _denied(name: str, why: str) -> ApiAnswer:
+    return failure(403, "Forbidden", f'pods "{name}" is forbidden: pod rejected: {why}')
+
+
 def quota_exceeded(name: str, asked: Amounts, used: Amounts, limits: Amounts) -> ApiAnswer | None:
     over = [each for each in limits if used.get(each, 0) + asked.get(each, 0) > limits[each]]
     if not over:

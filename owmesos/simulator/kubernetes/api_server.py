@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from owmesos.simulator.agenda import Agenda
@@ -13,6 +14,7 @@ from owmesos.simulator.kubernetes.admission import (
     problem_of_lease,
     quota_exceeded,
     with_defaults,
+    with_overhead,
 )
 from owmesos.simulator.kubernetes.objects import (
     Document,
@@ -32,6 +34,7 @@ from owmesos.simulator.kubernetes.requests import Amounts, add, amounts, pod_req
 from owmesos.simulator.kubernetes.settings import ControlPlaneSettings
 from owmesos.simulator.kubernetes.store import Kind, ObjectChange, ObjectStore, Sink, Watch
 
+Admission = Callable[[Document], "Document | ApiAnswer"]
 DISRUPTION = "DisruptionTarget"
 _LEASES = "leases.coordination.k8s.io"
 
@@ -53,7 +56,9 @@ class ApiServer:
         self.store = ObjectStore(agenda, settings)
         self.namespaces = set(namespaces)
         self.quotas: dict[str, Amounts] = {}
-        self.webhooks: list[Callable[[Document], Document | ApiAnswer]] = []
+        self.runtime_classes: dict[str, Mapping[str, str]] = {}
+        """The overhead of each by its name."""
+        self.webhooks: list[Admission] = []
         """Asked of each pod that is posted: what it becomes, or why it is denied."""
         self._agenda = agenda
         self._settings = settings
@@ -160,7 +165,8 @@ class ApiServer:
             "spec": with_defaults(body["spec"], self._settings.default_toleration),
             "status": {"phase": "Pending"},
         }
-        for admit in self.webhooks:
+        of_class: Admission = partial(with_overhead, classes=self.runtime_classes)
+        for admit in (of_class, *self.webhooks):
             admitted = admit(pod)
             if isinstance(admitted, ApiAnswer):
                 return admitted
@@ -171,7 +177,9 @@ class ApiServer:
             )
             pod = {**pod, "status": {**pod["status"], "conditions": [blocked]}}
         if namespace in self.quotas:
-            exceeded = quota_exceeded(name, pod_requests(pod), self._used(namespace), self.quotas[namespace])
+            exceeded = quota_exceeded(
+                name, pod_requests(pod, by_sums=False), self._used(namespace), self.quotas[namespace]
+            )
             if exceeded is not None:
                 return exceeded
         return ApiAnswer(201, self.store.put("Pod", pod))
@@ -305,7 +313,7 @@ class ApiServer:
         used: Amounts = {}
         for key, pod in self.pods.items():
             if key[0] == namespace and not is_over(pod):
-                add(used, pod_requests(pod))
+                add(used, pod_requests(pod, by_sums=False))
         return used
 
     def set_quota(self, namespace: str, limits: Mapping[str, str] | None) -> None:

@@ -33,11 +33,12 @@ PodBehaviours = Callable[[Document], PodBehaviour]
 
 @dataclass(slots=True, eq=False)
 class PodWork:
-    """A pod on its node. `counted`: its requests are taken from the node's room."""
+    """A pod on its node. `asked` is for its processes; `held` is taken from the node's room while it is `counted`."""
 
     key: PodKey
     pod: Document  # as it was last seen
     asked: Amounts
+    held: Amounts
     behaviour: PodBehaviour
     counted: bool = False
     lives: bool = False  # a process of it is there, whatever the API server says
@@ -96,6 +97,7 @@ class Kubelet:
             self._gone(work)
             return
         before, work.pod = work.pod, pod
+        self._hold(work, pod_requests(pod))
         if not is_deleted(pod):
             return
         if not work.finished:
@@ -134,7 +136,8 @@ class Kubelet:
     # -- admission
 
     def _take(self, pod: Document) -> None:
-        work = PodWork(key_of(pod), pod, pod_requests(pod), self._behaviour_of(pod))
+        asked = pod_requests(pod, by_sums=False)
+        work = PodWork(key_of(pod), pod, asked, pod_requests(pod), self._behaviour_of(pod))
         self.works[work.uid] = work
         work.step = self._agenda.after(self._settings.admit_takes, self._admit, work)
 
@@ -147,12 +150,13 @@ class Kubelet:
             return
         free = allocatable(node)
         add(free, self._used, -1)
-        short = lacking(work.asked, free)
+        short = lacking(work.held, free)
         if short or not matches(work.pod, node):
             self._reject(work, f"OutOf{short[0]}" if short else "NodeAffinity")
             return
-        add(self._used, work.asked)
+        add(self._used, work.held)
         work.counted = True
+        self._publish(work, pod_status.admitted(work.asked))
         if work.behaviour.image_error is None:
             work.step = self._agenda.after(self._settings.start_takes + work.behaviour.starts_after, self._run, work)
         else:
@@ -292,7 +296,14 @@ class Kubelet:
     def _uncount(self, work: PodWork) -> None:
         if work.counted:
             work.counted = False
-            add(self._used, work.asked, -1)
+            add(self._used, work.held, -1)
+
+    def _hold(self, work: PodWork, held: Amounts) -> None:
+        """Its overhead counts twice once its status has been read back."""
+        if work.counted:
+            add(self._used, work.held, -1)
+            add(self._used, held)
+        work.held = held
 
     # -- what it says
 

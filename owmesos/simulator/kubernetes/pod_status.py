@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from owmesos.simulator.kubernetes.objects import Document, condition
+from owmesos.simulator.kubernetes.requests import PODS, Amounts, quantities_of
 
 SIGKILLED = 128 + signal.SIGKILL
+
+
+def admitted(asked: Amounts) -> Document:
+    """The sums of the whole pod, overhead among them."""
+    sums = quantities_of({name: amount for name, amount in asked.items() if name != PODS})
+    return {"allocatedResources": sums, "resources": {"requests": sums}} if sums else {}
 
 
 def running(pod: Mapping[str, Any], *, ready: bool, since: str, ip: str, restarts: int) -> Document:

@@ -1,7 +1,7 @@
 """What a pod requests and what a node can give, in thousandths of each resource's unit.
 
-By Kubernetes's own rules (its documents "Quantities", "Sidecar containers", "Pod overhead", "Pod-level resources"),
-written without a look at owmesos's decisions, which the simulator judges.
+By Kubernetes's own rules (its documents "Quantities", "Sidecar containers", "Pod overhead", "Pod-level resources"; of
+what a status has, measured on 1.37), written without a look at owmesos's decisions, which the simulator judges.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ def thousandths(quantity: str) -> int:
     return math.ceil(Fraction(number) * 1000 * (ten if power >= 0 else Fraction(1, ten)))
 
 
+def quantities_of(amounts: Mapping[str, int]) -> dict[str, str]:
+    return {name: f"{n}m" if n % 1000 else str(n // 1000) for name, n in amounts.items()}
+
+
 def amounts(quantities: Mapping[str, Any]) -> Amounts:
     """Raises WrongQuantity."""
     return {name: thousandths(str(quantity)) for name, quantity in quantities.items()}
@@ -64,10 +68,18 @@ def lacking(asked: Mapping[str, int], free: Mapping[str, int]) -> list[str]:
     return [name for name, amount in asked.items() if amount > 0 and amount > free.get(name, 0)]
 
 
-def pod_requests(pod: Mapping[str, Any]) -> Amounts:
-    """All that the scheduler and the kubelet count for a pod, itself among the `pods`."""
-    spec = pod["spec"]
-    statuses = {each["name"]: each for each in pod.get("status", {}).get("containerStatuses", ())}
+def pod_requests(pod: Mapping[str, Any], *, by_sums: bool = True) -> Amounts:
+    """All that the scheduler and the kubelet count for a pod, itself among the `pods`.
+
+    `by_sums`: they look at the sums in its status, which contain its overhead, and add that once more; a quota does
+    not.
+    """
+    spec, status = pod["spec"], pod.get("status", {})
+    statuses = {each["name"]: each for each in status.get("containerStatuses", ())}
+    sums = [status.get("allocatedResources"), (status.get("resources") or {}).get("requests")]
+    shown = _larger(*map(amounts, sums)) if by_sums and all(sums) else {}
+    if shown:
+        statuses = {}
     total = _sum(_container(each, statuses.get(each["name"])) for each in spec["containers"])
     most, sidecars = Amounts(), Amounts()
     for each in spec.get("initContainers", ()):
@@ -79,10 +91,11 @@ def pod_requests(pod: Mapping[str, Any]) -> Amounts:
         add(together, own)
         most = _larger(most, together)
     add(total, sidecars)
-    total = _larger(total, most)
+    total = _larger(_larger(total, most), shown)
     whole = spec.get("resources")
     if whole:
-        total |= {name: n for name, n in _asked(whole).items() if name.startswith(_POD_LEVEL)}
+        level = {name: max(n, shown.get(name, 0)) for name, n in _asked(whole).items()}
+        total |= {name: n for name, n in level.items() if name.startswith(_POD_LEVEL)}
     add(total, amounts(spec.get("overhead", {})))
     total[PODS] = ONE_POD
     return total

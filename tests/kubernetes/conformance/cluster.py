@@ -126,6 +126,10 @@ class Cluster(Protocol):
 
     async def cordon(self, node: str, unschedulable: bool = True) -> None: ...
 
+    def runtime_class(self, overhead: Mapping[str, str]) -> AbstractAsyncContextManager[str]:
+        """The name of a new one, whose pods have that overhead."""
+        ...
+
     # -- Leases, as JSON
 
     async def get_lease(self, name: str) -> dict[str, Any]: ...

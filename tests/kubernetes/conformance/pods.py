@@ -23,6 +23,7 @@ def pod(
     grace: int = 2,
     limits: dict[str, str] | None = None,
     tolerates_loss: int | None = None,
+    runtime_class: str | None = None,
 ) -> dict[str, Any]:
     """`on`: pinned by required node affinity; `node_name`: bound by itself. `tolerates_loss`: seconds."""
     resources = {"requests": {"cpu": str(cpus), "memory": memory}, "limits": limits or {}}
@@ -37,6 +38,8 @@ def pod(
         spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
     if node_name is not None:
         spec["nodeName"] = node_name
+    if runtime_class is not None:
+        spec["runtimeClassName"] = runtime_class
     if tolerates_loss is not None:
         tolerated = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": tolerates_loss}
         spec["tolerations"] = [{"key": key, **tolerated} for key in _LOST]

@@ -152,6 +152,11 @@ class SimulatedKubernetes:
         self.world.cordon(node, unschedulable)
         self.world.run(self.world.settings.answer_takes)
 
+    @asynccontextmanager
+    async def runtime_class(self, overhead: Mapping[str, str]) -> AsyncIterator[str]:
+        self.world.api.runtime_classes["heavy"] = overhead
+        yield "heavy"
+
     async def get_lease(self, name: str) -> dict[str, Any]:
         return self._asked(self.world.api.get_lease(NAMESPACE, name))
 

@@ -75,5 +75,12 @@ class TestPods:
         status = {"containerStatuses": [{"name": "a", "allocatedResources": {"cpu": "2"}}]}
         assert cpu_of({"containers": [container("a", "1")]}, status) == 2_000
 
+    def test_the_sums_of_its_status_contain_the_overhead_that_is_added_once_more(self) -> None:
+        spec = {"containers": [container("a", "1")], "overhead": {"cpu": "250m"}}
+        status = {"allocatedResources": {"cpu": "1250m"}, "resources": {"requests": {"cpu": "1250m"}}}
+        whole = {**spec, "resources": {"requests": {"cpu": "1"}}}
+        assert cpu_of(spec, status) == cpu_of(whole, status) == 1_500
+        assert pod_requests({"spec": spec, "status": status}, by_sums=False)["cpu"] == 1_250
+
     def test_it_is_one_of_the_pods(self) -> None:
         assert pod_requests({"spec": {"containers": [container("a", "1")]}})["pods"] == 1_000
