@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from owmesos.mesos.scheduler.settings import Settings
     from owmesos.service.admin import AdminServer, Extension
     from owmesos.service.admin_tokens import Tokens
+    from owmesos.service.kubernetes.name_claim import NameClaim
     from owmesos.service.served import ServedProcess
     from owmesos.system.lease import Lease
 
@@ -299,8 +300,14 @@ def _run_on_kubernetes(options: RunOptions) -> None:
         stack.callback(own_folder(folder).release)
         extension = _extension(options, folder, lease)
         assert extension is not None
+        claim = _claim(access, settings, folder) if turn is None else None
         process = KubernetesProcess(
-            access, extension.pool, settings, connect_timeout=options.scheduler.connect_timeout, lease=lease
+            access,
+            extension.pool,
+            settings,
+            connect_timeout=options.scheduler.connect_timeout,
+            lease=lease,
+            claim=claim,
         )
         _log.info(
             "%s, namespace %s, invoker %s; by %s", access.server, settings.namespace, settings.invoker, access.source
@@ -312,6 +319,20 @@ def _run_on_kubernetes(options: RunOptions) -> None:
 
         renewed = {"the credentials for Kubernetes": renew}
         _serve(options, lambda: process, server, extension, folder, log, turn, renewed)
+
+
+def _claim(access: ClusterAccess, settings: KubernetesSettings, folder: Path) -> NameClaim | None:
+    """None, and a warning, for a name that no Lease can have."""
+    from owmesos.service.kubernetes.name_claim import NameClaim, token_of
+
+    try:
+        return NameClaim(access, settings.namespace, settings.invoker, token_of(folder))
+    except InvalidInput:
+        _log.warning(
+            "another process with the invoker name %s would not be noticed: a Lease needs a name of a-z, 0-9, - and .",
+            settings.invoker,
+        )
+        return None
 
 
 def _serve(

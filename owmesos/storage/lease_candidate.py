@@ -11,14 +11,13 @@ import socket
 import threading
 from collections import deque
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TypeAlias
 
 from owmesos.kubernetes import leases
 from owmesos.kubernetes.events import ApiFailure
 from owmesos.kubernetes.wire.access import ClusterAccess
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
-from owmesos.kubernetes.wire.lease_client import ANSWER, LeaseClient, StoredLease
+from owmesos.kubernetes.wire.lease_client import ANSWER, LeaseClient, StoredLease, micro_time
 from owmesos.storage import election, lease_election
 from owmesos.storage.election import CandidateListener, Leader, shown
 from owmesos.storage.election_thread import ElectionThread
@@ -146,20 +145,20 @@ class LeaseCandidate(ElectionThread):
             self._stored = await client.read()
             return lease_election.LeaseSeen(_seen(self._stored))
         if isinstance(effect, lease_election.TakeLease) and effect.version is None:
-            document = leases.taken(self._new, self._identity, self._admin, DURATION, _now())
+            document = leases.taken(self._new, self._identity, self._admin, DURATION, micro_time())
             self._stored = await client.create(document)
             _log.info("%s was made", self)
             return lease_election.LeaseTaken(seen_lease(self._stored), began)
         assert self._stored is not None
         before = self._stored.document
         if isinstance(effect, lease_election.AnnounceWait):
-            waits = f"{self._identity} at {_now()}"
+            waits = f"{self._identity} at {micro_time()}"
             self._stored = await client.replace(leases.announced(before, waits))
             return lease_election.LeaseSeen(_seen(self._stored))
         if isinstance(effect, lease_election.TakeLease):
-            document = leases.taken(before, self._identity, self._admin, DURATION, _now())
+            document = leases.taken(before, self._identity, self._admin, DURATION, micro_time())
         else:
-            document = leases.kept(before, _now())
+            document = leases.kept(before, micro_time())
         self._stored = await client.replace(document)
         return lease_election.LeaseTaken(seen_lease(self._stored), began)
 
@@ -171,7 +170,7 @@ class LeaseCandidate(ElectionThread):
             if stored is None:
                 return
             if stored.lease.spec.holder_identity == self._identity and self._election.leading:
-                document = leases.released(stored.document, _now())
+                document = leases.released(stored.document, micro_time())
             elif leases.waiting_of(stored.document).startswith(self._identity):
                 document = leases.announced(stored.document, None)
             else:
@@ -214,7 +213,3 @@ def seen_lease(stored: StoredLease) -> SeenLease:
         admin=(annotations.admin if annotations is not None else "") if ours else None,
         waiting=annotations.waiting if annotations is not None else "",
     )
-
-
-def _now() -> str:
-    return f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%fZ}"

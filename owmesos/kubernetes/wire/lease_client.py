@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -51,6 +52,9 @@ class LeaseClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         await self._session.close()
 
     async def read(self) -> StoredLease | None:
@@ -85,3 +89,8 @@ def stored_lease(data: bytes) -> StoredLease:
         return StoredLease(document, msgspec.convert(document, LeaseObject))
     except NOT_READABLE as error:
         raise unreadable(f"the Lease in the answer cannot be read: {error}") from None
+
+
+def micro_time() -> str:
+    """Now, as a Lease has it."""
+    return f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -22,7 +22,8 @@ from owmesos.kubernetes.wire.api_errors import ApiRequestFailed
 from owmesos.kubernetes.wire.cluster_watch import ClusterWatch
 from owmesos.service.errors import NotKnown
 from owmesos.service.kubernetes.checks import ClusterNotUsable, check
-from owmesos.service.kubernetes.shell import KubernetesShell
+from owmesos.service.kubernetes.name_claim import ClaimedWatch, NameClaim
+from owmesos.service.kubernetes.shell import ClusterSource, KubernetesShell
 from owmesos.service.kubernetes.view import KubernetesView
 from owmesos.service.status import StatusSource, own_version
 from owmesos.service.stopped import Stopped
@@ -46,13 +47,16 @@ class KubernetesProcess:
         *,
         connect_timeout: float = CONNECT_TIMEOUT,
         lease: Lease | None = None,
+        claim: NameClaim | None = None,
     ) -> None:
         """`connect_timeout`: seconds that the API server may be away at the start. With `lease` no pod is created or
-        deleted while that does not hold: another process may lead then. Raises InvalidInput."""
+        deleted while that does not hold: another process may lead then. With `claim` nothing begins before the name is
+        claimed. Raises InvalidInput."""
         self._access = access
         self._settings = settings
         self._connect_timeout = connect_timeout
         self._lease = lease
+        self._claim = claim
         self._factory = KubernetesFactory.of(pool, settings)
         self._api = ApiClient(access)
         self._shell: KubernetesShell | None = None
@@ -67,7 +71,10 @@ class KubernetesProcess:
         self._started_at = clock.now()
         self._status = StatusSource(self._make_status)
         self._view = KubernetesView(shell)
-        shell.start(ClusterWatch(self._access, shell.observe_all))
+        watch: ClusterSource = ClusterWatch(self._access, shell.observe_all)
+        if self._claim is not None:
+            watch = ClaimedWatch(self._claim, watch, lambda reason: shell.stop(reason, 1))
+        shell.start(watch)
         self._checking = asyncio.get_running_loop().create_task(self._check(shell), name="checking Kubernetes")
         return self
 
