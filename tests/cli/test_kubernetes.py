@@ -149,7 +149,7 @@ async def test_it_shows_the_cluster_until_a_signal(server: FakeApiServer, kubeco
         status = await process.ask("status")
         assert (status.code, f"s, {server.url}, namespace default" in status.out) == (0, True)
         assert "Launches" not in status.out
-        assert re.search(r"^pods +330 +0 +0 +0 +330$", status.out, re.MULTILINE)
+        assert re.search(r"^pods +330 +0 +0 +0 +220$", status.out, re.MULTILINE)
         assert re.search(r"^IN TROUBLE +STATE +WHY$", status.out, re.MULTILINE)
         for command in ("reservations", "containers"):
             assert (await process.ask(command, "-o", "json")).json == []
