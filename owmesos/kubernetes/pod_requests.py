@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from owmesos.errors import InvalidInput
-from owmesos.kubernetes.messages import Pod, PodContainer, PodContainerStatus
+from owmesos.kubernetes.messages import Pod, PodContainer, PodContainerStatus, PodStatus
 from owmesos.kubernetes.quantities import milli_mb_up, milli_up
 from owmesos.resources import MAX_MILLI, NO_PORTS, Ask, Resources
 
@@ -39,7 +41,8 @@ def added_to(body: Mapping[str, Any], pod: Pod) -> Ask:
     """What the pod takes beside what its containers were posted with in `body`. Less counts as nothing."""
     try:
         posted = _total(amount_of(each["resources"]["requests"]) for each in body["spec"]["containers"])
-        return Ask(*(max(0, taken - asked) for taken, asked in zip(_request(pod), posted, strict=True)))
+        taken = _request(msgspec.structs.replace(pod, status=PodStatus()))  # with it, overhead counts twice
+        return Ask(*(max(0, each - asked) for each, asked in zip(taken, posted, strict=True)))
     except InvalidInput:
         return Ask()
 

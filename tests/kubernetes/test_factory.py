@@ -19,6 +19,7 @@ from owmesos.core.pool.events import (
 from owmesos.errors import InvariantBroken
 from owmesos.kubernetes import events
 from owmesos.kubernetes.effects import DeletePod, LogNote, NodeStatsChanged, PostPod
+from owmesos.kubernetes.messages import ResourceRequirements
 from owmesos.kubernetes.pod_records import PodStep
 from owmesos.resources import Ask
 from tests.kubernetes.factories import Driven, of, pinned_to
@@ -90,6 +91,23 @@ class TestStart:
         assert not of(driven.run(256), PostPod)
         (note,) = [each.text for each in of(driven.effects, LogNote) if "admission" in each.text]
         assert note == "admission adds 128 MB, 0.25 cpus to a pod: each start counts with it"
+
+    def test_what_admission_adds_is_the_same_where_the_pod_is_first_seen_as_it_runs(self) -> None:
+        """The answer to its POST was lost. Its overhead counts twice by then, and a start's once."""
+        driven = Driven.connected()
+        (post,) = of(driven.run(256), PostPod)
+        created = changed(driven.created(post), on=pinned_to(post), phase="Running")
+        sums = {"memory": "384Mi", "cpu": "62m"}
+        running = msgspec.structs.replace(
+            created,
+            spec=msgspec.structs.replace(created.spec, overhead={"memory": "128Mi"}),
+            status=msgspec.structs.replace(
+                created.status, allocated_resources=sums, resources=ResourceRequirements(requests=sums)
+            ),
+        )
+        driven.seen(running)
+        assert driven.available() == 512
+        assert driven.factory.pool.state.settings.added == Ask(0, 128_000)
 
     def test_what_admission_does_not_add_any_more_is_not_reserved(self) -> None:
         driven = Driven.connected()
