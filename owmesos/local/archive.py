@@ -30,6 +30,11 @@ LIBRARY = "_scheduler.so"
 _TIMEOUT = 60.0  # seconds to connect, and between two packets
 _PIP_OPTIONS = ("-vvv", "--no-deps", "--no-binary=:all:", "--retries=1", "--timeout=15", "--no-input")
 _PIP_TIMEOUT = 120.0  # seconds
+# `-m pip` would be a module of the working folder, which may be /tmp; -P, against that, came with Python 3.11.
+_RUN_PIP = (
+    "import sys; sys.path[:] = filter(None, sys.path); import runpy; "
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
 _CONFIGURED_URL = re.compile(r"https?://[^\s'\"\\]+")
 _LINK = re.compile(rf"Found link (\S+/{re.escape(FILE)})(?=[#\s])")  # as pip 21 to 26 print it
 
@@ -94,7 +99,7 @@ def _of_netrc(host: str | None) -> Iterator[tuple[str, str]]:
 def _pip(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            (sys.executable, "-m", "pip", *arguments),
+            (sys.executable, "-c", _RUN_PIP, *arguments),
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 from owmesos.errors import OwmesosError
 from owmesos.sizing.summary import Summary, summarize
@@ -91,15 +94,17 @@ class _Running:
         self.setting = setting
         context = multiprocessing.get_context("spawn")
         self.connection, ours = context.Pipe(duplex=False)
-        self._process: SpawnProcess = context.Process(target=_work, args=(ours, case, setting), daemon=True)
+        arguments = (ours, case, setting, Path.cwd())
+        self._process: SpawnProcess = context.Process(target=_work, args=arguments, daemon=True)
         # Ctrl-C goes to all of a terminal: that process inherits that it does not hear it, and this one ends it. What
         # starts the tracker of resources would let it through again, so that is there before.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _where_nobody_puts_modules():
+            resource_tracker.ensure_running()
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+            try:
+                self._process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         ours.close()
 
     def hear(self) -> float | Summary:
@@ -124,7 +129,20 @@ class _Running:
         self.connection.close()
 
 
-def _work(connection: Connection, case: Case, setting: Setting) -> None:
+@contextmanager
+def _where_nobody_puts_modules() -> Iterator[None]:
+    """`python -c`, by which multiprocessing starts both, imports from the working folder first, which may be /tmp."""
+    folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.chdir("/")
+        yield
+    finally:
+        os.fchdir(folder)
+        os.close(folder)
+
+
+def _work(connection: Connection, case: Case, setting: Setting, folder: Path) -> None:
+    os.chdir(folder)
     try:
         connection.send(run_setting(case, setting, connection.send))
     except BrokenPipeError:

@@ -147,6 +147,16 @@ class TestFetch:
         fetch_from_index(tmp_path / "target")
         assert (tmp_path / "target").read_bytes() == b"archive"
 
+    def test_modules_in_the_working_folder_are_not_run(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """It may be /tmp, where every user can put them."""
+        self.index(tmp_path, FILE, monkeypatch)
+        for name in ("pip", "runpy"):
+            (tmp_path / f"{name}.py").write_text("open('ran', 'w')", encoding="ascii")
+        monkeypatch.chdir(tmp_path)
+        fetch_from_index(tmp_path / "target")
+        assert (tmp_path / "target").read_bytes() == b"archive"
+        assert not (tmp_path / "ran").exists()
+
     def test_an_index_without_the_file_is_told_in_one_line(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

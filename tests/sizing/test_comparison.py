@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -86,3 +87,15 @@ def test_a_process_that_fails_is_told_in_one_line() -> None:
     unknown = replace(cluster(), changes=(Change(1.0, "unknown", up=False),))
     with pytest.raises(SimulationFailed, match=r"^internal error in 'ours', please report it: KeyError: 'unknown'$"):
         compare(Case(few(1.0), unknown), [OURS], 1, lambda name, share: None)
+
+
+def test_modules_in_the_working_folder_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be /tmp, where every user can put them."""
+    package = tmp_path / "multiprocessing"
+    package.mkdir()
+    (package / "__init__.py").write_text("open('ran', 'w')", encoding="ascii")
+    monkeypatch.chdir(tmp_path)
+    (found,) = compare(Case(few(1.0), cluster()), [OURS], 1, lambda name, share: None)
+    assert found.starts == 1
+    assert Path.cwd() == tmp_path
+    assert not (tmp_path / "ran").exists()
