@@ -16,10 +16,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from owmesos.errors import InvalidInput
 from owmesos.local.archive import FILE, LIBRARY, SHA256, Fetch, fetch_from_index, unpack
 from owmesos.local.mesos.stubs import PYTHON, StubLibrary, stub_libraries
 from owmesos.local.toolchain import BuildError, Host, Toolchain, toolchain
 from owmesos.system.file_lock import FileLock
+from owmesos.system.private_files import check_not_written_by_others
 from owmesos.system.user_folders import user_cache_folder
 
 VERSION = "1.11.0"
@@ -67,11 +69,14 @@ def build(cache: Path | None = None, *, host: Host | None = None, fetch: Fetch =
     """The build, created if it does not exist: 27 MB are fetched and about 125 MB kept. Raises BuildError."""
     tools = toolchain(host or Host.here())
     result = expected_build(cache)
-    if result.exists:
-        return result
     home = result.folder.parent
+    if result.exists:
+        _check(home)
+        _check(result.folder)
+        return result
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _check(home)
         lock = FileLock(home / "lock")
         if not lock.acquire(_BUILD_TIMEOUT):
             raise BuildError(f"another build in {home} has not ended within {_BUILD_TIMEOUT:g} s")
@@ -85,6 +90,14 @@ def build(cache: Path | None = None, *, host: Host | None = None, fetch: Fetch =
             f"cannot build Apache Mesos in {home}: {error} (OWMESOS_CACHE names another folder)"
         ) from error
     return result
+
+
+def _check(folder: Path) -> None:
+    """What is in it is run as this user. Raises BuildError."""
+    try:
+        check_not_written_by_others(folder)
+    except (InvalidInput, OSError) as error:
+        raise BuildError(f"the build in {folder} is not used: {error}, or name another by OWMESOS_CACHE") from None
 
 
 def _make(home: Path, result: Build, tools: Toolchain, fetch: Fetch) -> None:

@@ -43,6 +43,16 @@ def make_private_folder(folder: Path, ours: Collection[str] = ()) -> None:
         raise InvalidInput(f"every user may write in the folder {folder} (mode {mode:o}): give one of your own")
 
 
+def check_not_written_by_others(folder: Path) -> None:
+    """A `folder` whose programs are to be run. Raises InvalidInput and OSError."""
+    _check_links(folder)
+    known = folder.stat()
+    if not _is_trusted(known):
+        raise InvalidInput(f"the folder {folder} belongs to another user (uid {known.st_uid})")
+    if known.st_mode & _WRITABLE_BY_ALL:
+        raise InvalidInput(f"every user may write in the folder {folder}: remove it, as others may have changed it")
+
+
 def make_private(folder: Path, patterns: Collection[str]) -> None:
     """Files that are in `folder` already and match one of the `patterns` become 0600. Raises InvalidInput if one
     belongs to another user, who may have put it there to read what is written into it."""

@@ -214,6 +214,26 @@ def test_a_cache_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         build(tmp_path / "file", host=LINUX, fetch=no_fetch)
 
 
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("prepared", ["folder of another user", "folder that every user may write to", "link"])
+def test_a_cache_that_another_user_can_change_is_not_run(prepared: str, exists: bool, tmp_path: Path) -> None:
+    if prepared != "folder that every user may write to" and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    made, home = expected_build(tmp_path), expected_build(tmp_path).folder.parent
+    (made.folder if exists else home).mkdir(parents=True)
+    if exists:
+        made.mesosd.touch()
+    if prepared == "link":
+        home.rename(tmp_path / "target")
+        home.symlink_to(tmp_path / "target")
+    if prepared == "folder that every user may write to":
+        home.chmod(0o777)
+    else:
+        os.chown(home, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(BuildError, match=rf"^the build in {home} is not used: .*, or name another by OWMESOS_CACHE$"):
+        build(tmp_path, host=LINUX, fetch=no_fetch)
+
+
 @pytest.mark.real_mesos
 class TestCompile:
     PROGRAM = (
