@@ -12,6 +12,7 @@ from owmesos.kubernetes.blame import PodBlame
 from owmesos.kubernetes.messages import Pod
 from owmesos.kubernetes.pod_manifest import address_of
 from owmesos.kubernetes.pod_records import PodRecord, PodStep
+from owmesos.kubernetes.pod_requests import pod_request
 from owmesos.kubernetes.pod_status import end_of, has_ended, is_for_room, was_not_admitted
 from owmesos.kubernetes.state import FactoryState, KubernetesTimer, slot_of
 
@@ -31,9 +32,8 @@ class PodOutcomes:
         state.ledger.release(record.id)
         self._blame.ran(record, node, now)
         # Its address is a pod's own: nobody else listens there.
-        state.for_pool.append(
-            ContainerStarted(record.id, slot_of(node), f"{address_of(pod)}:{record.port}", mapped=True)
-        )
+        address, holds = f"{address_of(pod)}:{record.port}", pod_request(pod).as_ask()
+        state.for_pool.append(ContainerStarted(record.id, slot_of(node), address, mapped=True, holds=holds))
 
     def refused(self, record: PodRecord, reason: str, now: float) -> None:
         """Its pod never ran, or is gone before anybody used it."""

@@ -212,3 +212,20 @@ class TestWebhooks:
         cluster.wait(30.0)
         assert cluster.our_pods() == []
         cluster.check_quiet()
+
+
+class TestOverhead:
+    def test_of_what_runs_counts_twice_and_of_a_start_once(self) -> None:
+        """128 MB and twice 300 leave 296 of 1,024: none starts beside it, and none is posted to be refused."""
+        cluster = ready(n0=1024)
+        cluster.world.api.webhooks.append(lambda pod: changed(pod, spec={"overhead": {"memory": "300Mi"}}))
+        first = cluster.run("a", 128, lasts=20.0)
+        cluster.wait(5.0)
+        second = cluster.run("b", 128, lasts=1.0)
+        cluster.wait(10.0)
+        assert (len(cluster.created), list(cluster.given)) == (1, [first])
+        cluster.check_quiet()
+        cluster.wait(30.0)
+        assert [cluster.ended.get(each, "not yet") for each in (first, second)] == [None] * 2
+        assert len(cluster.created) == 2
+        cluster.check_quiet()
