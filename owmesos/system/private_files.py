@@ -61,8 +61,8 @@ def make_private(folder: Path, patterns: Collection[str]) -> None:
             known = file.lstat()
             if not _is_trusted(known):
                 raise InvalidInput(
-                    f"the file {file} belongs to another user (uid {known.st_uid}): remove it if it is not yours,"
-                    f" or chown {os.geteuid()} {file}"
+                    f"the file {file} belongs to another user (uid {known.st_uid}), who may have it open:"
+                    " remove it, or put a copy of your own in its place"
                 )
             if stat.S_ISREG(known.st_mode) and known.st_uid == os.geteuid() and stat.S_IMODE(known.st_mode) & _OTHERS:
                 file.chmod(FILE_MODE)
