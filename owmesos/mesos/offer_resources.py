@@ -57,7 +57,7 @@ def unusable_ports(resources: Iterable[Resource]) -> list[tuple[int, int]]:
 
 def _pieces_of(resources: Iterable[Resource]) -> TaggedResources:
     cpus = mem = disk = gpus = 0
-    ports = NO_PORTS
+    ranges: list[tuple[int, int]] = []
     reserved: dict[Tag, list[Resource]] | None = None
     for resource in resources:
         if (
@@ -74,8 +74,7 @@ def _pieces_of(resources: Iterable[Resource]) -> TaggedResources:
         name, scalar = resource.name, resource.scalar
         if scalar is None:
             if name == "ports" and resource.ranges is not None:
-                found = _ports(tuple([(r.begin, r.end) for r in resource.ranges.range]))
-                ports = found if ports is NO_PORTS else ports.union(found)
+                ranges += [(each.begin, each.end) for each in resource.ranges.range]
         elif name == "cpus":
             cpus += round(scalar.value * MILLI)
         elif name == "mem":
@@ -86,7 +85,7 @@ def _pieces_of(resources: Iterable[Resource]) -> TaggedResources:
             gpus += round(scalar.value * MILLI)
     if min(cpus, mem, disk, gpus) < 0 or max(cpus, mem, disk, gpus) > MAX_MILLI:
         raise OverflowError
-    plain = Resources(cpus, mem, disk, gpus, ports)
+    plain = Resources(cpus, mem, disk, gpus, _ports(tuple(ranges)) if ranges else NO_PORTS)
     if reserved is None:
         return ((PLAIN, plain),) if plain else ()
     groups = [(tag, total_of(_pieces_of(map(_without_reservation, same)))) for tag, same in reserved.items()]

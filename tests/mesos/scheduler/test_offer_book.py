@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from owmesos.core.ledger import Buffer, Ledger
 from owmesos.core.placement import Slot
 from owmesos.errors import InvariantBroken
-from owmesos.mesos.messages import ID, Offer, Resource, Scalar
+from owmesos.mesos.messages import ID, Offer, Range, Ranges, Resource, Scalar
 from owmesos.mesos.offer_resources import pieces_of
 from owmesos.mesos.scheduler.offer_book import OfferBook, OfferState
 from owmesos.resources import NOTHING, Resources
@@ -107,3 +109,13 @@ def test_a_piece_that_was_lost_is_noticed(offers: Book) -> None:
     offers.ledger.hold(SLOT, None)
     with pytest.raises(InvariantBroken):
         offers.book.validate()
+
+
+def test_ports_in_many_resources_take_no_longer_than_in_one() -> None:
+    """Their sets, joined one by one, took the square of their number: 85 s for 20,000."""
+    ports = range(1, 60000, 3)
+    offered = [Resource(name="ports", type="RANGES", ranges=Ranges([Range(port, port)])) for port in ports]
+    started = time.process_time()
+    ((_, found),) = pieces_of(offered)
+    assert time.process_time() - started < 2.0
+    assert list(found.ports) == list(ports)
