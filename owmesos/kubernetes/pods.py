@@ -54,7 +54,7 @@ class Pods:
     def listed(self, event: PodsListed, now: float) -> None:
         """Whatever else there was is gone: ends that no watch has shown are found here."""
         state = self._state
-        first, state.pods_listed = not state.known, True
+        state.pods_listed = True
         if self._listed_at is None:
             self._listed_at = now
         state.room.replace_pods(event.pods)
@@ -70,9 +70,7 @@ class Pods:
             elif record.uid is None:
                 self._writes.is_not_listed(record, now)
         state.orphans = {name: uid for name, uid in state.orphans.items() if uid in seen}
-        if first and state.known:
-            state.note("info", "the cluster is known")
-        state.capacity.known = state.known
+        state.is_listed()
         state.refresh_all(now)
 
     def seen(self, pod: Pod, now: float) -> None:

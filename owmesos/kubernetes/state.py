@@ -114,6 +114,12 @@ class FactoryState:
         """The cluster is heard, and everything was listed."""
         return self.nodes_listed and self.pods_listed
 
+    def is_listed(self) -> None:
+        """Nodes or pods were: whichever came last, now the cluster is known."""
+        if self.known and not self.capacity.known:
+            self.note("info", "the cluster is known")
+        self.capacity.known = self.known
+
     def refresh(self, node: str, now: float) -> None:
         """What the node has free may have changed."""
         if not self.known or node not in self.room:

@@ -26,6 +26,14 @@ from tests.kubernetes.factories import Driven, of, pinned_to
 from tests.kubernetes.objects import changed, node, pod
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_it_is_said_once_when_nodes_and_pods_are_known_whichever_came_last(order: tuple[int, int]) -> None:
+    driven = Driven()
+    lists = (events.NodesListed((node(),)), events.PodsListed(()))
+    said = [[each.text for each in of(driven.handle(lists[number]), LogNote)] for number in (*order, *order)]
+    assert said == [[], ["the cluster is known"], [], []]
+
+
 class TestStart:
     def test_a_start_is_reserved_cut_when_its_pod_is_in_the_sum_and_released_at_ready(self) -> None:
         driven = Driven.connected()
