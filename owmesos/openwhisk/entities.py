@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -68,7 +68,7 @@ class Attachment(msgspec.Struct, frozen=True, rename="camel"):
 
     attachment_name: str
     attachment_type: str | None = None
-    length: int | None = None
+    length: Annotated[int, msgspec.Meta(ge=0, le=2**40)] | None = None  # bytes
     digest: str | None = None
 
 

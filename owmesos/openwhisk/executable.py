@@ -13,7 +13,7 @@ from __future__ import annotations
 import binascii
 import codecs
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,13 +27,17 @@ _MB = 2**20
 _STORED = 4096  # bytes that an executable without its code counts as
 
 
+_LARGEST = 2**31 - 1  # as the Controller's own numbers; with larger ones we could not reckon
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
+
+
 class ActionLimits(msgspec.Struct, frozen=True):
     """An action's: `timeout` in ms, `memory` and `logs` in MB, `concurrency` of runs in one container."""
 
-    timeout: int = 60_000
-    memory: int = 256
-    logs: int = 10
-    concurrency: int = 1
+    timeout: _Positive = 60_000
+    memory: _Positive = 256
+    logs: Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] = 10
+    concurrency: _Positive = 1
 
     @property
     def seconds(self) -> float:

@@ -24,6 +24,7 @@ TransactionId: TypeAlias = list[Any]
 """`[id, start in ms, true?, [parent…]?]`. Kept as it came, for it is only sent back and shown."""
 
 HEALTH_TRANSACTION = "sid_invokerHealth"
+_LATEST = 2**53  # ms; far beyond every clock
 
 
 def transaction_name(transid: TransactionId) -> str:
@@ -32,9 +33,11 @@ def transaction_name(transid: TransactionId) -> str:
 
 
 def transaction_start(transid: TransactionId) -> int | None:
-    """When it began, in ms since the epoch."""
+    """When it began, in ms since the epoch; None for what is not a time."""
     start = transid[1] if len(transid) > 1 else None
-    return int(start) if isinstance(start, (int, float)) and not isinstance(start, bool) else None
+    if not isinstance(start, (int, float)) or isinstance(start, bool) or not 0 <= start <= _LATEST:
+        return None
+    return int(start)
 
 
 class ControllerId(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -219,7 +219,7 @@ def test_a_fault_of_ours_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(*_: object) -> None:
         raise LookupError("a fault")
 
-    monkeypatch.setattr("owmesos.cli.client.AdminClient.listing", broken)
+    monkeypatch.setattr("owmesos.cli.client.AdminClient.get", broken)
     ran = owmesos("nodes", "--admin", "127.0.0.1:1")
     assert ran.line.startswith("owmesos nodes: internal error, please report it: LookupError: a fault")
     monkeypatch.setenv("OWMESOS_TRACEBACK", "1")

@@ -87,7 +87,7 @@ def test_an_activation_without_content_has_no_arguments() -> None:
     assert arguments_of(decode_activation(_changed(samples.HEALTH_TEST, content=None)), {}) == ({}, msgspec.Raw(b"{}"))
 
 
-@pytest.mark.parametrize("transid", [[], [5], ["a", "b"], [None, True]])
+@pytest.mark.parametrize("transid", [[], [5], ["a", "b"], [None, True], ["a", 10**400], ["a", -1], ["a", 1e300]])
 def test_a_transaction_that_is_none_is_unknown(transid: list[Any]) -> None:
     message = decode_activation(_changed(samples.ACTIVATION_1_0, transid=transid))
     assert transaction_name(message.transid) in ("unknown", "a")

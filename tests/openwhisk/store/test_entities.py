@@ -195,6 +195,13 @@ class TestDocuments:
         with pytest.raises(ActionUnreadable, match="its image"):
             to_executable(HELLO, decode_action("guest/hello", json.dumps(document).encode()), None, MANIFEST)
 
+    @pytest.mark.parametrize("name", ["timeout", "memory", "logs", "concurrency"])
+    @pytest.mark.parametrize("value", [-5, 2**31, 10**400])
+    def test_limits_with_which_nobody_can_reckon(self, name: str, value: int) -> None:
+        document = {**action_document(), "limits": {name: value}}
+        with pytest.raises(ActionUnreadable, match=name):
+            decode_action("guest/hello", json.dumps(document).encode())
+
     @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000])
     def test_that_are_none_are_refused(self, data: bytes) -> None:
         with pytest.raises(ActionUnreadable):
