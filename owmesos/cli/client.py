@@ -93,15 +93,13 @@ class AdminClient:
         waiting: Callable[[str], None] | None = None,
     ) -> None:
         """Of several addresses the one that leads is asked. `token` is called for each request, since a restarted
-        framework may have another token; where it knows none, nobody gets the body of a request, which may hold secrets
-        or code. `tls` is for https. `insecure`: a standby may send us to a leader without TLS
-        on a network.
+        framework may have another token; without one nobody gets the body of a request, which may hold secrets
+        or code. `tls` is for https. `insecure`: a standby may send us to a leader without TLS on a network.
 
         `waiting` is called with one line when a request has been repeated for a while.
         """
         self._given = given
         self._at = given[0] if len(given) == 1 else None
-        self._withholds = token is not None
         self._token = token or (lambda _: None)
         self._tls = tls
         self._insecure = insecure
@@ -263,7 +261,7 @@ class AdminClient:
                 " give a shorter name"
             )
         token, url = self._token(endpoint), endpoint.url
-        withheld = self._withholds and token is None and request.body is not None
+        withheld = token is None and request.body is not None
         if withheld:  # whoever listens there, we may not: an admin API says so without the request
             request = _WITHOUT_A_BODY
             target = request.target
@@ -281,7 +279,7 @@ class AdminClient:
                 response = connection.ask(request.method, target, headers, data)
                 if forever:
                     connection.wait_forever()
-                if withheld and response.status not in (307, 401):
+                if withheld and response.status < 400 and response.status != 307:
                     raise RequestFailed(
                         f"{url} is not an owmesos admin API: it answers {response.status} without a token"
                     )

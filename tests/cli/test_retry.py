@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from owmesos.cli.client import AdminClient, MayPass, NotAllowed
+from owmesos.cli.client import AdminClient, MayPass, NotAllowed, RequestFailed
 from owmesos.cli.connection import Endpoint
 from owmesos.service.admin_tokens import ADMIN_FILE, read_token
 from tests.cli.running import owmesos, owmesos_process, running
@@ -59,6 +59,10 @@ def said(status: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
+def client(server: Server) -> AdminClient:
+    return AdminClient(server.endpoint, token=lambda _: "token")
+
+
 STOPS = said(
     "503 Service Unavailable", b'{"error": "the framework process is stopping: retry when it is running again"}'
 )
@@ -77,26 +81,26 @@ class TestAnswers:
     )
     def test_it_is_asked_again_with_its_key(self, do: Do) -> None:
         server = Server([None, STOPS, said("200 OK", b"[]")])
-        assert do(AdminClient(server.endpoint)) == []
+        assert do(client(server)) == []
         assert len(server.keys) == 3
         assert len(set(server.keys)) == 1
 
     def test_each_request_has_a_key_of_its_own(self) -> None:
         server = Server([said("200 OK", b"[]")] * 2)
         for _ in range(2):
-            AdminClient(server.endpoint).launch(SMALL, 1)
+            client(server).launch(SMALL, 1)
         assert len(set(server.keys)) == 2
 
     def test_what_is_refused_is_not_asked_again(self) -> None:
         server = Server([said("400 Bad Request", b'{"error": "no"}'), said("200 OK", b"[]")])
         with pytest.raises(Exception, match="no"):
-            AdminClient(server.endpoint).launch(SMALL, 1)
+            client(server).launch(SMALL, 1)
         assert len(server.requests) == 1
 
     def test_a_listing_is_not_asked_again(self) -> None:
         server = Server([None, said("200 OK", b"[]")])
         with pytest.raises(MayPass, match="broke"):
-            AdminClient(server.endpoint).get("nodes")
+            client(server).get("nodes")
         assert len(server.requests) == 1
 
     def test_an_action_is_not_sent_again_for_that_may_find_itself_there(self) -> None:
@@ -134,6 +138,12 @@ class TestNobodyOfOurs:
         assert b"hunter2" not in b"".join(server.requests)
         assert {each.partition(b"\r\n")[0] for each in server.requests} == {b"GET /api/v1/status HTTP/1.1"}
 
+    def test_gets_nothing_of_a_request_where_no_token_is_looked_for(self) -> None:
+        server = Server([said("200 OK", b"[]")])
+        with pytest.raises(RequestFailed, match="is not an owmesos admin API: it answers 200 without a token"):
+            AdminClient(server.endpoint).launch({"command": "hunter2"}, 1)
+        assert b"hunter2" not in b"".join(server.requests)
+
     def test_gets_no_code(self, tmp_path: Path) -> None:
         (tmp_path / "x.py").write_text("hunter2")
         server = Server([said("200 OK", b"{}")] * 4)
@@ -142,6 +152,22 @@ class TestNobodyOfOurs:
         )
         assert "is not an owmesos admin API" in ran.line
         assert b"hunter2" not in b"".join(server.requests)
+
+
+class TestOursWithoutAToken:
+    """It may answer something else than 401 before it looks for the token."""
+
+    def test_what_it_rejects_is_said_in_its_words(self) -> None:
+        server = Server([said("403 Forbidden", b'{"error": "unknown Host x: give --admin-host x"}')])
+        ran = owmesos("launch", "--command", "x", "--admin", f"http://127.0.0.1:{server.endpoint.port}")
+        assert ran.line == "owmesos launch: unknown Host x: give --admin-host x"
+
+    def test_what_may_pass_is_asked_again(self) -> None:
+        tokens = iter([None, None])
+        server = Server([STOPS, said("200 OK", b"[]")])
+        admin = AdminClient(server.endpoint, token=lambda _: next(tokens, "made meanwhile"))
+        assert admin.launch(SMALL, 1) == []
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("command", ["kill x", "launch --command x", "invoke x", "action update x"])

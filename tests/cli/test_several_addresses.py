@@ -137,7 +137,7 @@ def test_one_that_does_not_answer_is_passed_over(places: list[Place], frozen: En
 
 
 def test_the_next_leader_is_found(places: list[Place]) -> None:
-    client = AdminClient(places[0].endpoint, places[1].endpoint)
+    client = AdminClient(places[0].endpoint, places[1].endpoint, token=lambda _: "token")
     assert client.get("nodes") == [{"from": places[0].server_port}]
     places[0].leader, places[1].leader = places[1].endpoint.url, None
     assert client.get("nodes") == [{"from": places[1].server_port}]
