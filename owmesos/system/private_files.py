@@ -19,6 +19,7 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 _OTHERS = 0o077
 _WRITABLE_BY_ALL = 0o002
+_MOST_LINKS = 40  # in one path, as for Linux
 
 
 def make_private_folder(folder: Path, ours: Collection[str] = ()) -> None:
@@ -139,11 +140,30 @@ def _is_trusted(known: os.stat_result) -> bool:
 
 
 def _check_links(folder: Path) -> None:
-    """Raises InvalidInput and OSError."""
-    path = Path(os.path.abspath(folder))  # noqa: PTH100  (`resolve` follows what is looked at here)
-    for each in (*reversed(path.parents), path):
-        if each.is_symlink() and not _is_trusted(known := each.lstat()):
+    """Look at each link in its path, and in the paths of their targets. Raises InvalidInput and OSError."""
+    root, *parts = folder.absolute().parts
+    at, links = Path(root), 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        if part == "..":
+            at = at.parent  # no link is left in it
+            continue
+        at /= part
+        try:
+            known = at.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not stat.S_ISLNK(known.st_mode):
+            continue
+        if not _is_trusted(known):
             raise InvalidInput(
-                f"{each} is a link of another user (uid {known.st_uid}), who can let it lead elsewhere: give the folder"
-                f" itself, {folder.resolve()}"
+                f"{at} is a link of another user (uid {known.st_uid}), who can let it lead elsewhere: give a folder"
+                " whose path has no such link"
             )
+        links += 1
+        if links > _MOST_LINKS:
+            raise InvalidInput(f"the path of the folder {folder} has a loop of links, or more than {_MOST_LINKS}")
+        target = at.readlink()
+        at = Path(root) if target.is_absolute() else at.parent
+        parts += reversed(target.parts[target.is_absolute() :])

@@ -68,8 +68,44 @@ class TestFolders:
         link.symlink_to(tmp_path / "target")
         make_private_folder(link / below)
         os.chown(link, 65534, 65534, follow_symlinks=False)
-        with pytest.raises(InvalidInput, match=f"{link} is a link of another user .*{tmp_path / 'target'}"):
+        with pytest.raises(InvalidInput, match=f"{link} is a link of another user .*: give a folder whose path"):
             make_private_folder(link / below)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+    def test_a_link_of_another_user_behind_one_of_our_own(self, tmp_path: Path) -> None:
+        (tmp_path / "target").mkdir()
+        (tmp_path / "theirs").symlink_to("target")
+        (tmp_path / "below").mkdir()
+        (tmp_path / "ours").symlink_to("below/../theirs/state")
+        make_private_folder(tmp_path / "target" / "state")
+        make_private_folder(tmp_path / "ours")
+        os.chown(tmp_path / "theirs", 65534, 65534, follow_symlinks=False)
+        with pytest.raises(InvalidInput, match=f"{tmp_path / 'theirs'} is a link of another user"):
+            make_private_folder(tmp_path / "ours")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+    def test_a_loop_of_another_user(self, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        os.chown(tmp_path / "loop", 65534, 65534, follow_symlinks=False)
+        with pytest.raises(InvalidInput, match=f"{tmp_path / 'loop'} is a link of another user"):
+            make_private_folder(tmp_path / "loop" / "state")
+
+    def test_a_loop_of_our_own(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to("b")
+        (tmp_path / "b").symlink_to("a")
+        with pytest.raises(InvalidInput, match=f"the path of the folder {tmp_path / 'a'} has a loop of links"):
+            make_private_folder(tmp_path / "a")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+    def test_dots_lead_above_the_target_of_a_link(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "target" / "deep").mkdir(parents=True)
+        (tmp_path / "target" / "theirs").symlink_to(tmp_path)
+        (tmp_path / "ours").symlink_to("target/deep")
+        monkeypatch.chdir(tmp_path)
+        make_private_folder(Path("ours/../theirs/state"))
+        os.chown(tmp_path / "target" / "theirs", 65534, 65534, follow_symlinks=False)
+        with pytest.raises(InvalidInput, match="theirs is a link of another user"):
+            make_private_folder(Path("ours/../theirs/state"))
 
 
 class TestFiles:
