@@ -19,7 +19,7 @@ LEAST_MB = 5  # where fewer are allowed, the time is that of so many
 LOGS_MISSING = "There was an issue while collecting your logs. Data might be missing."
 DEVELOPER_WARNING = "The action did not initialize or run as expected. Log data might be missing."
 _MB = 2**20
-_FRAMES = _MB  # bytes that time and stream of the lines may take besides
+_FRAMES = _MB  # bytes that a log may have besides, with the time and the stream of each line
 _SENTINEL = SENTINEL.encode()
 _TAIL = 2 * len(_SENTINEL)  # bytes of a line that is dropped, in which a sentinel may begin
 
@@ -30,7 +30,11 @@ def time_limit(limit: int) -> float:
 
 
 def log_line(time: str, stream: str, text: str) -> str:
-    return f"{time:<30} {stream}: {text.strip()}"
+    return _frame(time, stream) + text.strip()
+
+
+def _frame(time: str, stream: str) -> str:
+    return f"{time:<30} {stream}: "
 
 
 def _begun(text: bytes) -> int:
@@ -54,7 +58,7 @@ class LogCollection:
         self._limit = limit
         self._sentinels = sentinels
         self._size = 0
-        self._stored = 0
+        self._frames = 0
         self._partial = dict.fromkeys(STREAMS, b"")
         self._open = set(STREAMS)
         self._truncated = False
@@ -99,13 +103,12 @@ class LogCollection:
     def _take(self, stream: str, line: bytes, time: str) -> None:
         if self._truncated or self._is_foreign(stream, line):
             return
-        text = log_line(time, stream, line.decode(errors="replace"))
         self._size += len(line) + 1
-        self._stored += len(text) + 1
-        if self._size > self._limit or self._stored > self._limit + _FRAMES:
+        self._frames += len(_frame(time, stream))
+        if self._size > self._limit or self._size + self._frames > self._limit + _FRAMES:
             self._truncate(time)
         else:
-            self.lines.append(text)
+            self.lines.append(log_line(time, stream, line.decode(errors="replace")))
 
     def end(self, time: str, *, failed: bool) -> None:
         """No more will be read: lines without an end are taken as they are, what is missing is told."""

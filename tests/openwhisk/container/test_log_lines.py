@@ -81,6 +81,17 @@ def test_lines_without_text_are_cut_before_they_take_many_times_the_limit() -> N
     assert not found.complete
 
 
+@pytest.mark.parametrize("text", ["a" * 30, "字" * 10])
+def test_text_counts_in_bytes_as_its_frame_does(text: str) -> None:
+    limit = 2 * 2**20
+    found = collection(limit)
+    data = f"{text}\n".encode()
+    for _ in range(100):
+        found.feed("stdout", data * 1000, T)
+    frame = len(line("stdout", ""))
+    assert len(found.lines) - 1 == (limit + 2**20) // (len(data) + frame)
+
+
 def test_a_line_without_end_is_cut_too() -> None:
     found = collection(limit=10)
     found.feed("stdout", b"x" * 11, T)
