@@ -197,7 +197,10 @@ class KafkaInvoker(InvokerExtension):
         return self._ended
 
     async def _ended_one(self, activation_id: str) -> EndedActivation:
-        return self._ended[activation_id]
+        try:
+            return self._ended[activation_id]
+        except KeyError:
+            raise NotKnown(activation_id, "activation") from None
 
     async def stored_log(self, activation_id: str) -> list[str]:
         """Raises NotKnown: a Controller reads it from CouchDB."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from owmesos.invoker.ended import EndedActivation, EndedActivations
+from owmesos.invoker.kafka import KafkaInvoker
 from owmesos.openwhisk.activation import Activation, Annotation, Response, application_error, success
+from owmesos.service.errors import NotKnown
 
 
 def ended(activation_id: str, response: Response | None = None) -> Activation:
@@ -52,3 +55,12 @@ def test_of_an_error_the_beginning() -> None:
         "odd": "1e999",
         "ours": "as we say",
     }
+
+
+async def test_one_that_is_forgotten_is_not_known() -> None:
+    invoker = KafkaInvoker.__new__(KafkaInvoker)
+    invoker._ended = EndedActivations()
+    invoker._ended.remember(ended("a"))
+    assert (await invoker._ended_one("a")).activation_id == "a"
+    with pytest.raises(NotKnown, match="unknown activation b"):
+        await invoker._ended_one("b")
