@@ -32,8 +32,8 @@ class PodOutcomes:
         state.ledger.release(record.id)
         self._blame.ran(record, node, now)
         # Its address is a pod's own: nobody else listens there.
-        address, holds = f"{address_of(pod)}:{record.port}", pod_request(pod).as_ask()
-        state.for_pool.append(ContainerStarted(record.id, slot_of(node), address, mapped=True, holds=holds))
+        address, taken = f"{address_of(pod)}:{record.port}", pod_request(pod).as_ask()
+        state.for_pool.append(ContainerStarted(record.id, slot_of(node), address, mapped=True, returns_at_end=taken))
 
     def refused(self, record: PodRecord, reason: str, now: float) -> None:
         """Its pod never ran, or is gone before anybody used it."""

@@ -75,15 +75,15 @@ class Reschedule(PoolEvent, frozen=True):
 class ContainerStarted(PoolEvent, frozen=True):
     """From the factory: the container runs, at `slot` (matching may have moved it) and `address`.
 
-    `mapped`: the port was the container's before it began to run, so that nobody else can listen there. `holds`: what
-    comes back with its end, where that is not what its start asked for.
+    `mapped`: the port was the container's before it began to run, so that nobody else can listen there.
+    `returns_at_end`: the room that its end gives back, where that is not what its start asked for.
     """
 
     container_id: str
     slot: Slot
     address: str
     mapped: bool = True
-    holds: Ask | None = None
+    returns_at_end: Ask | None = None
 
 
 class StopCause(str, Enum):

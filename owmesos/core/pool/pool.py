@@ -301,7 +301,7 @@ class Pool:
         state.capacity.release(container.id)
         state.containers.unindex(container)
         container.slot, container.address = event.slot, event.address
-        container.ask = event.holds or container.ask
+        container.ask = event.returns_at_end or container.ask
         container.step(Step.STARTED)
         container.last_used = now
         container.expires_at = self._prewarming.expiry(container, now)

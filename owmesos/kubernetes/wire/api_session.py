@@ -146,7 +146,7 @@ class ApiSession:
             # Nothing was sent. The authority may have been replaced.
             renewed = await self._session_for(credential, again=True)
             if renewed is session:
-                self._changed()  # the system's are read anew next time
+                self._retire_session()  # the system's are read anew next time
                 raise ApiRequestFailed(unanswered(error, self.access)) from None
         try:
             return await self._request(renewed, credential, method, path, parameters, data, limits, sending)
@@ -201,7 +201,7 @@ class ApiSession:
             context = self.access.ssl_context(credential.certificate)
         except InvalidInput as error:
             raise ApiRequestFailed(without_credentials(error)) from None
-        self._changed()
+        self._retire_session()
         self._certificate, self._trusted = credential.certificate, trusted
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -228,7 +228,7 @@ class ApiSession:
         self._sockets.add(made)
         return made
 
-    def _changed(self) -> None:
+    def _retire_session(self) -> None:
         """The requests under way end on their old connections; those of the time before are over."""
         if self._session is None:
             return
