@@ -281,7 +281,7 @@ class KafkaOptions:
         table = read_table(file) if file is not None else {}
         of_pool = table.pop("pool", {})
         where = f"{file}: " if file is not None else ""
-        known = set(PoolSettings.__struct_fields__) - {"constraints", "blackbox_constraints", "added"}
+        known = set(PoolSettings.__struct_fields__) - {"constraints", "blackbox_constraints"}
         if not isinstance(of_pool, dict) or {name.replace("-", "_") for name in of_pool} - known:
             names = ", ".join(sorted(name.replace("_", "-") for name in known))
             raise InvalidInput(f"{where}[pool] has unknown settings; known settings: {names}")

@@ -250,7 +250,7 @@ class DashboardFeed:
         run_id, aside = waiting.run.run_id, pool.state.aside
         own = aside is not None and aside.run_id == run_id
         reason = (waiting.covered_by, waiting.no_room, waiting.room_on, waiting.reason)
-        ask = pool.state.settings.ask(waiting.shape)
+        ask = pool.state.ask(waiting.shape)
 
         def why() -> Reason:
             return reason_of(pool.explain(run_id), self._source.connection_trouble())

@@ -55,6 +55,7 @@ class KubernetesFactory:
         self.state = state = FactoryState(settings)
         self.pool = build(state.capacity)
         # A container is one pod, with an address of its own: no node runs out of ports, but of pods.
+        self.pool.state.additions = state.additions
         self.pool.state.settings = msgspec.structs.replace(self.pool.state.settings, ports=0, pods=1)
         self._spec_of = spec_of
         self._blame = PodBlame(state)
@@ -90,6 +91,7 @@ class KubernetesFactory:
             KubernetesTimer.POST_AGAIN: self._of_record(self._writes.post_again),
             KubernetesTimer.DELETE_AGAIN: lambda name, now: self._writes.delete_again(name),
             KubernetesTimer.BACKOFF: lambda node, now: self._blame.pause_over(node),
+            KubernetesTimer.ADDITIONS: lambda subject, now: self._look_at_additions(now),
             KubernetesTimer.QUOTA: lambda subject, now: self._writes.quota_over(now),
         }
 
@@ -179,16 +181,22 @@ class KubernetesFactory:
         if handler is None:
             raise InvariantBroken(f"the container factory has no rule for {type(event).__name__}")
         handler(event, now)
-        self._count_what_is_added()
         for key in self.state.timers.due(now):
             name, subject = key if isinstance(key, tuple) else (key, "")
             self._timed[name](subject, now)
 
-    def _count_what_is_added(self) -> None:
-        """From now on each start reserves it; those before are refused where it does not fit, and decided again."""
-        settings = self.pool.state.settings
-        if settings.added != self.state.added:
-            self.pool.state.settings = msgspec.structs.replace(settings, added=self.state.added)
+    def _look_at_additions(self, now: float) -> None:
+        """Where admission once added more than any node has, no pod would be posted that shows that it was mended."""
+        state, settings = self.state, self.state.settings
+        if state.known and state.additions and not self._retired:
+            for shape in self.pool.state.buffer.uncovered_shapes():
+                if state.additions.waiting(shape, now, settings.additions_last):
+                    state.note("debug", f"what admission adds to a pod of {shape.start_key} is asked anew")
+                    state.for_pool.append(pool_events.PoolTick())
+        else:
+            state.additions.none_waits()
+        if state.additions:
+            state.timers.set(KubernetesTimer.ADDITIONS, now + settings.additions_interval)
 
     def _of_record(self, act: Callable[[PodRecord, float], None]) -> Callable[[Any, float], None]:
         def look(name: str, now: float) -> None:
@@ -255,7 +263,9 @@ class KubernetesFactory:
         except InvalidInput as error:
             self.state.for_pool.append(pool_events.StartFailed(start.container_id, str(error)))
         else:
-            own = spec.ask.minus(self.state.added)  # of its container; the rest comes from admission
+            own = spec.ask.minus(
+                self.state.additions.of(start.shape)
+            )  # of its container; the rest comes from admission
             self._writes.start(start, msgspec.structs.replace(spec, ask=own), now)
 
     def _stop(self, stop: pool_events.StopContainer, now: float) -> None:

@@ -28,7 +28,7 @@ class Nodes:
             self.deleted(name, now)
         for node in event.nodes:
             self.seen(node, now)
-        state.is_listed()
+        state.update_known()
         state.refresh_all(now)
 
     def seen(self, node: Node, now: float) -> None:

@@ -7,7 +7,7 @@ answer to a POST may come after the watch has shown more.
 
 from __future__ import annotations
 
-from owmesos.core.pool.events import StopCause
+from owmesos.core.pool.events import PoolTick, StopCause
 from owmesos.kubernetes.blame import PodBlame
 from owmesos.kubernetes.effects import DeletePod
 from owmesos.kubernetes.events import PodsListed
@@ -70,7 +70,7 @@ class Pods:
             elif record.uid is None:
                 self._writes.is_not_listed(record, now)
         state.orphans = {name: uid for name, uid in state.orphans.items() if uid in seen}
-        state.is_listed()
+        state.update_known()
         state.refresh_all(now)
 
     def seen(self, pod: Pod, now: float) -> None:
@@ -189,7 +189,7 @@ class Pods:
         record.pod, record.version = pod, _number(pod.metadata.resource_version)
         if record.uid is None:
             record.uid = pod.metadata.uid
-            self._look_at_request(record, pod)
+            self._look_at_request(record, pod, now)
             state.timers.cancel((KubernetesTimer.UNANSWERED, record.name))
             state.timers.cancel((KubernetesTimer.POST_AGAIN, record.name))
             if state.quota is not None:
@@ -209,12 +209,15 @@ class Pods:
         if was_held and held is None and state.quota is not None:
             self._quota_has_room(record, now)
 
-    def _look_at_request(self, record: PodRecord, pod: Pod) -> None:
-        """A runtime class, a LimitRange or a webhook may have it take more than was posted, and the next one too."""
-        state, added = self._state, added_to(record.body, pod)
-        if added == state.added:
+    def _look_at_request(self, record: PodRecord, pod: Pod, now: float) -> None:
+        """A runtime class, a LimitRange or a webhook may have it and those like it take more than was posted."""
+        state, shape, added = self._state, record.start.shape, added_to(record.body, pod)
+        differs = state.additions.learn(shape, added)
+        if state.additions:
+            state.timers.set_earliest(KubernetesTimer.ADDITIONS, now + state.settings.additions_interval)
+        if not differs:
             return
-        state.added = added
+        state.for_pool.append(PoolTick())
         each = ", ".join(
             f"{plainly(amount)} {what}"
             for amount, what in (
@@ -225,7 +228,8 @@ class Pods:
             )
             if amount
         )
-        state.note("info", f"admission adds {each or 'nothing any more'} to a pod: each start counts with it")
+        like = f"{shape.start_key}, {shape.memory} MB"
+        state.note("info", f"admission adds {each or 'nothing'} to a pod ({like}): each start like it counts with it")
 
     def _quota_has_room(self, record: PodRecord, now: float) -> None:
         """One more may start where one of ours has ended."""

@@ -42,6 +42,8 @@ class KubernetesSettings(BackoffLimits, frozen=True, kw_only=True):
     unanswered_wait: float = 5.0  # for the watch to show a pod whose POST got no answer; then it is listed
     repeat_first: float = 0.5  # until a request that failed is made again; doubled each time
     repeat_most: float = 10.0  # the longest of these
+    additions_last: float = 60.0  # what admission adds is asked anew, if for so long runs waited and no pod was created
+    additions_interval: float = 10.0  # between two looks at that
     quota_wait: float = 5.0  # no starts after a quota was exceeded, unless a pod of ours ends
 
     def __post_init__(self) -> None:

@@ -13,13 +13,15 @@ from owmesos.core.explanation import Exclusion
 from owmesos.core.ledger import Account, Ledger
 from owmesos.core.node_stats import NodeState, NodeStats, NodeStatsUpdate
 from owmesos.core.placement import Slot
+from owmesos.core.pool.additions import Additions
+from owmesos.core.pool.events import PoolTick
 from owmesos.core.timers import Timers
 from owmesos.kubernetes.effects import DeletePod, KubernetesEffect, LogNote
 from owmesos.kubernetes.node_room import NodeSums
 from owmesos.kubernetes.pod_manifest import is_of_another_invoker
 from owmesos.kubernetes.pod_records import PodRecord
 from owmesos.kubernetes.settings import KubernetesSettings
-from owmesos.resources import Ask, Resources
+from owmesos.resources import Resources
 
 ROLE = "*"
 _STATES: dict[Exclusion, NodeState] = {"backoff": NodeState.BACKOFF, "cordoned": NodeState.DRAINING}
@@ -35,6 +37,7 @@ class KubernetesTimer(str, Enum):
     DELETE_AGAIN = "delete again"
     BACKOFF = "backoff"
     QUOTA = "quota"
+    ADDITIONS = "additions"
 
 
 def slot_of(node: str) -> Slot:
@@ -53,14 +56,14 @@ class FactoryState:
         self.timers: Timers[KubernetesTimer] = Timers()
         self.room = NodeSums(lambda pod: is_of_another_invoker(pod, settings))
         self.records: dict[str, PodRecord] = {}  # by pod name
-        self.on_node: dict[str, dict[str, PodRecord]] = {}  # by the node that a start was decided for
+        self.on_node: dict[str, dict[str, PodRecord]] = {}  # by the node that a start is reserved on
         self.orphans: dict[str, str] = {}  # pods of ours that nobody knows: name → uid
         self.closed: dict[str, Exclusion] = {}  # nodes that get nothing, by what they say themselves
         self.nodes_listed = self.pods_listed = False
         self.quota: Counter[str] | None = None  # pods that may be started, by node, while a quota is exhausted
         self.quota_noted = False  # in the log, since a pod was last created
-        self.added = Ask()  # what admission had the last pod of ours take beside what it was posted with
-        self.for_pool: deque[ClusterEvent] = deque()
+        self.additions = Additions()  # to our pods, by admission
+        self.for_pool: deque[ClusterEvent | PoolTick] = deque()
         self._effects: list[KubernetesEffect] = []
         self._behind = self.ledger.watch()  # slots whose NodeStats are to be told
         self._gone: set[str] = set()
@@ -114,7 +117,7 @@ class FactoryState:
         """The cluster is heard, and everything was listed."""
         return self.nodes_listed and self.pods_listed
 
-    def is_listed(self) -> None:
+    def update_known(self) -> None:
         """Nodes or pods were: whichever came last, now the cluster is known."""
         if self.known and not self.capacity.known:
             self.note("info", "the cluster is known")
@@ -152,7 +155,7 @@ class FactoryState:
         self._gone.add(node)
 
     def forget_if_gone(self, node: str) -> None:
-        """A node that was deleted is forgotten once no start of ours is decided for it."""
+        """A node that was deleted is forgotten once no start of ours is reserved there."""
         agent = self.ledger.agents.get(node)
         if agent is not None and agent.gone_at is not None and node not in self.on_node:
             self.ledger.forget_agent(node)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from owmesos.core.pool.containers import ContainerShape
 from owmesos.core.pool.events import (
     ContainerStarted,
     ContainerStopped,
@@ -16,10 +17,11 @@ from owmesos.core.pool.events import (
     StopCause,
     StopContainer,
 )
+from owmesos.core.pool.settings import PoolSettings
 from owmesos.errors import InvariantBroken
 from owmesos.kubernetes import events
 from owmesos.kubernetes.effects import DeletePod, LogNote, NodeStatsChanged, PostPod
-from owmesos.kubernetes.messages import ResourceRequirements
+from owmesos.kubernetes.messages import Pod, ResourceRequirements
 from owmesos.kubernetes.pod_records import PodStep
 from owmesos.resources import Ask
 from tests.kubernetes.factories import Driven, of, pinned_to
@@ -32,6 +34,10 @@ def test_it_is_said_once_when_nodes_and_pods_are_known_whichever_came_last(order
     lists = (events.NodesListed((node(),)), events.PodsListed(()))
     said = [[each.text for each in of(driven.handle(lists[number]), LogNote)] for number in (*order, *order)]
     assert said == [[], ["the cluster is known"], [], []]
+
+
+def with_overhead(created: Pod, **overhead: str) -> Pod:
+    return msgspec.structs.replace(created, spec=msgspec.structs.replace(created.spec, overhead=overhead))
 
 
 class TestStart:
@@ -98,7 +104,10 @@ class TestStart:
             assert driven.available() == free
         assert not of(driven.run(256), PostPod)
         (note,) = [each.text for each in of(driven.effects, LogNote) if "admission" in each.text]
-        assert note == "admission adds 128 MB, 0.25 cpus to a pod: each start counts with it"
+        assert (
+            note
+            == "admission adds 128 MB, 0.25 cpus to a pod (kind nodejs:20, 256 MB): each start like it counts with it"
+        )
 
     def test_what_admission_adds_is_the_same_where_the_pod_is_first_seen_as_it_runs(self) -> None:
         """The answer to its POST was lost. Its overhead counts twice by then, and a start's once."""
@@ -115,7 +124,7 @@ class TestStart:
         )
         driven.seen(running)
         assert driven.available() == 512
-        assert driven.factory.pool.state.settings.added == Ask(0, 128_000)
+        assert driven.factory.state.additions.of(ContainerShape("nodejs:20", 256)) == Ask(0, 128_000)
 
     def test_what_admission_does_not_add_any_more_is_not_reserved(self) -> None:
         driven = Driven.connected()
@@ -126,7 +135,63 @@ class TestStart:
         (post,) = of(driven.run(256), PostPod)
         driven.handle(events.PodCreated(driven.created(post), post.name))
         assert len(of(driven.run(256), PostPod)) == 1
-        assert driven.factory.pool.state.settings.added == Ask()
+        assert not driven.factory.state.additions
+
+    def test_what_admission_adds_is_asked_anew_where_it_lets_nothing_start(self) -> None:
+        """Else a webhook's mistake would hinder all starts for good: no pod would be posted that shows its end."""
+        driven = Driven.connected()
+        (post,) = of(driven.run(256), PostPod)
+        self._is_too_large(driven, post)
+        assert not of(driven.after(55), PostPod)
+        (post,) = of(driven.after(20), PostPod)
+        self._is_too_large(driven, post)
+        assert not of(driven.after(55), PostPod)
+        (post,) = of(driven.after(20), PostPod)
+        driven.handle(events.PodCreated(driven.created(post), post.name))
+        assert len(of(driven.run(256), PostPod)) == 1
+        notes = [each.text for each in of(driven.effects, LogNote) if each.text.startswith("admission")]
+        like = "to a pod (kind nodejs:20, 256 MB): each start like it counts with it"
+        assert notes == [f"admission adds 2048 MB {like}", f"admission adds nothing {like}"]
+        assert not driven.factory.state.additions
+
+    def _is_too_large(self, driven: Driven, post: PostPod) -> None:
+        created = with_overhead(driven.created(post), memory="2Gi")
+        unschedulable = changed(created, conditions={"PodScheduled": ("False", "Unschedulable", "Insufficient memory")})
+        driven.handle(events.PodCreated(unschedulable, post.name))
+        assert of(driven.after(2), DeletePod)
+        driven.handle(events.PodDeleted(unschedulable))
+
+    def test_while_the_cluster_is_unknown_nothing_is_concluded_of_what_admission_adds(self) -> None:
+        driven = Driven.connected()
+        (post,) = of(driven.run(256), PostPod)
+        self._is_too_large(driven, post)
+        driven.after(55)
+        driven.handle(events.ApiDisconnected("it is away"))
+        driven.after(30)
+        driven.handle(events.NodesListed((node(),)))
+        driven.handle(events.PodsListed(()))
+        assert not of(driven.after(50), PostPod)
+        assert len(of(driven.after(25), PostPod)) == 1
+
+    def test_what_admission_adds_may_differ_between_kinds(self) -> None:
+        """A webhook that adds by ratio, or to some images alone."""
+        driven = Driven.connected(node(memory="4Gi"), pool=PoolSettings(max_starts_on_agent=20))
+        for kind, overhead in (
+            ("nodejs:20", "128Mi"),
+            ("python:3", "64Mi"),
+            ("nodejs:20", "128Mi"),
+            ("python:3", "64Mi"),
+        ):
+            (post,) = of(driven.run(256, kind), PostPod)
+            driven.handle(events.PodCreated(with_overhead(driven.created(post), memory=overhead), post.name))
+        assert len([each for each in of(driven.effects, LogNote) if each.text.startswith("admission")]) == 2
+        before = driven.available()
+        driven.run(256, "nodejs:20")
+        assert driven.available() == before - 384
+        driven.run(256, "python:3")
+        assert driven.available() == before - 384 - 320
+        driven.run(256, "ruby:2.5")
+        assert driven.available() == before - 384 - 320 - 320, "one that is new is taken to be like the last"
 
     def test_runs_wait_while_no_node_has_room_and_start_when_one_has(self) -> None:
         driven = Driven.connected(pods=(pod(memory="900Mi"),))

@@ -143,7 +143,7 @@ class Eviction:
         if aside is None:
             found = planner.cheapest(shape, now, waived=waived, avoid=head.tried)
             return found or (planner.cheapest(shape, now, waived=waived) if head.tried else None)
-        found = planner.round_on(aside.slot, self._state.settings.ask(shape), now, waived=waived)
+        found = planner.round_on(aside.slot, self._state.ask(shape), now, waived=waived)
         if found is None:
             among = None if waived and not aside.draining else changed
             found = planner.cheapest(shape, now, waived=waived, avoid=head.tried, among=among)
@@ -234,4 +234,4 @@ class ParallelEvictions:
         return self._planner.has_failed(each, hanging, now)
 
     def _ask(self, each: StopRound) -> Ask:
-        return self._state.settings.ask(each.waiting.shape)
+        return self._state.ask(each.waiting.shape)

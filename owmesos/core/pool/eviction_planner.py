@@ -93,7 +93,7 @@ class EvictionPlanner:
     ) -> Round | None:
         """The best round that can begin now, `among` some slots or anywhere."""
         self._index()
-        ask, unfit = self._state.settings.ask(shape), self._unfit(shape, avoid, now)
+        ask, unfit = self._state.ask(shape), self._unfit(shape, avoid, now)
         if among is not None and len(among) <= _CANDIDATES:
             return self._best([slot for slot in sorted(among) if slot.agent_id not in unfit], ask, now, waived)
         found = self._best(islice(self._with_one.candidates(ask, avoid=unfit), _CANDIDATES), ask, now, waived)
@@ -118,7 +118,7 @@ class EvictionPlanner:
     def later(self, shape: ContainerShape, now: float, *, avoid: Set[str] = _NOWHERE) -> Slot | None:
         """Where room could be made once containers are past their grace, or have ended their runs."""
         self._index()
-        ask, unfit = self._state.settings.ask(shape), self._unfit(shape, avoid, now)
+        ask, unfit = self._state.ask(shape), self._unfit(shape, avoid, now)
         return self._with_idle.find(ask, avoid=unfit) or self._with_all.find(ask, avoid=unfit)
 
     def round_on(self, slot: Slot, ask: Ask, now: float, *, waived: bool) -> Round | None:
@@ -146,7 +146,7 @@ class EvictionPlanner:
 
     def could_hold(self, slot: Slot, shape: ContainerShape, now: float) -> bool:
         """Whether one would fit there if all our containers were gone, and may go there."""
-        fits = self._state.settings.ask(shape).fits(self._rooms(slot, self._available(slot))[2])
+        fits = self._state.ask(shape).fits(self._rooms(slot, self._available(slot))[2])
         return fits and slot.agent_id not in self._unfit(shape, _NOWHERE, now)
 
     def hanging(self, now: float) -> set[str]:

@@ -113,7 +113,7 @@ class Prewarm:
         state = self._state
         if not self._starts.may_start(now, share=0.5) or self._starts.rests(shape, now):
             return False
-        ask = state.settings.ask(shape)
+        ask = state.ask(shape)
         slot = self._starts.find(shape, self._starts.avoided(), now)
         if slot is None or not self._leaves_room(slot, ask, now):
             return False

@@ -36,14 +36,13 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpus_per_gb: float = 0.25  # OpenWhisk's own formula gives 2/1024 of a cpu when user-memory is infinite
     ports: int = 1  # of each container
     pods: int = 0  # of each container: 1 on Kubernetes, where a node takes a bounded number of them
-    added: Ask = Ask()  # by the cluster to each container, which does not see it; on Kubernetes, what admission adds
     constraints: tuple[Constraint, ...] = ()
     blackbox_constraints: tuple[Constraint, ...] = ()
 
     def ask(self, shape: ContainerShape) -> Ask:
-        """What one container of the shape needs."""
+        """What one container of the shape asks for; see `PoolState.ask`."""
         cpus = max(0.01, shape.memory * self.cpus_per_gb / 1024)
-        return Ask(round(cpus * MILLI), shape.memory * MILLI, 0, 0, self.ports, self.pods).plus(self.added)
+        return Ask(round(cpus * MILLI), shape.memory * MILLI, 0, 0, self.ports, self.pods)
 
     def constraints_of(self, shape: ContainerShape) -> tuple[Constraint, ...]:
         """Managed and blackbox images may live on different nodes (whisk.mesos)."""

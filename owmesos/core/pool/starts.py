@@ -205,7 +205,7 @@ class Starts:
         state = self._state
         self._count += 1
         self._throttled_head = None
-        ask = state.settings.ask(shape)
+        ask = state.ask(shape)
         container = Container(
             f"{self._prefix}{self._count}", shape, ask, slot, now, last_used=now, prewarm=prewarm, replaces=replaces
         )

@@ -12,11 +12,13 @@ from owmesos.core.capacity import Capacity
 from owmesos.core.explanation import Explanation
 from owmesos.core.histogram import Histogram
 from owmesos.core.placement import Slot
+from owmesos.core.pool.additions import Additions
 from owmesos.core.pool.containers import ActionKey, Container, Containers, ContainerShape, Step
 from owmesos.core.pool.events import Backpressure, PoolEffect, Run, SetAside, StartKind, StopContainer
 from owmesos.core.pool.run_buffer import RunBuffer, Waiting
 from owmesos.core.pool.settings import PoolSettings
 from owmesos.core.timers import Timers
+from owmesos.resources import Ask
 
 _HEALTH_FIRST = -(2**60)
 
@@ -69,6 +71,7 @@ class PoolState:
     def __init__(self, capacity: Capacity, settings: PoolSettings) -> None:
         self.capacity = capacity
         self.settings = settings
+        self.additions = Additions()
         self.containers = Containers()
         self.buffer = RunBuffer()
         self.timers: Timers[PoolTimer] = Timers()
@@ -127,9 +130,13 @@ class PoolState:
 
     # -- room
 
+    def ask(self, shape: ContainerShape) -> Ask:
+        """What one container of the shape needs, with what the cluster adds to it."""
+        return self.settings.ask(shape).plus(self.additions.of(shape))
+
     def find(self, shape: ContainerShape, avoid: Having[str] = ()) -> Slot | None:
         """Where a container of the shape fits now, on none of the nodes `avoid`."""
-        return self.capacity.find(self.settings.ask(shape), self.settings.constraints_of(shape), avoid)
+        return self.capacity.find(self.ask(shape), self.settings.constraints_of(shape), avoid)
 
     def find_for(self, waiting: Waiting) -> Slot | None:
         """Where the run's container fits now, whatever else hinders its start."""
@@ -181,7 +188,7 @@ class PoolState:
     def explain(self, waiting: Waiting) -> Explanation:
         """Why the run waits: the funnel, and what is being done for it."""
         settings, noun = self.settings, self.capacity.noun
-        ask, constraints = settings.ask(waiting.shape), settings.constraints_of(waiting.shape)
+        ask, constraints = self.ask(waiting.shape), settings.constraints_of(waiting.shape)
         found = self.capacity.explain(ask, constraints, self.aside_of_others(waiting) or self.capacity.kept)
         summary = found.summary
         aside = self.aside

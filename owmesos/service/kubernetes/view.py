@@ -83,14 +83,15 @@ class KubernetesView:
 
     @property
     def used(self) -> Mapping[str, Resources]:
-        """Requested by our pods that hold room, by node. Added up at most once for each state of the factory."""
+        """Taken by our pods, by node, as `free` lacks it. Added up at most once for each state of the factory."""
         if self._used_at != self._shell.steps:
             self._used_at = self._shell.steps
             self._used = {}
             for record in self._state.records.values():
-                if record.holds_room and record.node is not None:
-                    known = self._used.get(record.node, NOTHING)
-                    self._used[record.node] = known.plus(listings.without_ports(record.start.ask))
+                held = self._state.room.held_by(record.uid) if record.uid is not None else None
+                if held is not None:
+                    node, taken = held
+                    self._used[node] = self._used.get(node, NOTHING).plus(taken)
         return self._used
 
     def stats(self, account: Account) -> NodeStats:

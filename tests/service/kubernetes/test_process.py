@@ -86,6 +86,19 @@ async def test_a_node_shows_what_our_pods_use_and_why_it_gets_none() -> None:
         assert status["containers"] == {"warming": 1}
 
 
+async def test_what_a_pod_takes_with_its_overhead_is_used_and_not_free() -> None:
+    async with scene(fake_node("n1")) as found:
+        found.run("r1")
+        (name,) = await found.posted()
+        found.pods[name]["spec"]["overhead"] = {"memory": "128Mi"}
+        found.bind(name, "n1")
+        found.ready(name)
+        await eventually_async(lambda: found.process.nodes()[0]["used"]["mem"] > 0)
+        (row,) = found.process.nodes()
+        assert row["used"]["mem"] == 384
+        assert row["used"]["mem"] + row["free"]["mem"] == row["total"]["mem"]
+
+
 async def test_a_run_that_no_node_can_hold_says_why() -> None:
     async with scene(fake_node("n1", memory="1Gi"), fake_node("n2", memory="512Mi")) as found:
         found.run("r1", memory=1500)
