@@ -1,1 +1,2 @@
-"""Other libraries' own names on top of our wire, for programs written for them; nothing of ours imports from here."""
+"""Other libraries' own names on top of our wire, for programs written for them. Nothing of ours imports from here, and
+nothing is decided here."""

@@ -1,5 +1,6 @@
 # ruff: noqa: F403  (what the modules define is public)
-"""The messages of Mesos's v1 HTTP API (1.11) as typed structs: calls, events, and what both consist of.
+"""The messages of Mesos's v1 HTTP API (1.11) as typed structs: calls, events, and what both consist of. Nothing is
+decided here.
 
 Import them from here, except those of `messages.operator`, which only the operator client needs.
 """
