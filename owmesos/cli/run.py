@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -318,7 +318,7 @@ def _run_on_kubernetes(options: RunOptions) -> None:
             return True
 
         renewed = {"the credentials for Kubernetes": renew}
-        _serve(options, lambda: process, server, extension, folder, log, turn, renewed)
+        _serve(options, lambda: process, server, extension, folder, log, turn, renewed, process.may_begin)
 
 
 def _claim(access: ClusterAccess, settings: KubernetesSettings, folder: Path) -> NameClaim | None:
@@ -344,8 +344,10 @@ def _serve(
     log: ProcessLog,
     turn: Turn | None,
     renewed: Mapping[str, Callable[[], bool]],
+    may_begin: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Until its end; with `turn` once this process leads. `renewed`: see `Renewal`. Raises CannotRun."""
+    """Until its end; with `turn` once this process leads. `renewed`: see `Renewal`; `may_begin`: see `Serving`. Raises
+    CannotRun."""
     import asyncio
 
     from owmesos.cli.renewal import Renewal
@@ -357,7 +359,7 @@ def _serve(
     with ExitStack() as announcements:
         announcements.enter_context(options.admin.announced(server, found))
         renewal = Renewal(options, server, found, announcements, log, extension, renewed)
-        serving = Serving(server, found, extension, _what_ends(options), renewal)
+        serving = Serving(server, found, extension, _what_ends(options), renewal, may_begin)
         if turn is not None:
             from owmesos.cli.serving_in_turn import serve_in_turn
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from owmesos.errors import OwmesosError
@@ -34,6 +34,8 @@ class Serving(NamedTuple):
     extension: Extension | None
     what_ends: str  # with a signal, for the log
     renewal: Renewal
+    may_begin: Callable[[], Awaitable[None]] | None = None
+    """Returns when the extension may begin, where that has to be waited for."""
 
 
 async def serve(
@@ -47,12 +49,12 @@ async def serve(
     `signalled` may be set by one that came before. `ended` is called when the process has ended by itself, before
     anything is closed.
     """
-    server, tokens, extension, what_ends, renewal = serving
+    server, extension, what_ends, renewal = serving.server, serving.extension, serving.what_ends, serving.renewal
     signalled = asyncio.Event() if signalled is None else signalled
     handle_signals(signalled, renewal, process, extension)
     async with process:
         ends = [asyncio.ensure_future(process.finished()), asyncio.ensure_future(signalled.wait())]
-        starting = asyncio.ensure_future(_start(process, server, tokens, extension))
+        starting = asyncio.ensure_future(_start(process, serving))
         try:
             await asyncio.wait([*ends, starting], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -96,9 +98,11 @@ def handle_signals(
     loop.add_signal_handler(signal.SIGHUP, hung_up)
 
 
-async def _start(process: ServedProcess, server: AdminServer, tokens: Tokens, extension: Extension | None) -> None:
-    if extension is not None:
-        await extension.start(process)
-    await server.start(process, tokens, extension)
+async def _start(process: ServedProcess, serving: Serving) -> None:
+    if serving.may_begin is not None:
+        await serving.may_begin()
+    if serving.extension is not None:
+        await serving.extension.start(process)
+    await serving.server.start(process, serving.tokens, serving.extension)
     gc.freeze()  # what was imported stays: a full collection took 25 ms for it alone
-    _log.info("the admin API is at %s", server.url)
+    _log.info("the admin API is at %s", serving.server.url)

@@ -48,8 +48,12 @@ async def test_who_comes_later_ends_and_deletes_nothing(group: Alone) -> None:
         last = later.err.splitlines()[-1]
         assert f"process {first.process.pid} on " in last
         assert "is invoker invoker0 in namespace default already" in last
-        assert "choose another --invoker-name or --namespace, or give both --ha" in last
+        assert (
+            "choose another name (--invoker-name, or --id with --kafka) or --namespace, or start both with --ha" in last
+        )
         assert group.writes("b") == []
+        assert "127.0.0.1:1" not in later.err  # its Kafka: joining the topic would have displaced the first one
+        assert "127.0.0.1:1" in first.log
         assert first.process.returncode is None
 
 
@@ -106,7 +110,7 @@ async def test_without_the_right_to_a_lease_it_runs_with_a_warning(group: Alone,
     group.server.denied.add((verb, "leases"))
     async with group.process("a") as first:
         await eventually_async(lambda: group.writes("a"))
-        await first.said("whether another process is invoker invoker0 in namespace default is not known")
+        await first.said("who is invoker invoker0 in namespace default is not known")
         assert "see deploy/kubernetes/rbac.yaml" in first.log
 
 

@@ -60,7 +60,7 @@ RIGHTS = (
     Right("delete", "pods"),
     Right("get", "pods", "log"),
 )
-"""All that owmesos needs without `--ha`; deploy/kubernetes gives these, and `lease_client.lease_rights`."""
+"""All without which owmesos cannot run; deploy/kubernetes gives these, and `lease_client.lease_rights`."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from owmesos.kubernetes.wire.cluster_watch import ClusterWatch
 from owmesos.service.errors import NotKnown
 from owmesos.service.kubernetes.checks import ClusterNotUsable, check
 from owmesos.service.kubernetes.name_claim import ClaimedWatch, NameClaim
-from owmesos.service.kubernetes.shell import ClusterSource, KubernetesShell
+from owmesos.service.kubernetes.shell import KubernetesShell
 from owmesos.service.kubernetes.view import KubernetesView
 from owmesos.service.status import StatusSource, own_version
 from owmesos.service.stopped import Stopped
@@ -57,6 +57,7 @@ class KubernetesProcess:
         self._connect_timeout = connect_timeout
         self._lease = lease
         self._claim = claim
+        self._claimed: ClaimedWatch | None = None
         self._factory = KubernetesFactory.of(pool, settings)
         self._api = ApiClient(access)
         self._shell: KubernetesShell | None = None
@@ -71,10 +72,10 @@ class KubernetesProcess:
         self._started_at = clock.now()
         self._status = StatusSource(self._make_status)
         self._view = KubernetesView(shell)
-        watch: ClusterSource = ClusterWatch(self._access, shell.observe_all)
+        watch = ClusterWatch(self._access, shell.observe_all)
         if self._claim is not None:
-            watch = ClaimedWatch(self._claim, watch, lambda reason: shell.stop(reason, 1))
-        shell.start(watch)
+            self._claimed = ClaimedWatch(self._claim, watch, lambda reason: shell.stop(reason, 1))
+        shell.start(self._claimed or watch)
         self._checking = asyncio.get_running_loop().create_task(self._check(shell), name="checking Kubernetes")
         return self
 
@@ -106,6 +107,11 @@ class KubernetesProcess:
                     return
                 pause = error.failure.retry_after or 0.0
             await asyncio.sleep(max(_AGAIN, pause))
+
+    async def may_begin(self) -> None:
+        """Returns when an invoker may begin: at once without a claim, else when it has the name."""
+        if self._claimed is not None:
+            await self._claimed.begun.wait()
 
     async def finished(self) -> Stopped:
         return await self._running().finished()
