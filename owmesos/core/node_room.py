@@ -21,7 +21,8 @@ _PRECEDENCE = (
     NodeState.UNKNOWN,
 )
 """A node with several roles has the first of these states that it has in one of them."""
-
+_SHUT = (NodeState.DRAINING, NodeState.CLOSED, NodeState.BACKOFF)
+"""Nothing starts there."""
 
 _NONE = Ask()
 
@@ -35,7 +36,7 @@ class NodeRoom(msgspec.Struct, frozen=True, gc=False):
     free: Ask = _NONE  # as the cluster showed it
     reserved: Ask = _NONE  # for starts that are not cut yet
     buffer: Ask = _NONE  # kept free
-    available: Ask = _NONE  # free - reserved - buffer, at least 0
+    available: Ask = _NONE  # free - reserved - buffer, at least 0; none where nothing starts
 
 
 GONE = NodeRoom(NodeState.GONE)
@@ -63,7 +64,7 @@ def node_room(book: NodeBook, agent: LedgerNode) -> NodeRoom:
         free,
         reserved,
         Ask(*book.ledger.buffer_on(agent)),
-        available,
+        available if found not in _SHUT else _NONE,
     )
 
 

@@ -15,8 +15,6 @@ from owmesos.core.node_stats import NodeState
 from owmesos.core.pool.pool import Pool
 from owmesos.resources import MILLI, Ask
 
-_SHUT = (NodeState.DRAINING, NodeState.CLOSED, NodeState.BACKOFF)
-"""Nothing starts there, so that nothing of it is available."""
 MAX_TROUBLE = 100
 """Most nodes in trouble to list; if a whole rack is gone, their number is enough."""
 
@@ -93,7 +91,7 @@ def nodes(book: NodeBook, trouble: Callable[[LedgerNode], str | None]) -> docume
             "free": _amounts(room.free for room in rooms),
             "reserved": _amounts(room.reserved for room in rooms),
             "buffer": _amounts(room.buffer for room in rooms),
-            "available": _amounts(room.available for room in rooms if room.state not in _SHUT),
+            "available": _amounts(room.available for room in rooms),
         },
     }
 

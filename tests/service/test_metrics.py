@@ -18,10 +18,12 @@ from owmesos.mesos.scheduler.launch import Launch
 from owmesos.resources import Resources
 from owmesos.service.admin import AdminServer
 from owmesos.service.framework import Framework
-from owmesos.service.metrics.cluster import NODES_SHOWN
+from owmesos.service.metrics.cluster import NODES_SHOWN, cluster_metrics, read_nodes
 from owmesos.service.metrics.exposition import Exposition
 from tests.fakes.cluster import FakeCluster
 from tests.fixtures.admin import AUTHORIZED, READING
+from tests.mesos.test_status import seen
+from tests.model.scene import agent, at_rest
 from tests.waiting import eventually_async
 
 MB = 2**20
@@ -93,6 +95,17 @@ async def test_a_node_and_the_sum_are_in_base_units(framework: Framework) -> Non
     free = sum(row["free"]["mem"] for row in rows.values())
     assert found["owmesos_cluster_memory_free_bytes"] == free * MB
     assert found["owmesos_cluster_memory_buffer_bytes"] == pytest.approx(0.05 * 3072 * MB)
+
+
+async def test_what_is_free_on_a_node_that_is_drained_is_not_available() -> None:
+    world = at_rest(agent(1), agent(2))
+    state = world.scheduler.state
+    state.ledger.agent("S1").unavailability = (world.now + 60, 3600.0)
+    sums = {each.name: each.samples[0].value for each in cluster_metrics(await read_nodes(state), "pods")}
+    rows = seen(world)["nodes"]["sums"]
+    assert sums["owmesos_cluster_memory_free_bytes"] == rows["free"]["mem"] * MB == 2048 * MB
+    assert sums["owmesos_cluster_memory_available_bytes"] == rows["available"]["mem"] * MB
+    assert 0 < rows["available"]["mem"] <= 1024
 
 
 async def test_with_more_nodes_than_the_limit_there_are_only_sums(framework: Framework) -> None:

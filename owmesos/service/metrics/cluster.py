@@ -39,7 +39,8 @@ AMOUNTS = {
     "free": "free as the cluster showed it, before reservations and buffer",
     "reserved": "reserved for starts that the cluster has not taken yet",
     "buffer": "kept free",
-    "available": "available for starts: free less reserved and buffer, at least 0",
+    "available": "available for starts: free less reserved and buffer, at least 0;"
+    " none on a node that is draining, closed or in backoff",
 }
 
 
