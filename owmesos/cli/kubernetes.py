@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 
 from owmesos.cli.options import Option
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, failing_as
 
 if TYPE_CHECKING:
     from owmesos.core.ledger import Buffer
@@ -99,12 +99,11 @@ def _template(file: Path) -> Mapping[str, Any]:
 
     from owmesos.kubernetes.pod_template import check_template
 
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"the pod template {file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"the pod template {file} is not valid YAML: {' '.join(str(error).split())}") from None
+    with failing_as(f"the pod template {file} cannot be read"):
+        try:
+            found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise InvalidInput(f"the pod template {file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise InvalidInput(f"the pod template {file} is not a Pod: it must be one mapping")
     check_template(found)

@@ -204,10 +204,9 @@ def _normal(key: str) -> str:
 def read_table(file: Path, *, private: bool = False) -> dict[str, Any]:
     """JSON if it is named so, else TOML. With `private`, only its owner may have access to it. Raises InvalidInput."""
     try:
-        text = read_private(file) if private else file.read_text(encoding="utf-8")
+        with failing_as(f"{file} cannot be read"):
+            text = read_private(file) if private else file.read_text(encoding="utf-8")
         found = json.loads(text) if file.suffix == ".json" else _toml(text)
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
     except InvalidInput:
         raise
     except (ValueError, RecursionError) as error:

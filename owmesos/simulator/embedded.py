@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, failing_as
 
 DEFAULT_RESOURCES = "cpus:2;mem:1024;disk:1024;ports:[{ports}]"
 DEFAULT_ATTRIBUTES = "rack:r{n};zone:z1"
@@ -51,9 +51,8 @@ def secrets_in(location: str | None) -> dict[str, str]:
     if location is None:
         return {}
     path = Path(location.removeprefix("file://"))
-    try:
-        return {each["principal"]: each["secret"] for each in json.loads(path.read_bytes())["credentials"]}
-    except OSError as error:
-        raise InvalidInput(f"credentials: cannot read {path}: {error.strerror}") from None
-    except (ValueError, LookupError, TypeError):
-        raise InvalidInput(f"credentials: {path} is not Mesos's JSON of credentials") from None
+    with failing_as(f"credentials: cannot read {path}"):
+        try:
+            return {each["principal"]: each["secret"] for each in json.loads(path.read_bytes())["credentials"]}
+        except (ValueError, LookupError, TypeError):
+            raise InvalidInput(f"credentials: {path} is not Mesos's JSON of credentials") from None

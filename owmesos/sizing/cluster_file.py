@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, failing_as
 from owmesos.sizing.surroundings import Change, Foreign, Machine, Surroundings
 from owmesos.sizing.trace import LONGEST
 
@@ -72,11 +72,8 @@ class _ClusterFile:
     def _composed(self) -> Any:
         import yaml  # type: ignore[import-untyped]
 
-        try:
-            with self._path.open("rb") as file:
-                data = file.read(LARGEST + 1)
-        except OSError as error:
-            raise InvalidInput(f"{self._path} cannot be read: {error.strerror}") from None
+        with failing_as(f"{self._path} cannot be read"), self._path.open("rb") as file:
+            data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise InvalidInput(f"{self._path} is larger than {LARGEST // 2**20} MB")
         try:

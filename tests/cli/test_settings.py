@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from owmesos.cli.settings import read_table
+from owmesos.errors import InvalidInput
 from tests.cli.conftest import Ask
 from tests.cli.running import owmesos
 
@@ -173,3 +175,12 @@ async def test_other_variables_are_none(ask: Ask, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("OWMESOS_LAUNCHES_NAME", "x")
     assert (await ask(*LAUNCH)).err == ""
+
+
+def test_an_error_without_a_number_says_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> str:
+        raise OSError("the mount is gone")
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    with pytest.raises(InvalidInput, match=r"x\.toml cannot be read: the mount is gone"):
+        read_table(tmp_path / "x.toml")
