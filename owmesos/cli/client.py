@@ -16,6 +16,7 @@ from owmesos.cli.http1 import BadAnswer, HttpAnswer, HttpConnection
 from owmesos.errors import InvalidInput, OwmesosError
 from owmesos.openwhisk.results import decode_result
 from owmesos.system.hosts import is_loopback
+from owmesos.system.tls_errors import no_tls
 
 if TYPE_CHECKING:
     import ssl
@@ -76,7 +77,7 @@ _WITHOUT_A_BODY = AdminRequest("GET", "status")
 
 
 def _described(error: Exception) -> str:
-    if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":  # of ssl.SSLError
+    if no_tls(error):
         return "it does not speak TLS: write http:// in --admin"
     return str(error) or type(error).__name__
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 
 import aiohttp
+
+from owmesos.system.tls_errors import no_tls
 
 _SHOWN = 300  # characters
 
@@ -37,8 +38,3 @@ def described(error: BaseException) -> str:
             closed = "it closed the connection in the TLS handshake: is http:// meant?"
             return os.strerror(number) if number > 0 else one_line(str(error.os_error)) or closed
     return one_line(str(error)) or type(error).__name__
-
-
-def no_tls(error: BaseException) -> bool:
-    """Whether the other side has answered a TLS handshake with something else, as a server of plain HTTP does."""
-    return isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from owmesos.system.http_answers import described
+from owmesos.system.tls_errors import no_tls
 
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -40,3 +41,13 @@ async def test_https_to_a_server_without_tls(serve: Server, said: str) -> None:
         with pytest.raises(aiohttp.ClientConnectorError) as caught:
             await session.get(f"https://127.0.0.1:{port}/", ssl=ssl.create_default_context())
     assert described(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("reason", "known"), [("WRONG_VERSION_NUMBER", True), ("HTTP_REQUEST", True), ("CERTIFICATE_VERIFY_FAILED", False)]
+)
+def test_both_reasons_of_openssl_are_known(reason: str, known: bool) -> None:
+    error = ssl.SSLError(1, "ssl")
+    error.reason = reason
+    assert no_tls(error) is known
+    assert not no_tls(OSError(1, "no"))
