@@ -87,12 +87,11 @@ def nodes(
     if master is None:
         shown.of_framework("nodes", columns.NODES)
         return
-    from owmesos.mesos.wire.access import Tls
     from owmesos.mesos.wire.address import parse_master
     from owmesos.service.inspection import nodes_of_master
 
     connection = access.to_master()
-    masters = parse_master(master, credentials_allowed=credentials_allowed(), tls=connection.tls != Tls())
+    masters = parse_master(master, credentials_allowed=credentials_allowed(), tls=connection.uses_tls)
     shown.rows(lambda: nodes_of_master(masters, connection), columns.NODES)
 
 

@@ -16,7 +16,7 @@ import aiohttp
 from owmesos.cli.findings import Check, Finding
 from owmesos.cli.run import RunOptions
 from owmesos.errors import InvalidInput
-from owmesos.mesos.wire.access import Access, Tls
+from owmesos.mesos.wire.access import Access
 from owmesos.mesos.wire.address import Masters, ServerAddress, parse_master, redirect_target
 from owmesos.mesos.wire.detector import access_for, detector_for
 from owmesos.mesos.wire.operator_client import OperatorClient, OperatorFailed, OperatorRefused
@@ -86,7 +86,7 @@ def _run(options: RunOptions, check: Callable[[Mesos], Awaitable[Sequence[Findin
         given = options.access.to_master()
     except InvalidInput:
         return ()
-    masters = parse_master(options.mesos_master, credentials_allowed=True, tls=given.tls != Tls())
+    masters = parse_master(options.mesos_master, credentials_allowed=True, tls=given.uses_tls)
 
     async def checked() -> Sequence[Finding]:
         return await check(Mesos(masters, access_for(masters, given)))

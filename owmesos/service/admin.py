@@ -25,7 +25,7 @@ from owmesos.service.admin_tokens import Tokens
 from owmesos.service.errors import NothingToExplain, NotKnown, RecordUnreadable
 from owmesos.service.events import EventStreams
 from owmesos.service.framework import Framework
-from owmesos.service.launch_routes import REFUSED, LaunchRoutes, refuse_launches
+from owmesos.service.launch_routes import LAUNCH_PATHS, LaunchRoutes, reject_launches
 from owmesos.service.logs import LogRoutes, StoredLogs
 from owmesos.service.metrics.cluster import NODES_SHOWN
 from owmesos.service.metrics.exposition import CONTENT_TYPE, Exposition
@@ -116,7 +116,7 @@ class AdminServer:
         if isinstance(process, Framework):
             LaunchRoutes(process).add_to(application.router)
         else:
-            application.router.add_routes(web.route("*", path, refuse_launches) for path in REFUSED)
+            application.router.add_routes(web.route("*", path, reject_launches) for path in LAUNCH_PATHS)
         self.events = EventStreams(view, routes.status_document)
         self.events.add_to(application.router)
         DashboardPage().add_to(application.router)

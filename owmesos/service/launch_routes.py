@@ -52,7 +52,7 @@ _WAITING = {
 }
 
 
-REFUSED = frozenset(f"/api/v1/{each}" for each in ("kill", "launches", "offers", "teardown", "unreadable"))
+LAUNCH_PATHS = frozenset(f"/api/v1/{each}" for each in ("kill", "launches", "offers", "teardown", "unreadable"))
 """The paths of launches and offers, where there are none."""
 _NO_LAUNCHES = (
     "owmesos starts nothing there but the containers of an invoker, and there are no offers; see `owmesos containers`,"
@@ -161,7 +161,7 @@ class LaunchRoutes:
         return work.result()
 
 
-async def refuse_launches(request: web.Request) -> web.Response:
+async def reject_launches(request: web.Request) -> web.Response:
     """For the same paths where there are no launches."""
     return error_response(501, f"{request.path} is not available on Kubernetes: {_NO_LAUNCHES}")
 

@@ -31,10 +31,8 @@ def make_private_folder(folder: Path, ours: Collection[str] = ()) -> None:
     """
     _check_links(folder)
     make_folder(folder)
-    known = folder.stat()
+    known = _checked_owner(folder, ": give one of your own")
     mode = stat.S_IMODE(known.st_mode)
-    if not _is_trusted(known):
-        raise InvalidInput(f"the folder {folder} belongs to another user (uid {known.st_uid}): give one of your own")
     if not mode & _OTHERS:
         return
     content = {each.name for each in folder.iterdir()}
@@ -47,10 +45,7 @@ def make_private_folder(folder: Path, ours: Collection[str] = ()) -> None:
 def check_not_written_by_others(folder: Path) -> None:
     """A `folder` whose programs are to be run. Raises InvalidInput and OSError."""
     _check_links(folder)
-    known = folder.stat()
-    if not _is_trusted(known):
-        raise InvalidInput(f"the folder {folder} belongs to another user (uid {known.st_uid})")
-    if known.st_mode & _WRITABLE_BY_ALL:
+    if _checked_owner(folder).st_mode & _WRITABLE_BY_ALL:
         raise InvalidInput(f"every user may write in the folder {folder}: remove it, as others may have changed it")
 
 
@@ -137,6 +132,14 @@ def make_folder(folder: Path) -> None:
 
 def _is_trusted(known: os.stat_result) -> bool:
     return known.st_uid in (os.geteuid(), 0)
+
+
+def _checked_owner(folder: Path, advice: str = "") -> os.stat_result:
+    """Raises InvalidInput and OSError."""
+    known = folder.stat()
+    if not _is_trusted(known):
+        raise InvalidInput(f"the folder {folder} belongs to another user (uid {known.st_uid}){advice}")
+    return known
 
 
 def _check_links(folder: Path) -> None:

@@ -62,6 +62,11 @@ class Access:
     late: Callable[[], Credentials | None] | None = None
     _lasting: WeakSet[aiohttp.ClientSession] = field(default_factory=WeakSet, init=False, repr=False)
 
+    @property
+    def uses_tls(self) -> bool:
+        """Whether there are files for TLS."""
+        return self.tls != Tls()
+
     @cached_property
     def ssl_context(self) -> ssl.SSLContext:
         """Raises InvalidInput, see `Tls.context`."""
@@ -70,7 +75,7 @@ class Access:
     def renew(self) -> bool:
         """Read the files again, for new connections. False if there are none. A former authority is trusted besides the
         new one until the process ends. Raises InvalidInput; then the former ones stay."""
-        if self.tls == Tls():
+        if not self.uses_tls:
             return False
         self.tls.context()  # they can be used
         context = self.ssl_context
