@@ -36,7 +36,7 @@ class InvalidInput(OwmesosError, ValueError):
 
 
 @contextmanager
-def failing_as(what: str) -> Iterator[None]:
+def os_errors_as_invalid_input(what: str) -> Iterator[None]:
     """An OSError of the block is an InvalidInput that says `what`, and why."""
     try:
         yield

@@ -22,7 +22,7 @@ from owmesos.cli.openwhisk import ActionName, ActionsClient, Name, Param, ParamF
 from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, Wide, show, show_object
 from owmesos.cli.text import visible
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 
 PAGE = 200
 """Activations that are asked for at a time: as many as the admin API gives."""
@@ -190,7 +190,10 @@ def export_activations(
     if file is None:
         _export(sys.stdout, first, rows)
         return
-    with failing_as(f"{file} cannot be written"), file.open("w", encoding="utf-8", newline="") as opened:
+    with (
+        os_errors_as_invalid_input(f"{file} cannot be written"),
+        file.open("w", encoding="utf-8", newline="") as opened,
+    ):
         _export(opened, first, rows)
 
 

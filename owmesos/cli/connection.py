@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import click
 
 from owmesos.cli.options import Option
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 from owmesos.system.hosts import checked_host, is_loopback
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class AdminAccess:
     def _context(self) -> ssl.SSLContext:
         import ssl
 
-        with failing_as(f"--admin-ca {self.ca} cannot be used"):
+        with os_errors_as_invalid_input(f"--admin-ca {self.ca} cannot be used"):
             return ssl.create_default_context(cafile=self.ca)
 
 

@@ -18,7 +18,7 @@ import click
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.options import Option
 from owmesos.cli.settings import read_table
-from owmesos.errors import NOT_READABLE, InvalidInput, failing_as
+from owmesos.errors import NOT_READABLE, InvalidInput, os_errors_as_invalid_input
 from owmesos.system.private_files import read_private
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def read_manifest(file: Path) -> Manifest:
     """OpenWhisk's runtimes manifest. Raises InvalidInput."""
     from owmesos.openwhisk.manifest import parse
 
-    with failing_as(f"the runtimes manifest {file} cannot be read"):
+    with os_errors_as_invalid_input(f"the runtimes manifest {file} cannot be read"):
         data = file.read_bytes()
     try:
         return parse(data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 
 from owmesos.cli.options import Option
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 
 if TYPE_CHECKING:
     from owmesos.core.ledger import Buffer
@@ -99,7 +99,7 @@ def _template(file: Path) -> Mapping[str, Any]:
 
     from owmesos.kubernetes.pod_template import check_template
 
-    with failing_as(f"the pod template {file} cannot be read"):
+    with os_errors_as_invalid_input(f"the pod template {file} cannot be read"):
         try:
             found = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, ValueError, RecursionError) as error:

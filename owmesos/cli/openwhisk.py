@@ -22,7 +22,7 @@ from owmesos.cli.columns import ACTIONS, short_ids
 from owmesos.cli.connection import AdminAccess
 from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, show, show_object
-from owmesos.errors import Interrupted, InvalidInput, failing_as
+from owmesos.errors import Interrupted, InvalidInput, os_errors_as_invalid_input
 
 NAMESPACE = "guest"
 _OWN = ("_", NAMESPACE)
@@ -179,7 +179,7 @@ def _read(file: Path, most: int) -> bytes:
 
 
 def _object_in(file: Path) -> dict[str, Any]:
-    with failing_as(f"the parameters in {file} cannot be read"):
+    with os_errors_as_invalid_input(f"the parameters in {file} cannot be read"):
         data = _read(file, MAX_PARAMETER_FILE)
     if len(data) > MAX_PARAMETER_FILE:
         most = MAX_PARAMETER_FILE // 2**20
@@ -332,7 +332,7 @@ def _code_in(file: Path) -> Document:
     from owmesos.invoker.action_rules import MAX_CODE
 
     binary = file.name.lower().endswith(_BINARY)
-    with failing_as(f"the code in {file} cannot be read"):
+    with os_errors_as_invalid_input(f"the code in {file} cannot be read"):
         data = _read(file, MAX_CODE)
     try:
         binary = binary or (file == _STDIN and data.startswith(_ARCHIVES))

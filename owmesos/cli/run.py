@@ -20,7 +20,7 @@ from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
 from owmesos.cli.options import Option, not_empty, with_options
 from owmesos.cli.process_log import ProcessLog
 from owmesos.cli.state_places import LocalFolder, StateOption, folder_of_state, in_zookeeper
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 from owmesos.system.discovery import ADMIN, ADMIN_READ, announced
 from owmesos.system.hosts import is_loopback
 
@@ -130,7 +130,7 @@ class AdminOptions:
         import ssl
 
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        with failing_as(f"the certificate {cert} with the key {key} cannot be used"):
+        with os_errors_as_invalid_input(f"the certificate {cert} with the key {key} cannot be used"):
             context.load_cert_chain(cert, key, password="")
         return context
 

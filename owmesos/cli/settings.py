@@ -21,7 +21,7 @@ import click
 
 from owmesos.cli.connection import AdminAccess, MasterAccess
 from owmesos.cli.options import settings_of
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 from owmesos.system.private_files import read_private
 
 SHARED = settings_of(AdminAccess) | settings_of(MasterAccess) | {"output"}
@@ -174,7 +174,7 @@ def _check(file: Path, key: str, value: Any, option: click.Option) -> None:
 def _read(file: Path) -> dict[str, Any]:
     content = read_table(file)
     if any("@" in url for url in _urls(content)):
-        with failing_as(f"{file} cannot be read"):  # it may have gone
+        with os_errors_as_invalid_input(f"{file} cannot be read"):  # it may have gone
             mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:
             raise InvalidInput(f"{file} holds credentials and can be read by others: chmod 600 {file}")
@@ -204,7 +204,7 @@ def _normal(key: str) -> str:
 def read_table(file: Path, *, private: bool = False) -> dict[str, Any]:
     """JSON if it is named so, else TOML. With `private`, only its owner may have access to it. Raises InvalidInput."""
     try:
-        with failing_as(f"{file} cannot be read"):
+        with os_errors_as_invalid_input(f"{file} cannot be read"):
             text = read_private(file) if private else file.read_text(encoding="utf-8")
         found = json.loads(text) if file.suffix == ".json" else _toml(text)
     except InvalidInput:

@@ -15,7 +15,7 @@ from owmesos.cli.columns import SIMULATIONS
 from owmesos.cli.options import Option, with_options
 from owmesos.cli.output import Output, show
 from owmesos.documents import SimulationDocument
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -140,7 +140,7 @@ def simulate(
     summaries = _run(case, settings, jobs)
     name = work.trace.name if work.trace is not None else f"workload {work.workload}, seed {work.seed}"
     text = html(About(name, cluster.name, (_sizes(case), *notes)), summaries)
-    with failing_as(f"{page} cannot be written"):
+    with os_errors_as_invalid_input(f"{page} cannot be written"):
         page.write_text(text, encoding="utf-8", errors="replace")  # the name of a file may be any bytes
     show([_document(each) for each in summaries], SIMULATIONS, output)
     if output == "table":

@@ -14,7 +14,7 @@ from owmesos.cli.doctor import show_findings
 from owmesos.cli.options import Argument, Option, not_empty, with_options
 from owmesos.cli.output import Output
 from owmesos.cli.state_places import StateOption, place_of_state, state_findings
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 from owmesos.storage.store import StoreFailed
 from owmesos.system.private_files import make_folder, write_private
 
@@ -66,7 +66,7 @@ def import_state(
     """
     from owmesos.storage.places import imported
 
-    with failing_as(f"{file} cannot be read"):
+    with os_errors_as_invalid_input(f"{file} cannot be read"):
         data = file.read_bytes() if file is not None else sys.stdin.buffer.read()
     place = place_of_state(state, name)
     counts = imported(place, data)
@@ -94,7 +94,7 @@ def check_state(*, state: StateOption = None, name: Name = "owmesos", output: Ou
 
 def _write(file: Path, text: str) -> None:
     """In a folder with any other uses, such as /tmp or /etc, which keeps its mode. Raises InvalidInput."""
-    with failing_as(f"{file} cannot be written"):
+    with os_errors_as_invalid_input(f"{file} cannot be written"):
         if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
             raise InvalidInput(f"{file} is not a regular file: give another, or none to write to stdout")
         make_folder(file.parent)

@@ -29,7 +29,7 @@ from owmesos.service.framework import Framework
 from owmesos.service.kill import Choice
 from owmesos.service.launch_requests import Milestone
 from owmesos.service.openapi import FLAG, TEXT, TEXTS, ApiOperation, listing, whole
-from owmesos.system.tasks import keep, seen
+from owmesos.system.tasks import ignore_result, keep
 
 MAX_COUNT = 10_000  # of launches in one request
 MOST_LAUNCHES = 10**8  # that a listing may be limited to
@@ -150,7 +150,7 @@ class LaunchRoutes:
             raise StateAway(away, "nothing was done; ask again when it is back")
         work = asyncio.get_running_loop().create_task(do())
         keep(work, self._under_way)
-        work.add_done_callback(seen)
+        work.add_done_callback(ignore_result)
         while not work.done():
             await asyncio.wait([work], timeout=_LOOK)
             away = self._framework.state_away()

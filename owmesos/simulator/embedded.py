@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 
 DEFAULT_RESOURCES = "cpus:2;mem:1024;disk:1024;ports:[{ports}]"
 DEFAULT_ATTRIBUTES = "rack:r{n};zone:z1"
@@ -51,7 +51,7 @@ def secrets_in(location: str | None) -> dict[str, str]:
     if location is None:
         return {}
     path = Path(location.removeprefix("file://"))
-    with failing_as(f"credentials: cannot read {path}"):
+    with os_errors_as_invalid_input(f"credentials: cannot read {path}"):
         try:
             return {each["principal"]: each["secret"] for each in json.loads(path.read_bytes())["credentials"]}
         except (ValueError, LookupError, TypeError):

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 from owmesos.sizing.surroundings import Change, Foreign, Machine, Surroundings
 from owmesos.sizing.trace import LONGEST
 
@@ -72,7 +72,7 @@ class _ClusterFile:
     def _composed(self) -> Any:
         import yaml  # type: ignore[import-untyped]
 
-        with failing_as(f"{self._path} cannot be read"), self._path.open("rb") as file:
+        with os_errors_as_invalid_input(f"{self._path} cannot be read"), self._path.open("rb") as file:
             data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
             raise InvalidInput(f"{self._path} is larger than {LARGEST // 2**20} MB")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from owmesos.errors import InvalidInput, failing_as
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input
 
 LONGEST_LINE = 200_000
 """Bytes. The longest line of Azure's files has 1,440 counts."""
@@ -27,7 +27,7 @@ class CsvFile:
         self._on_read = on_read
         if path.exists() and not path.is_file():
             raise InvalidInput(f"{path} is not a regular file")
-        with failing_as(f"{path} cannot be read"):
+        with os_errors_as_invalid_input(f"{path} cannot be read"):
             self._file: BinaryIO = path.open("rb")
         self._rows = csv.reader(self._lines(), strict=True)
         try:
@@ -111,7 +111,7 @@ class CsvFile:
         self._on_read(unsaid)
 
     def _next(self) -> bytes:
-        try:  # `failing_as` would take a microsecond for each line
+        try:  # `os_errors_as_invalid_input` would take a microsecond for each line
             return self._file.readline(LONGEST_LINE + 1)
         except OSError as error:
             raise InvalidInput(f"{self.path} cannot be read: {error.strerror or error}") from None

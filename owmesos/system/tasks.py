@@ -15,7 +15,7 @@ def keep(task: asyncio.Task[T], among: set[asyncio.Task[T]]) -> None:
     task.add_done_callback(among.discard)
 
 
-def seen(task: asyncio.Future[Any]) -> None:
+def ignore_result(task: asyncio.Future[Any]) -> None:
     """A done callback: it is no fault that nobody has waited for the task and its error."""
     if not task.cancelled():
         task.exception()

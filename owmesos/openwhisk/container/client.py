@@ -46,7 +46,7 @@ _CONNECT_TIMEOUT = 5.0  # seconds
 _NO_CONTENT = 204
 _USUAL = ResponseLimits()
 _OF_A_PROOF = ResponseLimits(4096, 0)  # who answers may be anybody
-_BOUNDED: Callable[..., ResponseHandler] = BoundedResponseHandler
+_BOUNDED: Callable[..., ResponseHandler] = BoundedResponseHandler  # mypy takes no `partial` of a subclass
 _NO_CEILING = 2.0**31  # aiohttp rounds longer time-outs up to whole seconds
 
 

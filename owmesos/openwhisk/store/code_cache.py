@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from owmesos.openwhisk.executable import StoredCode
-from owmesos.system.tasks import cancel_all, seen
+from owmesos.system.tasks import cancel_all, ignore_result
 
 BUDGET = 256 * 2**20
 SMALL = 2**20  # bytes
@@ -104,7 +104,7 @@ class _Share:
         if entry is None:
             entry = self._entries[key] = _Entry()
             entry.fetched = asyncio.get_running_loop().create_task(self._fetched(key, entry, code))
-            entry.fetched.add_done_callback(seen)  # a prefetch has no users to get its error
+            entry.fetched.add_done_callback(ignore_result)  # a prefetch has no users to get its error
         self._entries.move_to_end(key)
         return entry
 
