@@ -77,7 +77,7 @@ class LaunchOptions:
     constraints: Annotated[
         _Lines,
         Option(
-            "Constraint: OP is LIKE or UNLIKE (a regular expression), == or !=; ATTR may be @hostname."
+            "Constraint on an attribute or @hostname. OP is LIKE or UNLIKE (regular expression), == or !=."
             " May be repeated.",
             "'ATTR OP VALUE'",
             "--constraint",

@@ -107,7 +107,7 @@ def simulate(
     policy: Annotated[
         tuple[str, ...],
         Option(
-            "Policy: owmesos, which asks the cluster, or fixed:MB, a user-memory as of OpenWhisk. May be repeated.",
+            "Policy to simulate: owmesos, or fixed:MB for OpenWhisk's fixed user-memory. May be repeated.",
             "POLICY",
         ),
     ] = ("owmesos",),

@@ -97,7 +97,8 @@ def _check(folder: Path) -> None:
     try:
         check_not_written_by_others(folder)
     except (InvalidInput, OSError) as error:
-        raise BuildError(f"the build in {folder} is not used: {error}, or name another by OWMESOS_CACHE") from None
+        advice = "Remove it, or set OWMESOS_CACHE to a folder of your own"
+        raise BuildError(f"the build in {folder} is not used: {error}. {advice}") from None
 
 
 def _make(home: Path, result: Build, tools: Toolchain, fetch: Fetch) -> None:

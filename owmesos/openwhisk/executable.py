@@ -27,7 +27,7 @@ _MB = 2**20
 _STORED = 4096  # bytes that an executable without its code counts as
 
 
-_LARGEST = 2**31 - 1  # as the Controller's own numbers; with larger ones we could not reckon
+_LARGEST = 2**31 - 1  # the Controller's own maximum; larger values would overflow later calculations
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 
 

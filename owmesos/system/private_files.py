@@ -46,7 +46,7 @@ def check_not_written_by_others(folder: Path) -> None:
     """A `folder` whose programs are to be run. Raises InvalidInput and OSError."""
     _check_links(folder)
     if _checked_owner(folder).st_mode & _WRITABLE_BY_ALL:
-        raise InvalidInput(f"every user may write in the folder {folder}: remove it, as others may have changed it")
+        raise InvalidInput(f"every user may write in the folder {folder}")
 
 
 def make_private(folder: Path, patterns: Collection[str]) -> None:

@@ -30,6 +30,6 @@ def _folder(what: str, variable: str) -> Path:
 
 
 def is_url(state: str | Path) -> bool:
-    """Whether it names no folder. Nor does what a typing error has made of a URL: `zk:/host/path` would be a new state
-    in a folder, without a word; `./zk:` is one."""
+    """Whether `state` is a URL and not a folder. `zk:/host/path` counts as a mistyped URL: otherwise a folder of that
+    name would be created. Write `./zk:` for such a folder."""
     return isinstance(state, str) and ("://" in state or state.lower().startswith("zk:"))

@@ -230,7 +230,10 @@ def test_a_cache_that_another_user_can_change_is_not_run(prepared: str, exists: 
         home.chmod(0o777)
     else:
         os.chown(home, 65534, 65534, follow_symlinks=False)
-    with pytest.raises(BuildError, match=rf"^the build in {home} is not used: .*, or name another by OWMESOS_CACHE$"):
+    with pytest.raises(
+        BuildError,
+        match=rf"^the build in {home} is not used: .*\. Remove it, or set OWMESOS_CACHE to a folder of your own$",
+    ):
         build(tmp_path, host=LINUX, fetch=no_fetch)
 
 

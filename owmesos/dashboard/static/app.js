@@ -133,7 +133,7 @@ function troubles({ cluster, invoker, unreadable, state_trouble: away }) {
     const silent = duration(now() - Date.parse(cluster.silent_since));
     lines.push(`The ${words.server} at ${cluster.address} has been silent for ${silent}: its heartbeats are overdue, nothing is offered.`);
   }
-  if (away) lines.push(`The state cannot be written since ${minute(away.since)}, nothing new is launched or ended: ${away.reason}`);
+  if (away) lines.push(`The state has not been writable since ${minute(away.since)}; nothing new is launched or ended: ${away.reason}`);
   for (const [name, server] of [["Kafka", invoker?.kafka], ["CouchDB", invoker?.couchdb]]) {
     if (server?.state !== "down") continue;
     lines.push([`${name} at ${server.address} is down since ${minute(server.since)}`, server.reason, server.advice].filter(Boolean).join(": "));
