@@ -59,6 +59,28 @@ class TestRuns:
         cluster.check_quiet()
 
 
+class TestAWebhook:
+    def test_that_once_added_more_than_any_node_has_hinders_no_start_once_it_is_mended(self) -> None:
+        cluster = ready(n0=1024, n1=1024)
+        of_api = cluster.world.api.webhooks
+        of_api.append(_with_a_huge_sidecar)
+        runs = [cluster.run(f"a{number}", 256, lasts=1.0) for number in range(3)]
+        cluster.wait(30.0)
+        posts = cluster.driven.requests["post"]
+        cluster.wait(20.0)
+        assert (cluster.given, cluster.driven.requests["post"]) == ({}, posts), "what fits nowhere is posted no more"
+        of_api.clear()
+        cluster.wait(50.0)
+        assert [cluster.ended.get(each, "not yet") for each in runs] == [None] * 3
+        cluster.wait(700.0)
+        cluster.check_quiet()
+
+
+def _with_a_huge_sidecar(pod: Document) -> Document:
+    sidecar = {"name": "proxy", "image": "proxy:1", "resources": {"requests": {"memory": "4Gi"}}}
+    return {**pod, "spec": {**pod["spec"], "containers": [*pod["spec"]["containers"], sidecar]}}
+
+
 class TestABusyApiServer:
     def test_is_asked_again_when_it_says_and_no_start_is_lost_or_made_twice(self) -> None:
         cluster = ready(n0=1024)
