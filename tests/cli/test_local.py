@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.terminate()
 
 
+@contextmanager
+def hangup(handler: signal.Handlers) -> Iterator[None]:
+    """What processes inherit for SIGHUP that are started now: tests, too, may run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """How the command ended, which may take a while where the machine is busy, and what it said on stderr."""
     status = process.wait(60)
@@ -90,15 +101,19 @@ class TestSimulator:
         self, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("TMPDIR", str(tmp_path))
-        with reserved_port() as port, serving("--agents", "2", "--port", str(port)) as (process, line):
+        with (
+            hangup(signal.SIG_DFL),
+            reserved_port() as port,
+            serving("--agents", "2", "--port", str(port)) as (process, line),
+        ):
             master = f"127.0.0.1:{port}"
             assert line.startswith(f"simulated Mesos master at {master} with 2 agents: ")
             assert set(agents(master, ours(master))) == {"127.0.0.1", "127.0.0.2"}
             with PlainScheduler(master, authorization=ours(master)) as scheduler:
                 scheduler.launch("t1", {"value": "exec sleep 600"})
                 scheduler.states("TASK_RUNNING")
-                tasks = with_variable("MESOS_FRAMEWORK_ID", scheduler.framework_id)
-                assert len(tasks) == 1
+                found = partial(with_variable, "MESOS_FRAMEWORK_ID", scheduler.framework_id)
+                eventually(lambda: len(found()) == 1, what="the task's process is seen")
             process.send_signal(number)
             status, said = ended(process)
             assert status == 0, said
@@ -108,15 +123,15 @@ class TestSimulator:
         assert not list(tmp_path.glob("owmesos-local-*"))
 
     def test_nohup_lets_it_outlive_its_terminal(self) -> None:
-        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what `nohup` does, and the process inherits
-        try:
-            with reserved_port() as port, serving("--agents", "1", "--port", str(port)) as (process, _):
-                process.send_signal(signal.SIGHUP)
-                assert set(agents(f"127.0.0.1:{port}", ours(f"127.0.0.1:{port}"))) == {"127.0.0.1"}
-                process.send_signal(signal.SIGINT)
-                assert ended(process)[0] == 0
-        finally:
-            signal.signal(signal.SIGHUP, before)
+        with (
+            hangup(signal.SIG_IGN),
+            reserved_port() as port,
+            serving("--agents", "1", "--port", str(port)) as (process, _),
+        ):
+            process.send_signal(signal.SIGHUP)
+            assert set(agents(f"127.0.0.1:{port}", ours(f"127.0.0.1:{port}"))) == {"127.0.0.1"}
+            process.send_signal(signal.SIGINT)
+            assert ended(process)[0] == 0
 
     def test_its_tasks_end_even_when_it_is_killed(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -216,7 +216,7 @@ def admin_actions(data: bytes) -> None:
     wanted = decoded(data, WantedAction, lone_surrogates=True)
     before = entities.decode_action("guest/hello", msgspec.json.encode(stored_action()))
     made = action_document("guest", "hello", wanted, before, MANIFEST, ActionRules())
-    again = sqlite._action("guest/hello", encode(made))
+    again = sqlite._action(entities.decode_action_in_slices, "guest/hello", encode(made))
     code = entities.code_of(again, MANIFEST)
     assert not isinstance(code, entities.Attachment)
     entities.to_executable(_ENTITY, again, code, MANIFEST)
@@ -357,7 +357,8 @@ _ACTIVATION = sample(ActivationDocument) | {"annotations": [{"key": "limits", "v
 def stored_activations(data: bytes) -> None:
     for read in (
         lambda: sqlite._record("id", data),
-        lambda: sqlite._action("id", data),
+        lambda: sqlite._action(entities.decode_action_in_slices, "id", data),
+        lambda: sqlite._action(entities.decode_action_without_code, "id", data),
         lambda: answered_activation(data),
     ):
         with suppress(*NOT_READABLE, entities.ActionUnavailable, sqlite.EmbeddedStoreFailed):

@@ -87,7 +87,9 @@ async def test_a_stranger_cannot_run_code_in_a_container(simulator: SimulatedClu
 
 
 SERVER = (
-    "import http.server, os\n"
+    "import os, socket\n"
+    "listening = socket.create_server((os.environ['HOST'], int(os.environ['PORT'])))\n"  # first: it fails at once
+    "import http.server\n"
     "class Handler(http.server.BaseHTTPRequestHandler):\n"
     "    protocol_version = 'HTTP/1.1'\n"
     "    def do_POST(self):\n"
@@ -96,5 +98,8 @@ SERVER = (
     "        self.send_header('Content-Length', '2')\n"
     "        self.end_headers()\n"
     "        self.wfile.write(b'{}')\n"
-    "http.server.ThreadingHTTPServer((os.environ['HOST'], int(os.environ['PORT'])), Handler).serve_forever()\n"
+    "server = http.server.ThreadingHTTPServer(listening.getsockname(), Handler, bind_and_activate=False)\n"
+    "server.socket.close()\n"
+    "server.socket = listening\n"
+    "server.serve_forever()\n"
 )
