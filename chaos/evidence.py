@@ -16,7 +16,11 @@ _ATTEMPT = re.compile(r"/executors/([^/]+)\.[0-9]+/runs/")
 _TASK = """#!/bin/sh
 # FILE SECONDS STATUS: says when it starts and ends, and runs that long. SIGTERM ends it with 143.
 file=$1 seconds=$2 status=$3
-say() { echo "$1 $OWMESOS_LAUNCH_ID $MESOS_EXECUTOR_ID $$ $(date +%s.%N) $2" >>"$file"; }
+say() {
+    at=  # a `date` that is killed before this shell is says nothing
+    until [ "$at" ]; do at=$(date +%s.%N); done
+    echo "$1 $OWMESOS_LAUNCH_ID $MESOS_EXECUTOR_ID $$ $at $2" >>"$file"
+}
 trap 'say end 143; exit 143' TERM
 say start -
 sleep "$seconds" & wait $!

@@ -52,8 +52,12 @@ async def test_from_an_offer_to_containers_and_through_a_kill_9(
         await framework.end(signal.SIGKILL)
     async with running(*options) as framework:
         waiting = await eventually_async(lambda: the_only_pending(framework, ids), timeout=30)
-        explained = (await framework.ask("explain", waiting)).out
-        assert re.search(r"of 3 agents, 3 lack memory; nearest: agent \S+ \(127.0.0.\d\) is [\d.]+ MB short", explained)
+        lacks = r"of 3 agents, 3 lack memory; nearest: agent \S+ \(127.0.0.\d\) is [\d.]+ MB short"
+
+        async def explained() -> bool:
+            return re.search(lacks, (await framework.ask("explain", waiting)).out) is not None
+
+        await eventually_async(explained, timeout=30)  # offers come a moment after the process has begun
         assert (await framework.ask("kill", *(launch["launch_id"] for launch in first))).code == 0
         await eventually_async(lambda: all_run(framework, ids), timeout=30)
         assert len(await launches(framework)) == 8

@@ -118,7 +118,10 @@ async def _reactivate(framework: Framework, operator: OperatorClient, agent_id: 
     await eventually_async(reactivated, retry_on=(OperatorRefused,))
     while True:
         await framework.revive()
-        offer = await framework.only(agent_id)
+        try:
+            offer = await asyncio.wait_for(framework.only(agent_id), 30)
+        except asyncio.TimeoutError:
+            continue  # what was offered while it seemed to drain is filtered: REVIVE lifts that
         task = framework.task(offer)
         await framework.accept(offer, task)
         status = await framework.update(task, "TASK_STARTING", "TASK_DROPPED")

@@ -205,13 +205,13 @@ class TestContainersThatMisbehave:
     async def test_one_that_is_gone_is_charged_with_it_once_the_cluster_says_so(
         self, invoker: RealInvoker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(runner, "CAUSE_WAIT", 0.05)
+        monkeypatch.setattr(runner, "CAUSE_WAIT", 1.0)  # the node has as long to answer
         invoker.fake = lambda: FakeContainer(lambda path, body: answer({}) if path == "/init" else None)
         run = invoker.submit(action())
         await eventually_async(lambda: any(len(fake.asked) == 2 for fake in invoker.fakes.values()))
         ((container_id, gone),) = invoker.fakes.items()
         await gone.stop()
-        asyncio.get_running_loop().call_later(0.5, invoker.ended, container_id, "Command exited with status 1")
+        asyncio.get_running_loop().call_later(2.0, invoker.ended, container_id, "Command exited with status 1")
         record = await run
         assert record.response.status_code == DEVELOPER_ERROR
 
