@@ -489,7 +489,7 @@ async def test_one_that_finds_no_room_says_why_and_can_be_cancelled(process: Run
 async def test_a_blocking_invocation_that_still_waits_at_the_end_fails(
     process: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owmesos.cli.openwhisk.BLOCKING_WAIT", 1.0)
+    monkeypatch.setattr("owmesos.cli.openwhisk.BLOCKING_WAIT", 4.0)
     monkeypatch.setattr("owmesos.cli.openwhisk._LOOK", 0.4)
     assert (await process.ask("launch", "--count", "2", "--mem", "900", "--command", "sleep 60", "--wait", "running"))[
         0
