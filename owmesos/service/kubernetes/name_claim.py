@@ -133,7 +133,7 @@ class NameClaim:
         if _is_away(failure):
             self._seen = None  # the holder could not renew either
             outcome: ClaimOutcome = "away"
-            meaning = "begins once it is"
+            meaning = "this process begins once the API server answers"
         else:
             outcome, meaning = "unknown", "another process with the name would not be noticed"
         if failure.message != self._said:
