@@ -77,8 +77,8 @@ def judge_launches(
             if each.launch_id is not None:
                 counts.lost.append(f"{each.launch_id} is not known any more")
             continue
-        if each.launch_id is None and row["ended_at"] is None and row["launch_id"] not in known.listed:
-            continue  # it was seen before it was stored, and nobody was told that it was taken
+        if each.launch_id is None and not _was_stored(row, known):
+            continue  # nobody was told that it was taken
         launch_id = row["launch_id"]
         counts.lost += _lost(row)
         counts.orphans += _outlived(row, [*starts[launch_id], *ends[launch_id]])
@@ -86,7 +86,7 @@ def judge_launches(
         if len(starts[launch_id]) > 1:
             tasks = ", ".join(sorted(line.attempt for line in starts[launch_id]))
             counts.twice.append(f"{launch_id} ran as {tasks}")
-    counts.twice += _taken_twice(known.rows)
+    counts.twice += _taken_twice(known, answered={each.launch_id for each in asked}, ran=starts)
     for launch_id in sorted(left):
         counts.orphans.append(f"{launch_id} still runs, and is {_state(known, launch_id)}")
     return counts
@@ -150,10 +150,20 @@ def _lost(row: Mapping[str, Any]) -> Iterable[str]:
         yield f"{row['launch_id']} is {row['state']}, and nothing says why"
 
 
-def _taken_twice(rows: Iterable[str]) -> Iterable[str]:
+def _was_stored(row: Mapping[str, Any], known: Known) -> bool:
+    """A launch may be listed a moment before it is stored: one whose owmesos is killed then is not known to the next."""
+    return row["ended_at"] is not None or row["launch_id"] in known.listed
+
+
+def _taken_twice(known: Known, *, answered: Collection[str | None], ran: Collection[str]) -> Iterable[str]:
     """Requests, each with a name of its own, that were taken more than once: the client repeats them."""
-    taken = Counter(launch_id.rsplit("-", 1)[0] for launch_id in rows if _OURS.match(launch_id))
-    return [f"{name} was asked for once and taken {count} times" for name, count in taken.items() if count > 1]
+    taken: dict[str, list[str]] = defaultdict(list)
+    for launch_id, row in known.rows.items():
+        if _OURS.match(launch_id) and (launch_id in answered or launch_id in ran or _was_stored(row, known)):
+            taken[launch_id.rsplit("-", 1)[0]].append(f"{launch_id} ({row['state']})")
+    for name, launches in taken.items():
+        if len(launches) > 1:
+            yield f"{name} was asked for once and taken {len(launches)} times: {', '.join(launches)}"
 
 
 def _outlived(row: Mapping[str, Any], lines: Iterable[Line]) -> Iterable[str]:

@@ -133,6 +133,21 @@ class TestLaunches:
         lines = [started(), ended(), started("c00001-cd"), ended(owner="c00001-cd")]
         assert len(judge_launches([asked()], known, lines, at_master={}, left=()).twice) == 1
 
+    def test_one_that_vanished_before_it_was_stored_was_not_taken(self) -> None:
+        """A leader listed it and was killed; the next one took the repeated request."""
+        known = Known()
+        other = row("PENDING", launch_id="c00001-cd", task_id="c00001-cd.1", ended_at=None)
+        known.learn([other])
+        known.learn([row()])
+        lines = [started(), ended()]
+        assert judge_launches([asked()], known, lines, at_master={}, left=()).faults == []
+        both = [asked(), asked(launch_id="c00001-cd")]
+        assert len(judge_launches(both, known, lines, at_master={}, left=()).twice) == 1
+        ran = [*lines, started("c00001-cd")]
+        assert len(judge_launches([asked()], known, ran, at_master={}, left=()).twice) == 1
+        known.learn([row(), other])
+        assert len(judge_launches([asked()], known, lines, at_master={}, left=()).twice) == 1
+
 
 class TestQuiet:
     def test_what_runs_is_running(self) -> None:
