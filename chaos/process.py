@@ -21,7 +21,7 @@ TOKEN = "admin.token"
 _END_WITHIN = 60.0
 _ANSWER_WITHIN = 5.0
 _REPLACED = b"this process has lost the lead"
-_LAST_LINE = 2000  # bytes at most
+_LAST_LINES = 10_000  # bytes
 
 
 class Owmesos:
@@ -64,6 +64,7 @@ class Owmesos:
             return
         self._ordered = False
         with self._log.open("ab") as log:
+            began = log.seek(0, os.SEEK_END)
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 "--master",
@@ -73,15 +74,16 @@ class Owmesos:
                 stderr=log,
                 start_new_session=True,
             )
-        self._watch = asyncio.ensure_future(self._watched(self._process))
+        self._watch = asyncio.ensure_future(self._watched(self._process, began))
 
-    async def _watched(self, process: asyncio.subprocess.Process) -> None:
+    async def _watched(self, process: asyncio.subprocess.Process, began: int) -> None:
+        """`began`: where its part of the log begins, in bytes."""
         code = await process.wait()
         if self._ordered:
             return
         with self._log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_LINE))
-            said = log.read().rstrip().rpartition(b"\n")[2]
+            log.seek(max(began, log.seek(0, os.SEEK_END) - _LAST_LINES))
+            said = log.read()
         if _REPLACED in said:
             self.replaced += 1
             await self.start()  # as a service manager would

@@ -77,8 +77,6 @@ def judge_launches(
             if each.launch_id is not None:
                 counts.lost.append(f"{each.launch_id} is not known any more")
             continue
-        if each.launch_id is None and not _was_stored(row, known):
-            continue  # nobody was told that it was taken
         launch_id = row["launch_id"]
         counts.lost += _lost(row)
         counts.orphans += _outlived(row, [*starts[launch_id], *ends[launch_id]])
@@ -86,7 +84,7 @@ def judge_launches(
         if len(starts[launch_id]) > 1:
             tasks = ", ".join(sorted(line.attempt for line in starts[launch_id]))
             counts.twice.append(f"{launch_id} ran as {tasks}")
-    counts.twice += _taken_twice(known, answered={each.launch_id for each in asked}, ran=starts)
+    counts.twice += _taken_twice(known.rows)
     for launch_id in sorted(left):
         counts.orphans.append(f"{launch_id} still runs, and is {_state(known, launch_id)}")
     return counts
@@ -150,16 +148,11 @@ def _lost(row: Mapping[str, Any]) -> Iterable[str]:
         yield f"{row['launch_id']} is {row['state']}, and nothing says why"
 
 
-def _was_stored(row: Mapping[str, Any], known: Known) -> bool:
-    """A launch may be listed a moment before it is stored: one whose owmesos is killed then is not known to the next."""
-    return row["ended_at"] is not None or row["launch_id"] in known.listed
-
-
-def _taken_twice(known: Known, *, answered: Collection[str | None], ran: Collection[str]) -> Iterable[str]:
+def _taken_twice(rows: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """Requests, each with a name of its own, that were taken more than once: the client repeats them."""
     taken: dict[str, list[str]] = defaultdict(list)
-    for launch_id, row in known.rows.items():
-        if _OURS.match(launch_id) and (launch_id in answered or launch_id in ran or _was_stored(row, known)):
+    for launch_id, row in rows.items():
+        if _OURS.match(launch_id):
             taken[launch_id.rsplit("-", 1)[0]].append(f"{launch_id} ({row['state']})")
     for name, launches in taken.items():
         if len(launches) > 1:

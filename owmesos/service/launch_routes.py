@@ -101,6 +101,7 @@ class LaunchRoutes:
                 name=one(request, "name", "") or None,
                 limit=number(request, "limit", 1, 1, MOST_LAUNCHES) if "limit" in request.query else None,
             )
+            await self._until_stored()
             return answer(found)
         if until not in get_args(Milestone):
             raise InvalidInput("wait must be running or ended")
@@ -108,6 +109,7 @@ class LaunchRoutes:
             raise InvalidInput("wait needs the ids to wait for")
         waiting = self._framework.wait_documents(ids, cast(Milestone, until), timeout)
         reached, rows = await unless_stopping(request, waiting)
+        await self._until_stored()
         response = answer(rows)
         response.headers[WAIT_HEADER] = "reached" if reached else "pending"
         return response
@@ -141,6 +143,17 @@ class LaunchRoutes:
     async def teardown(self, request: web.Request) -> web.Response:
         await body(request, EmptyBody)
         return answer({"framework_id": await self._framework.teardown()})
+
+    async def _until_stored(self) -> None:
+        """What was read is told once it is stored: the next leader may never learn what one that was replaced in its
+        sleep takes for true. While the state is away for long, it is told all the same. Raises what the store raises.
+        """
+        stored = asyncio.ensure_future(self._framework.known_stored())
+        while not stored.done() and self._framework.state_away() is None:
+            await asyncio.wait([stored], timeout=_LOOK)
+        if stored.done():
+            stored.result()
+        stored.cancel()
 
     async def _unless_away(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What `do` returns once it is stored. Raises StateAway rather than wait for the state for long; what was begun

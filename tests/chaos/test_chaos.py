@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from owmesos.local.build import Build
+from tests.servers.zookeeper import ZooKeeper
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 900.0  # seconds: more than all that the attack itself waits for, after which it says what it missed
@@ -46,6 +47,15 @@ def test_twenty_kills_on_apache_mesos(mesos_build: Build, tmp_path: Path) -> Non
 @pytest.mark.timeout(PATIENCE + 30)
 def test_a_few_kills_on_the_simulator(tmp_path: Path) -> None:
     result = attacked(tmp_path, "--kills", "6", "--seed", "1", "--engine", "simulator", "--no-standalone")
+    assert result["kills"] == 6
+    assert result["launches"]["ran"] >= 5
+
+
+@pytest.mark.zookeeper
+@pytest.mark.timeout(PATIENCE + 30)
+def test_a_few_kills_of_a_leader_and_its_standby(zookeeper: ZooKeeper, tmp_path: Path) -> None:
+    options = ("--engine", "simulator", "--standby", "--zookeeper", zookeeper.address)
+    result = attacked(tmp_path, "--kills", "6", "--seed", "13", *options)
     assert result["kills"] == 6
     assert result["launches"]["ran"] >= 5
 

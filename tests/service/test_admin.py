@@ -19,7 +19,7 @@ import pytest
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.service.admin import MAX_BODY, AdminServer
 from owmesos.service.framework import Framework
-from owmesos.storage import SaveLaunch, StoreTrouble, Write
+from owmesos.storage import SaveLaunch, StoreFailed, StoreTrouble, Write
 from owmesos.system.bounded_http import CannotListen
 from tests.fakes.cluster import FakeCluster
 from tests.fixtures.admin import AUTHORIZED, TOKENS
@@ -341,6 +341,77 @@ async def test_a_state_that_is_away_is_said_soon(
     rows = (await admin.ask("POST", "/api/v1/launches", json=wanted, headers={"Idempotency-Key": '"launches"'}))[1]
     assert len(await admin.get("/api/v1/launches")) == 2
     assert rows[0]["launch_id"] != known
+
+
+class TestWhatIsToldIsStored:
+    """A leader that was replaced in its sleep reads what it never stores, as the end of a task."""
+
+    async def test_a_listing_waits_for_the_commit(
+        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waiting, store = await _held_back(admin, framework, monkeypatch)
+        listing = asyncio.ensure_future(admin.get("/api/v1/launches"))
+        assert await admin.get("/api/v1/reservations") == []
+        assert not listing.done()
+        store.set()
+        asked = (await waiting)[1]
+        assert [row["launch_id"] for row in await listing] == [row["launch_id"] for row in asked]
+
+    async def test_a_wait_waits_for_it(
+        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known = (await admin.launch(**WAITS))[0]["launch_id"]
+        waiting, store = await _held_back(admin, framework, monkeypatch)
+        listing = asyncio.ensure_future(admin.get(f"/api/v1/launches?id={known}&wait=ended&timeout=0"))
+        assert await admin.get("/api/v1/reservations") == []
+        assert not listing.done()
+        store.set()
+        assert [row["launch_id"] for row in await listing] == [known]
+        await waiting
+
+    async def test_what_is_never_stored_is_not_told(
+        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waiting, store = await _held_back(
+            admin, framework, monkeypatch, StoreFailed("process 7 on m2 took over the state")
+        )
+        listing = asyncio.ensure_future(admin.error("GET", "/api/v1/launches"))
+        await asyncio.sleep(0)
+        store.set()
+        assert await listing == (503, "process 7 on m2 took over the state")
+        assert (await waiting)[0] == 503
+
+    async def test_while_the_state_is_away_it_is_told_all_the_same(
+        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waiting, store = await _held_back(admin, framework, monkeypatch)
+        trouble = StoreTrouble("ZooKeeper at zk:2181 does not answer", time.time() - 60)
+        monkeypatch.setattr(framework._store, "trouble", lambda: trouble)
+        try:
+            assert len(await admin.get("/api/v1/launches")) == 1
+        finally:
+            store.set()
+        await waiting
+
+
+async def _held_back(
+    admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch, fails: StoreFailed | None = None
+) -> tuple[asyncio.Future[tuple[int, Any]], threading.Event]:
+    """A launch that is known, and not stored before the event is set, or never."""
+    store, commit, loop = threading.Event(), framework._store.commit, asyncio.get_running_loop()
+    begun = asyncio.Event()
+
+    def held_back(writes: Sequence[Write]) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        store.wait()
+        if fails is not None:
+            raise fails
+        commit(writes)
+
+    monkeypatch.setattr(framework._store, "commit", held_back)
+    asked = asyncio.ensure_future(admin.ask("POST", "/api/v1/launches", json={"launch": {**SMALL, **WAITS}}))
+    await begun.wait()
+    return asked, store
 
 
 async def test_a_fault_of_ours_is_logged_and_answered_in_one_line(
