@@ -139,7 +139,7 @@ class Capacity:
             if agent.gone_at is not None:
                 continue
             cpus, mem = self.ledger.buffer_on(agent)
-            matches = all(each.matches(agent.hostname, agent.attributes) for each in constraints)
+            unmet = tuple([each for each in constraints if not each.matches(agent.hostname, agent.attributes)])
             excluded = self.closed.get(agent.agent_id, "set_aside" if agent.agent_id == set_aside else None)
             for account in agent.accounts:
                 if role in (None, account.slot.role):
@@ -150,7 +150,7 @@ class Capacity:
                         account.free(),
                         self.ledger.reservations.reserved_on(account.slot, but) or Ask(),
                         Ask(cpus, mem),
-                        matches,
+                        unmet,
                         "unknown" if excluded is None and account.observed_at is None else excluded,
                         self.ration is not None,
                     )

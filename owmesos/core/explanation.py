@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
+from owmesos.core.constraints import Constraint
+from owmesos.core.texts import shortened
 from owmesos.resources import MILLI, Ask, Resources, plainly
 
 Exclusion = Literal[
@@ -84,7 +86,7 @@ class SlotFacts(NamedTuple):
     free: Resources  # outstanding plus remembered, before `reserved` and `buffer` are taken off
     reserved: Ask  # by starts
     buffer: Ask
-    matches: bool  # the constraints are met
+    unmet: tuple[Constraint, ...] = ()  # the constraints that it fails
     excluded: Exclusion | None = None
     rationed: bool = False  # its pods are counted by a quota
 
@@ -114,11 +116,14 @@ def explain(ask: Ask, slots: Iterable[SlotFacts], noun: str = "node") -> Explana
     `noun` is what the texts call a node.
     """
     furthest: dict[str, int] = {}
+    failing: dict[str, tuple[Constraint, ...]] = {}  # by node
     nearest: tuple[float, str, str, SlotFacts] | None = None
     for facts in slots:
         place = _place(ask, facts)
         if place > furthest.get(facts.agent_id, -1):
             furthest[facts.agent_id] = place
+        if facts.unmet:
+            failing[facts.agent_id] = facts.unmet
         if place not in (_FITS, _ORDER["unknown"]):
             miss = (_distance(ask, facts), facts.agent_id, facts.role, facts)
             if nearest is None or miss[:3] < nearest[:3]:
@@ -129,7 +134,9 @@ def explain(ask: Ask, slots: Iterable[SlotFacts], noun: str = "node") -> Explana
     failed = {reason: count for reason, count in zip(REASONS, counts, strict=False) if count}
     fitting = counts[_FITS]
     text = _miss_in_words(ask, nearest[3], noun) if nearest is not None and not fitting else None
-    return Explanation(len(furthest), failed, text, _summary(len(furthest), fitting, failed, text, noun))
+    constrained = {failing[agent_id] for agent_id, place in furthest.items() if place == _ORDER["constraint"]}
+    common = constrained.pop() if len(constrained) == 1 else ()
+    return Explanation(len(furthest), failed, text, _summary(len(furthest), fitting, failed, common, text, noun))
 
 
 def in_words(reason: Reason) -> str:
@@ -156,7 +163,7 @@ def _place(ask: Ask, facts: SlotFacts) -> int:
         reason: str | None = facts.excluded
     elif (lacking := _lacking(ask, free)) is not None:
         reason = "quota" if lacking == "pods" and facts.rationed else lacking
-    elif not facts.matches:
+    elif facts.unmet:
         reason = "constraint"
     elif _lacking(ask, unreserved) is not None:
         reason = "reservation"
@@ -186,11 +193,11 @@ def _distance(ask: Ask, facts: SlotFacts) -> float:
     A failed constraint and an exclusion count as much as one whole kind.
     """
     short = sum(each.short / each.wanted for each in _shortages(ask, facts))
-    return short + (not facts.matches) + (facts.excluded is not None)
+    return short + bool(facts.unmet) + (facts.excluded is not None)
 
 
 def _miss_in_words(ask: Ask, facts: SlotFacts, noun: str) -> str:
-    """`node S3 (node3) is 96 MB short, of which 64 MB is buffer, and fails a constraint`."""
+    """`node S3 (node3) is 96 MB short, of which 64 MB is buffer, and fails the constraint 'rack == r9'`."""
     parts = []
     shortages = _shortages(ask, facts)
     by_quota = facts.rationed and any(each.kind == "pods" for each in shortages)
@@ -199,8 +206,8 @@ def _miss_in_words(ask: Ask, facts: SlotFacts, noun: str) -> str:
         parts.append("is " + (", and " if any(", of which" in each for each in words) else " and ").join(words))
     if by_quota:
         parts.append(_PHRASES["quota"][0])
-    if not facts.matches:
-        parts.append(_PHRASES["constraint"][0])
+    if facts.unmet:
+        parts.append(f"fails {_named(facts.unmet)}")
     if facts.excluded is not None:
         parts.append(_PHRASES[facts.excluded][0])
     host = f" ({facts.hostname})" if facts.hostname not in ("", facts.agent_id) else ""
@@ -223,10 +230,27 @@ def _amount(kind: str, thousandths: int) -> str:
     return f"{plainly(thousandths)}{unit}"
 
 
-def _summary(agents: int, fitting: int, failed: dict[Reason, int], nearest: str | None, noun: str) -> str:
+def _named(constraints: tuple[Constraint, ...]) -> str:
+    """`the constraint 'rack == r9'`, of several with how many more."""
+    more = len(constraints) - 1
+    return f"the constraint {shortened(str(constraints[0]))!r}" + (f" and {more} more" if more else "")
+
+
+def _summary(
+    agents: int,
+    fitting: int,
+    failed: dict[Reason, int],
+    unmet: tuple[Constraint, ...],
+    nearest: str | None,
+    noun: str,
+) -> str:
+    """`unmet`: what all nodes fail that are counted under constraints, if that is the same."""
     if not agents:
         return f"no {noun} is known"
     parts = [f"{count} {_PHRASES[reason][count != 1]}" for reason, count in failed.items()]
+    if unmet:
+        place = list(failed).index("constraint")
+        parts[place] = f"{parts[place].partition(' a ')[0]} {_named(unmet)}"
     if fitting:
         parts.insert(0, f"{fitting} would fit now")
     text = f"of {agents} {noun}{'s' if agents != 1 else ''}, " + ", ".join(parts)

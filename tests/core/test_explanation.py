@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from owmesos.core.constraints import Constraint
 from owmesos.core.explanation import REASONS, Exclusion, Reason, SlotFacts, explain
 from owmesos.resources import NOTHING, Ask, Ports, Resources
 
 ASK = Ask.of(cpus=1, mem=128, ports=1)
 NO_ASK = Ask()
 ENOUGH = Resources.of(cpus=4, mem=1024, disk=100, gpus=1, ports=[(31000, 31009)])
+RACK, ZONE = Constraint("rack", "==", "r9"), Constraint("zone", "LIKE", "z[12]")
 
 
 def facts(
@@ -22,10 +24,10 @@ def facts(
     free: Resources = ENOUGH,
     reserved: Ask = NO_ASK,
     buffer: Ask = NO_ASK,
-    matches: bool = True,
+    unmet: tuple[Constraint, ...] = (),
     excluded: Exclusion | None = None,
 ) -> SlotFacts:
-    return SlotFacts(agent_id, "", role, free, reserved, buffer, matches, excluded)
+    return SlotFacts(agent_id, "", role, free, reserved, buffer, unmet, excluded)
 
 
 def left_over(slot: SlotFacts, ask: Ask) -> bool:
@@ -46,7 +48,7 @@ class TestFunnel:
             (facts(), Ask.of(disk=101), "disk"),
             (facts(), Ask.of(gpus=2), "gpus"),
             (facts(free=Resources.of(cpus=4, mem=512, pods=0)), Ask.of(mem=128, pods=1), "pods"),
-            (facts(matches=False), ASK, "constraint"),
+            (facts(unmet=(RACK,)), ASK, "constraint"),
             (facts(buffer=Ask.of(mem=1000)), ASK, "buffer"),
             (facts(reserved=Ask.of(mem=1000)), ASK, "reservation"),
             (facts(excluded="backoff"), ASK, "backoff"),
@@ -62,11 +64,11 @@ class TestFunnel:
 
     def test_the_first_reason_in_the_order_is_the_one_that_counts(self) -> None:
         small = Ask.of(mem=64)
-        everything = facts(free=Resources.of(mem=64), reserved=small, buffer=small, matches=False, excluded="draining")
+        everything = facts(free=Resources.of(mem=64), reserved=small, buffer=small, unmet=(RACK,), excluded="draining")
         assert explain(ASK, [everything]).failed == {"memory": 1}
         assert explain(ASK, [everything._replace(excluded="unknown")]).failed == {"unknown": 1}
         assert explain(ASK, [everything._replace(free=ENOUGH)]).failed == {"constraint": 1}
-        with_room = everything._replace(free=ENOUGH, matches=True, buffer=Ask.of(mem=900))
+        with_room = everything._replace(free=ENOUGH, unmet=(), buffer=Ask.of(mem=900))
         assert explain(ASK, [with_room]).failed == {"buffer": 1}
         assert explain(ASK, [with_room._replace(buffer=NO_ASK)]).failed == {"draining": 1}
 
@@ -113,7 +115,7 @@ class TestFunnel:
                 ),
                 reserved=st.builds(Ask, *[st.integers(0, 2)] * 4, st.just(1)),
                 buffer=st.builds(Ask, *[st.integers(0, 2)] * 4),
-                matches=st.booleans(),
+                unmet=st.sampled_from([(), (RACK,), (RACK, ZONE)]),
                 excluded=st.sampled_from([None, "backoff", "draining", "set_aside", "unknown"]),
             ),
             max_size=8,
@@ -123,7 +125,7 @@ class TestFunnel:
     )
     def test_every_agent_is_counted_once_or_fits(self, slots: list[SlotFacts], ask: Ask) -> None:
         explanation = explain(ask, slots)
-        fits = {slot.agent_id for slot in slots if slot.matches and slot.excluded is None and left_over(slot, ask)}
+        fits = {slot.agent_id for slot in slots if not slot.unmet and slot.excluded is None and left_over(slot, ask)}
         assert explanation.agents == len({slot.agent_id for slot in slots})
         assert sum(explanation.failed.values()) == explanation.agents - len(fits)
         assert list(explanation.failed) == [reason for reason in REASONS if reason in explanation.failed]
@@ -173,12 +175,13 @@ class TestNearestMiss:
                 Ask.of(mem=512, cpus=1),
                 "node S1 is 512 MB short, of which 64 MB is buffer, and 0.5 cpus short",
             ),
-            (facts(matches=False), ASK, "node S1 fails a constraint"),
+            (facts(unmet=(RACK,)), ASK, "node S1 fails the constraint 'rack == r9'"),
+            (facts(unmet=(ZONE, RACK)), ASK, "node S1 fails the constraint 'zone LIKE z[12]' and 1 more"),
             (facts(excluded="backoff"), ASK, "node S1 is in back-off"),
             (
-                facts(free=Resources.of(mem=96), matches=False, excluded="set_aside"),
+                facts(free=Resources.of(mem=96), unmet=(RACK,), excluded="set_aside"),
                 Ask.of(mem=128),
-                "node S1 is 32 MB short, and fails a constraint, and is set aside for another launch",
+                "node S1 is 32 MB short, and fails the constraint 'rack == r9', and is set aside for another launch",
             ),
         ],
     )
@@ -204,7 +207,7 @@ class TestNearestMiss:
             assert nearest == "node S2 is 300 MB short"
 
     def test_a_failed_constraint_is_further_than_a_part_of_the_memory(self) -> None:
-        slots = [facts("S1", matches=False), facts("S2", free=Resources.of(mem=64, cpus=1, ports=[(1, 1)]))]
+        slots = [facts("S1", unmet=(RACK,)), facts("S2", free=Resources.of(mem=64, cpus=1, ports=[(1, 1)]))]
         assert explain(ASK, slots).nearest == "node S2 is 64 MB short"
 
     def test_what_is_unknown_is_never_the_nearest(self) -> None:
@@ -219,12 +222,25 @@ class TestSummary:
         slots = [
             facts("S1", free=Resources.of(mem=96, cpus=1, ports=[(1, 1)])),
             facts("S2", free=Resources.of(mem=8)),
-            facts("S3", matches=False),
+            facts("S3", unmet=(RACK,)),
             facts("S4", excluded="draining"),
         ]
         assert explain(ASK, slots).summary == (
-            "of 4 nodes, 2 lack memory, 1 fails a constraint, 1 is draining; nearest: node S1 is 32 MB short"
+            "of 4 nodes, 2 lack memory, 1 fails the constraint 'rack == r9', 1 is draining;"
+            " nearest: node S1 is 32 MB short"
         )
+
+    def test_a_constraint_is_named_if_all_that_are_counted_for_it_fail_the_same(self) -> None:
+        small = facts("S1", free=Resources.of(mem=96, cpus=1, ports=[(1, 1)]), unmet=(ZONE,))
+        same = [facts("S2", unmet=(RACK,)), facts("S3", unmet=(RACK,))]
+        found = explain(ASK, [small, *same]).summary
+        assert found.startswith("of 3 nodes, 1 lacks memory, 2 fail the constraint 'rack == r9'; nearest: ")
+        found = explain(ASK, [*same, facts("S4", unmet=(ZONE,))]).summary
+        assert found.startswith("of 3 nodes, 3 fail a constraint; nearest: node S2 fails the constraint 'rack == r9'")
+
+    def test_a_long_constraint_is_shortened(self) -> None:
+        found = explain(ASK, [facts(unmet=(Constraint("rack", "LIKE", "r|" * 400),))])
+        assert len(found.summary) < 600
 
     def test_no_agent_at_all(self) -> None:
         explanation = explain(ASK, [])
@@ -232,4 +248,4 @@ class TestSummary:
         assert (explanation.agents, explanation.failed, explanation.nearest) == (0, {}, None)
 
     def test_what_failed_is_counted_by_reason(self) -> None:
-        assert explain(ASK, [facts(matches=False)]).failed == {"constraint": 1}
+        assert explain(ASK, [facts(unmet=(RACK,))]).failed == {"constraint": 1}

@@ -101,7 +101,7 @@ async def test_what_waits_shows_its_reason_and_a_click_shows_explain_and_story(
 ) -> None:
     launch = await framework.launch(WAITS)
     async with opened(browser, server) as page:
-        await seen(page, "#waiting", "Of 2 agents, 1 lacks memory, 1 fails a constraint")
+        await seen(page, "#waiting", "Of 2 agents, 1 lacks memory, 1 fails the constraint")
         await seen(page, "#f-waiting", "1")
         await page.click(f"#waiting [data-id='{launch.id}']")
         await seen(page, "#details-title", launch.id)

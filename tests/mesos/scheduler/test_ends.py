@@ -233,7 +233,7 @@ class TestStops:
 class TestDeadlines:
     @pytest.mark.parametrize(
         ("asked", "explained"),
-        [({"mem": 9999}, "lacks memory"), ({"constraints": ["rack == r9"]}, "fails a constraint")],
+        [({"mem": 9999}, "lacks memory"), ({"constraints": ["rack == r9"]}, "fails the constraint 'rack == r9'")],
     )
     def test_a_launch_that_waited_ends_with_the_explanation(self, asked: dict[str, object], explained: str) -> None:
         world = at_rest()
