@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from owmesos.dashboard import page
 from owmesos.service.admin import AdminServer
 
 STATIC = Path(owmesos.dashboard.__file__).parent / "static"
+STYLE = (STATIC / "dashboard.css").read_text(encoding="utf-8")
 OURS = sorted(file for file in STATIC.glob("*") if file.is_file())
 
 
@@ -84,3 +87,40 @@ def test_uplot_is_as_it_was_published_with_its_licence() -> None:
         .startswith("/*! https://github.com/leeoniya/uPlot (v1.6.32) */")
     )
     assert "MIT License" in (STATIC / "uplot" / "LICENSE").read_text(encoding="utf-8")
+
+
+THEMES = [
+    dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", each)) for each in STYLE.split("@media (prefers-color-scheme")[:2]
+]
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=["light", "dark"])
+def test_the_legend_of_the_nodes_has_no_two_colours_alike(theme: dict[str, str]) -> None:
+    colours = [theme[name] for name in ("used", "others", "reserved", "buffer", "running", "draining", "backoff")]
+    for one, other in itertools.combinations(colours, 2):
+        assert math.dist(lab(one), lab(other)) > 20, (one, other)
+
+
+def test_a_state_in_the_legend_looks_like_no_part_of_a_bar() -> None:
+    states = re.findall(r"\.s-\w+ { ([^}]+) }", STYLE)
+    parts = re.findall(r"\.p-\w+ { ([^}]+) }", STYLE)
+    assert states
+    assert parts
+    assert not set(states) & set(parts)
+
+
+def lab(colour: str) -> tuple[float, float, float]:
+    """CIELAB, where distances are as people see them: 2 can just be told apart side by side."""
+    red, green, blue = (linear(int(colour[at : at + 2], 16) / 255) for at in (1, 3, 5))
+    x = cube_root((0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505)
+    y = cube_root(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    z = cube_root((0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.089)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def linear(part: float) -> float:
+    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+
+
+def cube_root(part: float) -> float:
+    return part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116
