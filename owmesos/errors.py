@@ -35,13 +35,18 @@ class InvalidInput(OwmesosError, ValueError):
     exit_code = 2
 
 
+def os_reason(error: OSError) -> str:
+    """Why, in words, also where the error has no number of the system, and so no `strerror`."""
+    return error.strerror or " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def os_errors_as_invalid_input(what: str) -> Iterator[None]:
     """An OSError of the block is an InvalidInput that says `what`, and why."""
     try:
         yield
     except OSError as error:
-        raise InvalidInput(f"{what}: {error.strerror or error}") from None
+        raise InvalidInput(f"{what}: {os_reason(error)}") from None
 
 
 class Ambiguous(InvalidInput):

@@ -19,7 +19,7 @@ import click
 
 from owmesos.cli.settings import equip
 from owmesos.cli.text import visible
-from owmesos.errors import Interrupted, OwmesosError
+from owmesos.errors import Interrupted, OwmesosError, os_reason
 
 _COMMANDS = {
     "run": "owmesos.cli.run:run",
@@ -87,7 +87,7 @@ class Commands(click.Group):
             if (
                 error.filename is None and error.errno == errno.ENOSPC
             ):  # a command writes to nothing else without a name
-                _fail(ctx, f"the output cannot be written: {error.strerror}", 1)
+                _fail(ctx, f"the output cannot be written: {os_reason(error)}", 1)
             _fail(ctx, str(error), 1)
         except UnicodeEncodeError as error:  # an argument or a variable has surrogates in the place of its bytes
             _fail(ctx, f"not valid UTF-8: {ascii(error.object)[:100]}", 2)
@@ -154,7 +154,7 @@ def _cannot_write(error: OSError) -> int:
     """The output cannot be written: the disk is full, or the reader went away, which is not our error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # at its end Python tries again
     if error.errno != errno.EPIPE:
-        click.echo(_line("owmesos", f"the output cannot be written: {error.strerror or error}"), err=True)
+        click.echo(_line("owmesos", f"the output cannot be written: {os_reason(error)}"), err=True)
     return 1
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from owmesos.errors import OwmesosError
+from owmesos.errors import OwmesosError, os_reason
 from owmesos.local.proc import started_at
 from owmesos.simulator.embedded import DaemonStatus
 from owmesos.system.private_files import open_private, write_private
@@ -153,7 +153,7 @@ class Daemon:
                 probe.listen()
             except OSError as error:
                 raise ClusterError(
-                    f"{self.name} cannot listen at {self.address} ({error.strerror}): choose another port"
+                    f"{self.name} cannot listen at {self.address} ({os_reason(error)}): choose another port"
                 ) from None
 
     def _close_lifeline(self) -> None:

@@ -7,14 +7,13 @@ gives, or generated at each start, so that a token that leaked while the process
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, os_reason
 from owmesos.system.private_files import make_private_folder, read_private, write_private
 
 ADMIN_FILE = "admin.token"
@@ -83,5 +82,5 @@ def _made(file: Path) -> str:
         make_private_folder(file.parent, (file.name,))
         write_private(file, f"{token}\n")
     except OSError as error:
-        raise InvalidInput(f"the {WHAT} {file} cannot be written: {os.strerror(error.errno or 0)}") from None
+        raise InvalidInput(f"the {WHAT} {file} cannot be written: {os_reason(error)}") from None
     return token

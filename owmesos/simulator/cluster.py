@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, os_reason
 from owmesos.mesos.messages import TaskInfo
 from owmesos.simulator import notation
 from owmesos.simulator.agent.agent import TaskRunner
@@ -311,7 +311,7 @@ class SimulatedCluster:
                 await listener.open()
             except OSError as error:
                 raise SimulatorError(
-                    f"{name} cannot listen at {listener.address} ({error.strerror}): choose another port"
+                    f"{name} cannot listen at {listener.address} ({os_reason(error)}): choose another port"
                 ) from None
         runner: TaskRunner = Plays(self._play)
         if self._with_processes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from owmesos.errors import InvalidInput, os_errors_as_invalid_input
+from owmesos.errors import InvalidInput, os_errors_as_invalid_input, os_reason
 
 LONGEST_LINE = 200_000
 """Bytes. The longest line of Azure's files has 1,440 counts."""
@@ -114,7 +114,7 @@ class CsvFile:
         try:  # `os_errors_as_invalid_input` would take a microsecond for each line
             return self._file.readline(LONGEST_LINE + 1)
         except OSError as error:
-            raise InvalidInput(f"{self.path} cannot be read: {error.strerror or error}") from None
+            raise InvalidInput(f"{self.path} cannot be read: {os_reason(error)}") from None
 
 
 def with_path(error: InvalidInput, path: Path) -> InvalidInput:

@@ -12,6 +12,7 @@ import math
 import os
 from pathlib import Path
 
+from owmesos.errors import os_reason
 from owmesos.storage.store import StoreFailed
 from owmesos.system.private_files import open_private
 
@@ -39,7 +40,7 @@ class SentMark:
             try:
                 self._descriptor = open_private(self._file, os.O_RDWR | os.O_CREAT)
             except OSError as error:
-                raise StoreFailed(f"{self._file} cannot be opened: {error.strerror}") from None
+                raise StoreFailed(f"{self._file} cannot be opened: {os_reason(error)}") from None
         known = self._read()
         self._until = accepted if known is None else known
         self._write()
@@ -69,7 +70,7 @@ class SentMark:
         try:
             os.pwrite(self._descriptor, f"{self._boot} {self._until!r}".ljust(_SIZE).encode(), 0)
         except OSError as error:
-            raise StoreFailed(f"{self._file} cannot be written: {error.strerror}") from None
+            raise StoreFailed(f"{self._file} cannot be written: {os_reason(error)}") from None
 
 
 def _boot_id() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, os_reason
 from owmesos.storage import store
 from owmesos.storage.records import StoredCounts, read
 from owmesos.storage.sent_mark import SentMark
@@ -229,7 +229,7 @@ class SQLiteStore:
                 ) from None
             raise store.StoreFailed(f"the state in {self._file} cannot be used: {error}") from None
         except OSError as error:
-            raise store.StoreFailed(f"the state in {self._file} cannot be used: {error.strerror}") from None
+            raise store.StoreFailed(f"the state in {self._file} cannot be used: {os_reason(error)}") from None
 
     def _damaged(self, why: str) -> store.StateDamaged:
         return store.StateDamaged(
@@ -304,7 +304,9 @@ def lock_folder(folder: Path) -> FileLock:
         file.write_text(f"{os.getpid()}\n", encoding="ascii")
     except OSError as error:
         lock.release()
-        raise store.StoreFailed(f"{file} cannot be locked: {error.strerror}: give another folder to --state") from None
+        raise store.StoreFailed(
+            f"{file} cannot be locked: {os_reason(error)}: give another folder to --state"
+        ) from None
     return lock
 
 
@@ -314,4 +316,4 @@ def _make(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         raise InvalidInput(f"--state {folder} is not a folder") from None
     except OSError as error:
-        raise store.StoreFailed(f"the folder {folder} for the state cannot be created: {error.strerror}") from None
+        raise store.StoreFailed(f"the folder {folder} for the state cannot be created: {os_reason(error)}") from None

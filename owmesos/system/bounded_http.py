@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from owmesos.errors import OwmesosError
+from owmesos.errors import OwmesosError, os_reason
 from owmesos.system.hosts import is_loopback
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -77,7 +77,7 @@ def listening_socket(host: str, port: int, what: str, option: str) -> socket.soc
         return socket.create_server(address[:2], family=family, backlog=128)
     except OSError as error:
         # The text of create_server's errors repeats the address; that of getaddrinfo's has no number of the system.
-        why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error.strerror)
+        why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else os_reason(error)
         raise CannotListen(
             f"{what} cannot listen on {host}:{port}: {why.lower()}: give another {option} HOST:PORT"
         ) from None

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Collection
 from pathlib import Path
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, os_reason
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -114,7 +114,7 @@ def read_private(file: Path, what: str = "secret file") -> str:
                 raise InvalidInput(f"the {what} {file} can be read by others: chmod 600 {file}")
             text = opened.read(64 * 1024).decode().rstrip("\r\n")
     except OSError as error:
-        raise InvalidInput(f"the {what} {file} cannot be read: {error.strerror}") from None
+        raise InvalidInput(f"the {what} {file} cannot be read: {os_reason(error)}") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"the {what} {file} is not valid UTF-8") from None
     if not text:

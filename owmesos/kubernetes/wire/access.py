@@ -16,7 +16,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
-from owmesos.errors import InvalidInput, OwmesosError
+from owmesos.errors import InvalidInput, OwmesosError, os_reason
 
 REREAD = (
     60.0  # seconds; a service account's token is replaced long before it expires, the file is read again each minute
@@ -233,7 +233,7 @@ def read_file(file: Path, what: str) -> bytes:
         with file.open("rb") as opened:
             return opened.read(1024 * 1024)
     except OSError as error:
-        raise InvalidInput(f"the {what} {file} cannot be read: {error.strerror}") from None
+        raise InvalidInput(f"the {what} {file} cannot be read: {os_reason(error)}") from None
     except ValueError as error:  # a NUL, or half a character, in its name
         raise InvalidInput(f"the {what} {str(file)!r} cannot be read: {error}") from None
 

@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 import aiohttp
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, os_reason
 from owmesos.mesos.wire.address import Credentials
 from owmesos.system.idle_connections import REUSE_WITHIN
 from owmesos.system.private_files import read_private
@@ -42,14 +42,14 @@ class Tls:
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:
-            why = error.strerror or error
+            why = os_reason(error)
             raise InvalidInput(f"the TLS authority {self.ca} cannot be used: {why}") from None
         if self.cert is not None:
             try:
                 context.load_cert_chain(self.cert, self.key, password="")
             except OSError as error:
                 files = " and ".join(str(file) for file in (self.cert, self.key) if file is not None)
-                raise InvalidInput(f"the TLS certificate cannot be used: {files}: {error.strerror or error}") from None
+                raise InvalidInput(f"the TLS certificate cannot be used: {files}: {os_reason(error)}") from None
         return context
 
 

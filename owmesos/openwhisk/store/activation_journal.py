@@ -31,6 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from owmesos.errors import os_reason
 from owmesos.openwhisk.store.journal_batch import OVER, JournalBatch, JournalEntry, JournalFailed, TakenKey
 from owmesos.system.databases import open_database, readable, transaction
 
@@ -341,5 +342,5 @@ class ActivationJournal:
                 self._db.execute(statement, values)
 
     def _failed(self, error: BaseException) -> JournalFailed:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        why = os_reason(error) if isinstance(error, OSError) else str(error)
         return JournalFailed(f"{self._file} cannot be used: {' '.join(str(why).split())}")
