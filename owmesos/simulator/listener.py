@@ -64,7 +64,9 @@ class Listener:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         listening = self._listening
         if listening is None:  # it was killed a moment ago
-            raise ConnectionResetError
+            if request.transport is not None:
+                request.transport.abort()
+            return refusal(503)  # nobody reads it
         with listening.handling(request) as connection:
             if connection is not None:
                 connection.admit()
