@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NoReturn
 
 import click
 
 from owmesos.cli.columns import Listing, flat
+from owmesos.cli.full_screen import can_draw, given_back
 from owmesos.cli.options import Option
 from owmesos.cli.table import painted, table, window_of_stdout
 from owmesos.cli.text import cell, json_text
@@ -57,7 +59,7 @@ def show_object(document: Any, style: str) -> None:
 
 def watch(rows: Callable[[], Sequence[Document]], listing: Listing, style: str, *, wide: bool = False) -> NoReturn:
     """Show rows until `rows` raises, or Ctrl-C."""
-    if style == "table" and sys.stdout.isatty():
+    if style == "table" and can_draw():
         _watch_live(rows, listing, wide=wide)
     while True:
         if style == "json":
@@ -69,14 +71,20 @@ def watch(rows: Callable[[], Sequence[Document]], listing: Listing, style: str, 
 
 
 def _watch_live(rows: Callable[[], Sequence[Document]], listing: Listing, *, wide: bool) -> NoReturn:
-    sys.stdout.write(_ENTER)
-    try:
+    with given_back(_other_screen()):
         while True:
             screen = screen_of(rows(), listing, shutil.get_terminal_size().lines, wide=wide)
             sys.stdout.write(_HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in screen[:-1]))
             sys.stdout.write(f"{screen[-1]}{_REST_OF_LINE}{_REST}")
             sys.stdout.flush()
             time.sleep(WATCH_INTERVAL)
+
+
+@contextmanager
+def _other_screen() -> Iterator[None]:
+    sys.stdout.write(_ENTER)
+    try:
+        yield
     finally:
         sys.stdout.write(_LEAVE)
         sys.stdout.flush()

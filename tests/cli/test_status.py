@@ -9,6 +9,7 @@ import signal
 import time
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from owmesos.cli.status import screen
@@ -152,6 +153,26 @@ async def test_without_a_master_it_exits_with_1_and_says_since_when_and_why(
 async def test_as_a_process_without_a_framework_it_says_so_in_one_line() -> None:
     ran = await owmesos_process("status", "--admin", "127.0.0.1:1")
     assert ran.line.startswith("owmesos status: no framework answers at http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("\x03", 130), (signal.SIGTERM, 128 + signal.SIGTERM)], ids=["ctrl-c", "term"]
+)
+async def test_a_listing_that_watches_gives_the_terminal_back(how: str | signal.Signals, code: int) -> None:
+    async with running("--master", "local") as framework:
+        await framework.said("subscribed at")
+        with Terminal("nodes", "--watch", "--admin", framework.url) as terminal:
+            await asyncio.to_thread(terminal.shows, "127.0.0.3")
+            assert not terminal.restored
+            if isinstance(how, str):
+                terminal.type(how)
+            else:
+                terminal.signal(how)
+            assert await asyncio.to_thread(terminal.ended) == code
+            await eventually_async(lambda: terminal.restored)
+        with Terminal("nodes", "--watch", "--admin", framework.url, variables={"TERM": "dumb"}) as terminal:
+            await asyncio.to_thread(terminal.shows, "127.0.0.3")
+            assert "\x1b[?1049h" not in terminal.written
 
 
 async def test_in_a_terminal_it_is_coloured_watches_and_ends_with_ctrl_c() -> None:
