@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -292,11 +296,42 @@ def test_roles_that_cannot_be_meant(state: Path) -> None:
 # -- the other commands as processes
 
 
+class Relay(NamedTuple):
+    """In front of an admin API. `said` is set once a command has sent what is waited for."""
+
+    url: str
+    said: asyncio.Event
+
+
+@asynccontextmanager
+async def relayed(url: str, until: bytes) -> AsyncIterator[Relay]:
+    said = asyncio.Event()
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(65536):
+                writer.write(piece)
+                sent += piece
+                if until in sent:
+                    said.set()
+        writer.close()
+
+    async def begun(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        there, back = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(passed_on(reader, back), passed_on(there, writer))
+
+    async with await asyncio.start_server(begun, "127.0.0.1", 0) as server:
+        yield Relay(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", said)
+
+
 async def test_ctrl_c_while_waiting(fake_cluster: FakeCluster, state: Path) -> None:
     fake_cluster.hold = True
-    async with running(*options(fake_cluster, state)) as process:
-        waiting = await started(*SLEEP, "--wait", "running", "--admin", process.url)
-        await eventually_async(lambda: bool(fake_cluster.tasks))
+    async with running(*options(fake_cluster, state)) as process, relayed(process.url, until=b"wait=running") as relay:
+        token = str(state / "admin.token")
+        waiting = await started(*SLEEP, "--wait", "running", "--admin", relay.url, "--admin-token-file", token)
+        await asyncio.wait_for(relay.said.wait(), 60)  # it has the answer to its launch
         waiting.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(waiting.communicate(), 10)
     assert (waiting.returncode, out) == (130, b"")
