@@ -40,6 +40,7 @@ def instrumented() -> Iterator[dict[str, Target]]:
 
 def guided(target: Target, inputs: int, minutes: float, seed: int) -> Row:
     """In a process of its own, which libFuzzer ends."""
+    importlib.import_module("tests.fuzz.target").folder_of_files()
     with tempfile.TemporaryDirectory(prefix="owmesos-fuzz-") as name:
         folder = Path(name)
         child = os.fork()

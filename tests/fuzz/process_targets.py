@@ -18,7 +18,7 @@ from owmesos.cli.settings import _settings
 from owmesos.runtimes import action, loading
 from owmesos.runtimes.access import Gate, proof_of, verifier_of
 from owmesos.runtimes.client import BadRequest, Client
-from tests.fuzz.target import IN_MEMORY, file_of, target
+from tests.fuzz.target import file_of, folder_of_files, target
 
 _TOML = """
 master = "zk://h:2181/mesos"
@@ -163,7 +163,7 @@ def proxy_archives(data: bytes) -> None:
     """Any error is told as the user's. It must end, and may write only into its folder."""
     if data[257:262] == b"ustar":
         data = _zipped(data)
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as around:
+    with tempfile.TemporaryDirectory(dir=folder_of_files()) as around:
         folder = Path(around, "code")
         folder.mkdir()
         try:

@@ -57,11 +57,13 @@ def target(
 
 LONGEST_YAML = 1024  # bytes, half as many again as the longest seed; its parser, which is Python, takes 3 µs for each
 # Where there is one: on a disk in use, a file takes more time than what reads it.
-IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+IN_MEMORY = os.environ.get("OWMESOS_FUZZ_FILES") or ("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
 
 
 @cache
-def _folder() -> Path:
+def folder_of_files() -> Path:
+    """Of this process and its forks: whoever forks asks for it before, and it goes when that process ends, which a fork
+    that libFuzzer ends would not see to."""
     folder = Path(tempfile.mkdtemp(prefix="owmesos-fuzz-", dir=IN_MEMORY))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -69,7 +71,7 @@ def _folder() -> Path:
 
 def file_of(data: bytes, name: str) -> Path:
     """For what reads a file by its name; the next call may overwrite it. Only its owner can read it."""
-    file = _folder() / name
+    file = folder_of_files() / name
     file.touch(0o600)
     file.write_bytes(data)
     return file

@@ -58,7 +58,10 @@ def fuzz(tmp_path: Path, pytestconfig: pytest.Config) -> Fuzz:
 
     def run(fake: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", DRIVER, str(tmp_path / "corpus"), "--atheris", *arguments]
-        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{pytestconfig.rootpath}", "FAKE": fake}
+        files = tmp_path / "files"
+        files.mkdir()
+        paths = f"{tmp_path}{os.pathsep}{pytestconfig.rootpath}"
+        environment = os.environ | {"PYTHONPATH": paths, "FAKE": fake, "OWMESOS_FUZZ_FILES": str(files)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
     return run
@@ -71,6 +74,13 @@ def test_says_what_was_reached_of_each_target(fuzz: Fuzz) -> None:
     assert [row.split()[:2] for row in rows] == [["sizes", "50"], ["quantities", "50"]]
     assert all(" 12 to 15 " in row for row in rows)
     assert last == "100 inputs, seed 1: no faults"
+
+
+@pytest.mark.parametrize("fake", ["runs", "dies"])
+def test_leaves_none_of_the_files_that_targets_read(fuzz: Fuzz, tmp_path: Path, fake: str) -> None:
+    done = fuzz(fake, "pod-templates", "proxy-archives", "--inputs", "50")
+    assert "pod-templates" in done.stdout, done.stderr
+    assert list((tmp_path / "files").iterdir()) == []
 
 
 def test_keeps_the_input_that_ended_the_process(fuzz: Fuzz, tmp_path: Path) -> None:
