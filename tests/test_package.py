@@ -27,11 +27,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "owmesos", copy / "owmesos", ignore=shutil.ignore_patterns("__pycache__"))
+    build(copy)
+    return zipfile.ZipFile(next((copy / "dist").glob("*.whl")))
+
+
+def build(copy: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "."]
     before = set(copy.iterdir())
     subprocess.run([*command, "--wheel-dir", str(copy / "dist")], cwd=copy, check=True)
     assert set(copy.iterdir()) == before | {copy / "dist"}
-    return zipfile.ZipFile(next((copy / "dist").glob("*.whl")))
+
+
+def test_the_build_of_http_parser_leaves_nothing_behind_either(tmp_path: Path) -> None:
+    import shutil
+
+    left = shutil.ignore_patterns("__pycache__", "build", "*.egg-info", "tests")
+    copy = Path(shutil.copytree(ROOT / "compat" / "http-parser", tmp_path / "http-parser", ignore=left))
+    build(copy)
+    with zipfile.ZipFile(next((copy / "dist").glob("*.whl"))) as wheel:
+        assert {"http_parser/__init__.py", "http_parser/py.typed"} <= set(wheel.namelist())
 
 
 def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:

@@ -43,10 +43,11 @@ def test_what_does_not_come_fails(cluster: SimulatedCluster) -> None:
 
 
 def test_the_example_passes(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
-    """With the plugin alone, as a user has it."""
+    """With the plugin alone, as a user has it, and without what owmesos's own tests need."""
     example = request.config.rootpath / "examples" / "test_plain_http.py"
     ran = pytester.runpytest_subprocess("-p", "owmesos.testing.pytest_plugin", "--strict-markers", str(example))
     ran.assert_outcomes(passed=3)
+    ran.stdout.fnmatch_lines(["rootdir: */examples", "configfile: pytest.ini"])
 
 
 def test_the_plugin_imports_nothing_that_is_not_asked_for(pytester: pytest.Pytester) -> None:
