@@ -4,6 +4,10 @@
 
 It has a session of its own, with a short time-out: who leads has to be known before OpenWhisk's Controllers miss the
 pings of an invoker, ten seconds after the last.
+
+A ZooKeeper that has lost its data lets nobody in who has seen a later transaction there, without saying why. So whoever
+is kept out for longer than a session asks as a stranger how far it is. As the data is gone, so is the state, and nobody
+acts on what is left without a word: the process ends, as does one that is to lead and finds no state where one was.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage import election
 from owmesos.storage.election import CandidateListener, Election, ElectionEffect, ElectionEvent, Leader, shown
 from owmesos.storage.election_thread import ElectionThread
+from owmesos.storage.owned_nodes import OWNER
 from owmesos.storage.store import StoreFailed
 from owmesos.storage.zookeeper_session import LOST, NOT_PRIVATE, client_for, open_to_all
 from owmesos.system.lease import Lease, clock
@@ -38,6 +43,12 @@ ELECTION = "election"
 _ANSWER = 5.0  # seconds; for one request
 _PAUSE = 0.2  # seconds; after a request without an answer
 _SAY_AFTER = 3.0  # seconds
+_ASK_EVERY = 5.0  # seconds without a connection, between two looks at how far ZooKeeper is
+_STRANGER = 2.0  # seconds; for the connection of such a look
+_GO_ON = (
+    "restore ZooKeeper's data, or an export of the state by `owmesos state import`; a start without either begins a new"
+    " framework"
+)
 
 
 class _Node(msgspec.Struct, frozen=True):
@@ -60,6 +71,9 @@ class Candidate(ElectionThread):
         self._election = Election()
         self._events: queue.SimpleQueue[ElectionEvent | None] = queue.SimpleQueue()
         self._timeout = SESSION
+        self._away_since: float | None = None
+        self._asked_at = 0.0
+        self._state_seen = False
         self._path = f"{address.path}/{ELECTION}"
         self._own = ""
         self._client = client_for(address, SESSION)
@@ -92,6 +106,7 @@ class Candidate(ElectionThread):
                 if not said and not self._client.connected:
                     said = True
                     _log.warning("ZooKeeper at %s does not answer: waiting", self._address.hosts)
+                self._look_for_lost_data(clock())
             if event is None:
                 return
             for effect in self._election.handle(event, clock()):
@@ -154,6 +169,7 @@ class Candidate(ElectionThread):
     def _look(self) -> ElectionEvent:
         self._answer(self._client.sync_async(self._path))  # a server that lags behind catches up
         names = self._children(self._on_change)
+        self._state_seen = self._state_seen or self._has_state()
         lowest = min(names, key=election.number_of, default=None)
         leader = self._leader(lowest) if lowest is not None and f"{self._path}/{lowest}" != self._own else None
         return election.NodesSeen(frozenset(names), leader)
@@ -168,6 +184,8 @@ class Candidate(ElectionThread):
     def _prove(self) -> None:
         if not self._client.connected:
             return  # kazoo would keep it for the next session
+        if self._state_seen and not self._election.leading and not self._has_state():
+            raise StoreFailed(f"the state in {self._address} is gone: {_GO_ON}")
         began, timeout = clock(), self._timeout
         try:
             stat = self._answer(self._client.set_async(self._own, self._data))
@@ -177,6 +195,40 @@ class Candidate(ElectionThread):
         if stat.ephemeralOwner == self._session():
             for effect in self._election.handle(election.Proven(began, timeout), clock()):
                 self._carry_out(effect)
+
+    def _has_state(self) -> bool:
+        return self._answer(self._client.exists_async(f"{self._address.path}/{OWNER}")) is not None
+
+    def _look_for_lost_data(self, now: float) -> None:
+        if self._client.connected:
+            self._away_since = None
+            return
+        if self._away_since is None:
+            self._away_since = self._asked_at = now
+        if not self._client.last_zxid or now - self._asked_at < _ASK_EVERY:
+            return
+        found = self._last_transaction()
+        self._asked_at = clock()
+        if found is not None and found < self._client.last_zxid:
+            self._end(
+                f"ZooKeeper at {self._address.hosts} has lost data: its last transaction is {found:#x}, and was"
+                f" {self._client.last_zxid:#x} before. The state in {self._address} is gone, or an old one: {_GO_ON}"
+            )
+
+    def _last_transaction(self) -> int | None:
+        """ZooKeeper's, as who was never there before is told; None without an answer."""
+        stranger = client_for(self._address, SESSION)
+        try:
+            stranger.start(_STRANGER)
+            stranger.sync_async("/").get(timeout=_STRANGER)  # a server that lags behind catches up
+            stranger.exists_async("/").get(timeout=_STRANGER)
+            return int(stranger.last_zxid)
+        except (KazooException, *LOST) as error:
+            _log.debug("how far is ZooKeeper? %s", error)
+            return None
+        finally:
+            stranger.stop()
+            stranger.close()
 
     def _children(self, watch: Any = None) -> list[str]:
         try:

@@ -239,6 +239,8 @@ class OwnedNodes:
             if lock is None:
                 found, self._version = self._look()
                 if self._try_to_take(found):
+                    if found is None:
+                        _log.info("there was no state in %s: a new one begins", self._address)
                     return
             elif time.monotonic() >= until:
                 raise StateInUse(self._in_use(lock[0]))

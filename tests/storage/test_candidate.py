@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from kazoo.client import KazooClient
 from owmesos.mesos.wire.address import Credentials, ZooKeeperPath
 from owmesos.storage.candidate import ELECTION, SESSION, Candidate
 from owmesos.storage.election import Leader
+from owmesos.storage.owned_nodes import OWNER
 from owmesos.system.lease import Lease
-from tests.servers.zookeeper import ZooKeeper
+from tests.servers.zookeeper import ZooKeeper, ZooKeeperMissing
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.zookeeper, pytest.mark.cluster]
@@ -147,6 +150,61 @@ def test_an_internal_error_ends_it(address: ZooKeeperPath, caplog: pytest.LogCap
     assert told.ended == ["internal error in the election: oops"]
     assert not told.lease.holds
     assert "the election broke" in caplog.text
+
+
+@pytest.fixture
+def own_zookeeper(tmp_path: Path) -> Iterator[ZooKeeper]:
+    """For one test, which may harm it."""
+    try:
+        server = ZooKeeper(tmp_path)
+    except ZooKeeperMissing as reason:
+        pytest.skip(f"no ZooKeeper: {reason}")
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_a_zookeeper_that_lost_its_data_ends_all_with_the_reason(own_zookeeper: ZooKeeper) -> None:
+    """It keeps them out for ever, since they have seen later transactions than it has."""
+    address = ZooKeeperPath(own_zookeeper.address, "/lost")
+    with candidate(address, "a") as (_, a), candidate(address, "b") as (_, b):
+        eventually(lambda: sum(each.leads.is_set() for each in (a, b)) == 1 and (a.leader or b.leader))
+        own_zookeeper.stop()
+        shutil.rmtree(own_zookeeper.folder / "data" / "version-2")
+        own_zookeeper.start()
+        eventually(lambda: a.ended and b.ended, 60)
+        assert not a.lease.holds
+        assert not b.lease.holds
+        for (reason,) in (a.ended, b.ended):
+            assert reason.startswith(f"ZooKeeper at {own_zookeeper.address} has lost data: its last transaction is 0x")
+            assert f"The state in {address} is gone, or an old one" in reason
+    with candidate(address, "c") as (_, c):
+        eventually(c.leads.is_set)
+
+
+def test_a_zookeeper_that_was_away_has_lost_nothing(own_zookeeper: ZooKeeper) -> None:
+    address = ZooKeeperPath(own_zookeeper.address, "/away")
+    with candidate(address) as (taking_part, told):
+        eventually(told.leads.is_set)
+        known = taking_part._client.last_zxid
+        assert known <= (taking_part._last_transaction() or 0)
+        own_zookeeper.stop()
+        assert taking_part._last_transaction() is None
+        own_zookeeper.start()
+        assert known <= (eventually(taking_part._last_transaction) or 0)
+
+
+def test_who_is_to_lead_and_finds_no_state_where_one_was_ends(address: ZooKeeperPath, kazoo: Any) -> None:
+    kazoo.create(f"{address.path}/{OWNER}", b"{}", makepath=True)
+    with candidate(address, "a") as (first, a):
+        eventually(a.leads.is_set)
+        with candidate(address, "b") as (_, b):
+            eventually(lambda: b.leader)
+            kazoo.delete(f"{address.path}/{OWNER}")
+            first.close()
+            eventually(lambda: b.ended)
+            assert not b.leads.is_set()
+            assert b.ended[0].startswith(f"the state in {address} is gone: restore ")
 
 
 def test_credentials(address: ZooKeeperPath) -> None:

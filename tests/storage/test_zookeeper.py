@@ -422,3 +422,12 @@ def test_a_node_that_belongs_to_nobody_is_set_aside(address: ZooKeeperPath, kazo
         saved = store.load()
         assert (saved.records, [each.launch_id for each in saved.unreadable]) == ([a_record()], ["foreign"])
         assert store.answers() == []
+
+
+def test_a_new_state_is_begun_with_a_word(address: ZooKeeperPath, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "owmesos.storage")
+    said = f"there was no state in {address}: a new one begins"
+    for expected in ([said], []):
+        caplog.clear()
+        with opened(address):
+            assert [each for each in caplog.messages if "a new one" in each] == expected
