@@ -19,6 +19,8 @@ from owmesos.mesos.scheduler.state import NOT_CONNECTED, SILENT, SchedulerState
 
 _MOST_LOOKS = 10_000
 """Most agents to check for the summaries of one listing: 24 µs each."""
+_FIRST_LOOKS = 1_000
+"""The same for the answer to a request for launches, which others wait behind."""
 _ASK_EXPLAIN = "it waits for room: `explain` says why"
 
 
@@ -108,19 +110,27 @@ def launches(
     state: SchedulerState,
     ids: Iterable[str] | None = None,
     chosen: LaunchFilter | None = None,
-    *,
-    explained: bool = True,
 ) -> list[documents.LaunchDocument]:
-    """All, or those `chosen`, in the order of their submission; or those named, which must be known.
-
-    Without `explained`, none has a reason why it waits, which takes long to find on a large cluster.
-    """
+    """All, or those `chosen`, in the order of their submission; or those named, which must be known."""
     if ids is not None:
         records = [state.launches[launch_id] for launch_id in ids]
     else:
         records = (chosen or LaunchFilter()).among(state.launches.values())
     summaries = _Summaries(state)
-    return [_launch(state, record, summaries.of(record) if explained else None) for record in records]
+    return [_launch(state, record, summaries.of(record)) for record in records]
+
+
+class FirstLaunches:
+    """What is shown of launches that were just asked for, some at a time. On a large cluster they only say that they
+    wait for room."""
+
+    def __init__(self, state: SchedulerState) -> None:
+        self._state = state
+        self._summaries = _Summaries(state, _FIRST_LOOKS // max(1, len(state.ledger.agents)))
+
+    def of(self, ids: Iterable[str]) -> list[documents.LaunchDocument]:
+        records = [self._state.launches[each] for each in ids]
+        return [_launch(self._state, record, self._summaries.of(record)) for record in records]
 
 
 def launch(state: SchedulerState, record: LaunchRecord) -> documents.LaunchDocument:
@@ -157,10 +167,11 @@ def _launch(state: SchedulerState, record: LaunchRecord, summary: str | None) ->
 class _Summaries:
     """Why launches wait. Found once for each shape, and only for so many shapes that the event loop is not held up."""
 
-    def __init__(self, state: SchedulerState) -> None:
+    def __init__(self, state: SchedulerState, most: int | None = None) -> None:
+        """`most` shapes, by default as many as a listing may look for."""
         self._state = state
         self._found: dict[Hashable, str] = {}
-        self._most = max(1, _MOST_LOOKS // max(1, len(state.ledger.agents)))
+        self._most = max(1, _MOST_LOOKS // max(1, len(state.ledger.agents))) if most is None else most
 
     def of(self, record: LaunchRecord) -> str | None:
         """None for one that neither waits nor is unreachable."""

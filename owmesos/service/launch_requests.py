@@ -153,9 +153,9 @@ class LaunchRequests:
 
         async def launch() -> bytes:
             rows: list[bytes] = []
+            first = listings.FirstLaunches(shell.scheduler.state)
             async for ids in _submitted(shell, unnamed, check):
-                documents = listings.launches(shell.scheduler.state, ids, explained=False)
-                rows += map(msgspec.json.encode, documents)
+                rows += map(msgspec.json.encode, first.of(ids))
             return b"[" + b",".join(rows) + b"]"
 
         return await self._once(key, [b"launch", *_parts(unnamed)] if key is not None else [], launch)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from owmesos.errors import Ambiguous
-from owmesos.mesos.listings import connection_trouble, explanation, find, launch, launches, nodes
+from owmesos.mesos.listings import FirstLaunches, connection_trouble, explanation, find, launch, launches, nodes
 from owmesos.mesos.messages import ID, Failure, TaskStatus, Update
 from owmesos.mesos.scheduler.events import Submit
 from owmesos.mesos.scheduler.launch import Launch
@@ -59,6 +59,15 @@ class TestWhy:
         summary = str(row_of(world, launch_id)["summary"])
         assert summary.startswith("agent S1 is unreachable since ")
         assert "if it does not come back, the launch is LOST at " in summary
+
+
+@pytest.mark.parametrize(("agents", "begins"), [(3, "of 3 agents, 3 lack memory"), (1001, "it waits for room")])
+def test_of_launches_just_asked_for_a_large_cluster_is_not_searched(agents: int, begins: str) -> None:
+    world = at_rest(*(agent(number) for number in range(agents)))
+    ids = [world.submit(mem=9999) for _ in range(2)]
+    for row in FirstLaunches(world.scheduler.state).of(ids):
+        assert row["summary"] is not None
+        assert row["summary"].startswith(begins)
 
 
 def test_a_launch_that_waits_again_is_nowhere() -> None:

@@ -92,6 +92,17 @@ async def test_a_launch_is_answered_before_it_runs_and_can_be_waited_for(admin: 
     assert framework.launches(ids) == await admin.get(f"/api/v1/launches?id={ids[0]}&id={ids[1]}")
 
 
+async def test_the_answer_to_a_launch_says_why_it_waits(admin: Admin) -> None:
+    (placed,) = await admin.launch()
+    assert placed["state"] == "RESERVED"
+    assert placed["summary"].startswith("room is remembered on agent ")
+    for launch in await admin.launch(count=2, mem=1800, constraints=["rack == r9"]):
+        (listed,) = await admin.get(f"/api/v1/launches?id={launch['launch_id']}")
+        assert launch["state"] == listed["state"] == "PENDING"
+        assert launch["summary"] == listed["summary"]
+        assert launch["summary"].startswith("of 2 agents, ")
+
+
 async def test_a_wait_ends_at_its_timeout(admin: Admin) -> None:
     (launch,) = await admin.launch(mem=1800, constraints=["rack == r1"])
     path = f"/api/v1/launches?id={launch['launch_id']}&wait=running&timeout=0.05"
