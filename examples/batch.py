@@ -41,7 +41,10 @@ def main() -> int:
     parser.add_argument("file", type=pathlib.Path, help="one shell command a line")
     parser.add_argument("--retries", type=int, default=1)
     options = parser.parse_args()
-    commands = [line for line in options.file.read_text().splitlines() if line.strip()]
+    try:
+        commands = [line for line in options.file.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        parser.error(f"{options.file} cannot be read: {error}")
     return owmesos.run(run_all(options.master, commands, options.retries))
 
 

@@ -220,8 +220,8 @@ def _export(file: TextIO, first: Document, rest: Iterator[Document]) -> None:
             count += 1
             writer.writerow(line)
     file.flush()
-    more = f"; {left_out:,} that did not run are left out" if left_out else ""
-    click.echo(f"exported {count:,} activations{more}", err=True)
+    more = f"; {left_out:,} that did not run {'is' if left_out == 1 else 'are'} left out" if left_out else ""
+    click.echo(f"exported {count:,} activation{'' if count == 1 else 's'}{more}", err=True)
 
 
 def _trace_line(row: Document) -> tuple[str, ...] | None:

@@ -15,7 +15,7 @@ from owmesos.cli.options import Argument, Option, with_options
 from owmesos.cli.output import Output, show, show_object
 from owmesos.cli.text import log_named
 from owmesos.documents import LivingState
-from owmesos.errors import Interrupted
+from owmesos.errors import Interrupted, InvalidInput
 
 if TYPE_CHECKING:
     from owmesos.mesos.scheduler.launch import Launch
@@ -92,6 +92,8 @@ class LaunchOptions:
 
     def launch(self) -> Launch:
         """Raises InvalidInput for what no TaskInfo can be made of."""
+        if not (self.command or self.image):
+            raise InvalidInput("a launch needs --command, --image or both")
         from owmesos.mesos.scheduler.launch import Launch
         from owmesos.mesos.scheduler.task_info import template
 
@@ -124,7 +126,10 @@ def launch(
 
     wanted = options.launch()  # refused before anybody is asked
     client = admin_client(admin)
-    rows = client.launch(msgspec.to_builtins(wanted), count)
+    try:
+        rows = client.launch(msgspec.to_builtins(wanted), count)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted before the answer: `owmesos launches` shows whether it was taken") from None
     if wait != "none":
         try:
             rows = client.wait([row["launch_id"] for row in rows], wait)

@@ -179,19 +179,20 @@ def _read(file: Path, most: int) -> bytes:
 
 
 def _object_in(file: Path) -> dict[str, Any]:
-    with os_errors_as_invalid_input(f"the parameters in {file} cannot be read"):
+    where = "stdin" if file == _STDIN else file
+    with os_errors_as_invalid_input(f"the parameters in {where} cannot be read"):
         data = _read(file, MAX_PARAMETER_FILE)
     if len(data) > MAX_PARAMETER_FILE:
         most = MAX_PARAMETER_FILE // 2**20
-        raise InvalidInput(f"the parameters in {file} are larger than {most} MB: an invocation's may have 1 MB")
+        raise InvalidInput(f"the parameters in {where} are larger than {most} MB: an invocation's may have 1 MB")
     try:
         content = _decoded(data)
     except _TooLarge as error:
-        raise InvalidInput(f"the parameters in {file} cannot be sent: {error}") from None
+        raise InvalidInput(f"the parameters in {where} cannot be sent: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the parameters in {file} are not valid JSON: {error}") from None
+        raise InvalidInput(f"the parameters in {where} are not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise InvalidInput(f"the parameters in {file} are not a JSON object")
+        raise InvalidInput(f"the parameters in {where} are not a JSON object")
     return content
 
 

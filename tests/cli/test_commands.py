@@ -372,7 +372,7 @@ def test_a_launch_that_cannot_be_meant(flags: list[str], reason: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["launch"], "owmesos launch: a launch needs a command, an image"),
+        (["launch"], "owmesos launch: a launch needs --command, --image or both"),
         (["explain"], "owmesos explain: Missing argument 'ID'"),
         (["nodes", "--nothing"], "owmesos nodes: No such option"),
         (["nodes", "-o", "xml"], "owmesos nodes: Invalid value for '-o'"),

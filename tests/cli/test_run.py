@@ -338,6 +338,29 @@ async def test_ctrl_c_while_waiting(fake_cluster: FakeCluster, state: Path) -> N
     assert re.fullmatch(r"owmesos launch: interrupted: launch (\S+) goes on; `owmesos kill \1` ends it\n", err.decode())
 
 
+async def test_ctrl_c_before_a_launch_is_answered(tmp_path: Path) -> None:
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"POST /api/v1/launches")
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    token = tmp_path / "token"
+    token.write_text(f"{'x' * 32}\n")
+    token.chmod(0o600)
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        asking = await started(*SLEEP, "--admin", url, "--admin-token-file", str(token))
+        await asyncio.wait_for(asked.wait(), 60)
+        asking.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(asking.communicate(), 10)
+    assert (asking.returncode, out) == (130, b"")
+    told = "interrupted before the answer: `owmesos launches` shows whether it was taken"
+    assert err.decode() == f"owmesos launch: {told}\n"
+
+
 async def test_watch_ends_in_one_line_at_ctrl_c(fake_cluster: FakeCluster, state: Path) -> None:
     async with running(*options(fake_cluster, state)) as process:
         await process.said("subscribed at")

@@ -450,7 +450,7 @@ async def test_code_and_parameters_may_come_from_stdin(process: Running, monkeyp
     assert (await process.ask("action", "update", "piped", "-", "--kind", "python:default")).code == 0
     assert (await process.ask("invoke", "piped", "-p", "b", "2", "-r")).json == {"got": {"b": 2}}
     stdin_of(monkeypatch, b"[1]")
-    assert "are not a JSON object" in (await process.ask("invoke", "piped", "-P", "-")).line
+    assert "parameters in stdin are not a JSON object" in (await process.ask("invoke", "piped", "-P", "-")).line
 
 
 async def test_code_from_stdin_needs_its_kind_and_stdin_for_itself(process: Running) -> None:
@@ -483,7 +483,7 @@ async def test_one_that_finds_no_room_says_why_and_can_be_cancelled(process: Run
     assert row.split()[2:5] == ["python:3", "-", "-"]
     exported = await process.ask("activation", "export")
     assert exported.out == "at,namespace,action,kind,memory,duration\n"
-    assert exported.err == "exported 0 activations; 1 that did not run are left out\n"
+    assert exported.err == "exported 0 activations; 1 that did not run is left out\n"
 
 
 async def test_a_blocking_invocation_that_still_waits_at_the_end_fails(

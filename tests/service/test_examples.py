@@ -32,6 +32,13 @@ def test_a_signal_ends_it_without_a_traceback(name: str, number: int, code: int,
     assert "Traceback" not in out.read_text()
 
 
+def test_a_file_that_cannot_be_read_is_an_error_of_usage(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert example("batch.py", "local", str(tmp_path / "none"), out=out).wait(30) == 2
+    assert "Traceback" not in out.read_text()
+    assert "none cannot be read: " in out.read_text()
+
+
 @pytest.mark.parametrize("name", ["batch.py", "service.py"])
 def test_it_ends_with_the_reason_when_the_framework_does(
     name: str, simulator: SimulatedCluster, tmp_path: Path
