@@ -6,6 +6,8 @@
 To run it on pymesos itself, change one import:
 
     from pymesos import MesosSchedulerDriver, Scheduler
+
+`owmesos local` lets pymesos in, which gives no credentials of its own, if it is started with --without-credentials.
 """
 
 # ruff: noqa: N802, N803  (the names are pymesos's)
