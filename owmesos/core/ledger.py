@@ -13,6 +13,7 @@ The container factory's decisions write it; the pool reads it, and reserves its 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from sys import intern
 
 import msgspec
 
@@ -144,6 +145,13 @@ class Ledger:
             agent.accounts = (*agent.accounts, account)
         return account
 
+    def account_of(self, agent: LedgerNode, role: str) -> Account:
+        """The account of the node's slot for `role`, which is made known if it is not."""
+        for account in agent.accounts:
+            if account.slot.role == role:
+                return account
+        return self.account(Slot(agent.agent_id, intern(role)))  # texts that others hold too
+
     # -- pieces
 
     def offer(self, slot: Slot, held: Resources, now: float) -> None:
@@ -160,6 +168,25 @@ class Ledger:
             agent.most_mem = held.milli_mem
         agent.gone_at = None
         self.mark(slot)
+
+    def show(self, agent: LedgerNode, account: Account, shown: Remembered, *, more: bool) -> None:
+        """Take up room that was given and let go at once, as `offer`, `hold` and `remember` do in turn, where nothing
+        is at hand on the node. `more`: beside what was shown of it in the same step.
+        """
+        if not more:
+            for other in agent.accounts:
+                if other.remembered:
+                    other.remembered = ()
+                    if other is not account:
+                        self.mark(other.slot)
+        if shown.resources:
+            account.remembered = (*account.remembered, shown) if account.remembered else (shown,)
+        account.observed_at = shown.since
+        most_mem = account.free().milli_mem
+        if most_mem > agent.most_mem:
+            agent.most_mem = most_mem
+        agent.gone_at = None
+        self.mark(account.slot)
 
     def hold(self, slot: Slot, held: Resources | None) -> None:
         """Set all that is at hand on `slot`; None for nothing."""

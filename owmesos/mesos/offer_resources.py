@@ -83,7 +83,7 @@ def _pieces_of(resources: Iterable[Resource]) -> TaggedResources:
             disk += round(scalar.value * MILLI)
         elif name == "gpus":
             gpus += round(scalar.value * MILLI)
-    if min(cpus, mem, disk, gpus) < 0 or max(cpus, mem, disk, gpus) > MAX_MILLI:
+    if not (0 <= cpus <= MAX_MILLI and 0 <= mem <= MAX_MILLI and 0 <= disk <= MAX_MILLI and 0 <= gpus <= MAX_MILLI):
         raise OverflowError
     plain = Resources(cpus, mem, disk, gpus, _ports(tuple(ranges)) if ranges else NO_PORTS)
     if reserved is None:

@@ -8,7 +8,7 @@ Source: include/mesos/v1/scheduler/scheduler.proto (Event), docs/scheduler-http-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -112,6 +112,11 @@ class _RawOffers(msgspec.Struct, gc=False):
     offers: list[msgspec.Raw] = []
 
 
+class _RawOffersRecord(msgspec.Struct, gc=False):
+    type: Literal["OFFERS"]
+    offers: _RawOffers
+
+
 EVENTS: dict[str, type[Event]] = {
     "SUBSCRIBED": Subscribed,
     "OFFERS": Offers,
@@ -130,6 +135,8 @@ for _name, _kind in EVENTS.items():
 _name_decoder = msgspec.json.Decoder(str)
 _record_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _offers_decoder = msgspec.json.Decoder(_RawOffers)
+_offers_record_decoder = msgspec.json.Decoder(_RawOffersRecord)
+_OFFERS = b'{"type":"OFFERS",'  # so begins one that is read through once less
 _body_decoders: dict[type[Event], msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in EVENTS.values() if kind is not Offers
 }
@@ -142,6 +149,13 @@ def decode_event(record: bytes | bytearray | memoryview, report: Callable[[str],
     offers without a readable id when the offers are iterated. `record` must not be changed afterwards: the offers are
     decoded from it. Raises MalformedEvent.
     """
+    if record[: len(_OFFERS)] == _OFFERS:
+        try:
+            offers = OfferList(_offers_record_decoder.decode(record).offers.offers, report)
+        except NOT_READABLE:
+            pass  # said below
+        else:
+            return Offers(offers, offers.unreadable)
     try:
         name, kind, body = _opened(record)
     except NOT_READABLE as error:

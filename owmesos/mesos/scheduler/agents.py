@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 
+from owmesos.core.ledger import LedgerNode
 from owmesos.core.placement import Slot
 from owmesos.core.texts import check_text
 from owmesos.errors import InvalidInput
 from owmesos.mesos import messages as v1
-from owmesos.mesos.offer_resources import pieces_of, unusable_ports
+from owmesos.mesos.offer_resources import TaggedResources, pieces_of, unusable_ports
 from owmesos.mesos.scheduler.effects import AskAgents
 from owmesos.mesos.scheduler.events import AgentsSeen
 from owmesos.mesos.scheduler.launches import LaunchRecord
@@ -53,27 +54,48 @@ class Agents:
         self._asked_at = -math.inf  # for those that joined
 
     def offers(self, event: v1.Offers, now: float) -> None:
-        """One that cannot be used is declined; else the master would keep it for us, for ever."""
+        """One that cannot be used is declined; else the master would keep it for us, for ever. Where nobody wants any,
+        all are declined here, and none is ever in hand.
+        """
         self._revive.offers_came()
-        unusable: list[v1.ID] = []
+        state = self._state
+        outstanding = state.offers.outstanding
+        refuse = state.settings.refuse_seconds
+        unwanted = state.offers_are_unwanted(now)
+        declined: dict[str, v1.ID] = {}
+        unusable: dict[str, v1.ID] = {}
         agent_ids: set[str] = set()
+        shown: set[str] = set()  # the agents of those that are declined because nobody wants them
         for offer in event.offers:  # once: each is decoded as it is reached
-            agent_ids.add(offer.agent_id.value)
-            if offer.id.value in self._state.offers.outstanding:
-                self._state.note_once(("offer twice", ""), f"offer {offer.id.value} came twice: the first one counts")
+            offer_id, agent_id = offer.id.value, offer.agent_id.value
+            agent_ids.add(agent_id)
+            if offer_id in declined or offer_id in outstanding:
+                self._state.note_once(("offer twice", ""), f"offer {offer_id} came twice: the first one counts")
                 continue
             try:
-                self._offer(offer, now)
+                agent, pieces = self._read(offer, now)
             except InvalidInput as error:
                 self._cannot_use(offer.agent_id, str(error))
-                unusable.append(offer.id)
+                unusable[offer_id] = offer.id
+                continue
+            was_gone = agent.gone_at is not None
+            if unwanted:
+                record = state.offers.decline(offer, pieces, now, refuse, more=agent_id in shown)
+                declined[offer_id] = offer.id
+                shown.add(agent_id)
+                self._offered(agent, offer, now, was_gone=was_gone)
+                record.reason = state.why_declined(agent_id)
+            else:
+                state.offers.add(offer, pieces, now)
+                self._offered(agent, offer, now, was_gone=was_gone)
         for unreadable in event.unreadable:
             self._cannot_use(unreadable.agent_id, unreadable.reason)
-            if unreadable.id.value not in self._state.offers.outstanding:
-                unusable.append(unreadable.id)
+            if unreadable.id.value not in outstanding:
+                unusable[unreadable.id.value] = unreadable.id
         self._reconciliation.agents_offer(agent_ids, now)
-        if unusable:
-            self._state.send(v1.Decline(list(dict.fromkeys(unusable)), v1.Filters(self._state.settings.refuse_seconds)))
+        declined.update(unusable)
+        if declined:
+            state.send(v1.Decline(list(declined.values()), v1.Filters(refuse)))
 
     def _cannot_use(self, agent_id: v1.ID | None, reason: str) -> None:
         name = agent_id.value if agent_id is not None else "?"
@@ -81,8 +103,11 @@ class Agents:
             ("offer", name), f"offers of agent {name[:256]} cannot be used, and are declined: {reason}"
         )
 
-    def _offer(self, offer: v1.Offer, now: float) -> None:
-        """Raises InvalidInput, and then nothing has changed."""
+    def _read(self, offer: v1.Offer, now: float) -> tuple[LedgerNode, TaggedResources]:
+        """The offer's agent, with what it says of it, and what it holds.
+
+        Raises InvalidInput, and then nothing has changed.
+        """
         state = self._state
         ledger = state.ledger
         agent_id = offer.agent_id.value
@@ -100,17 +125,20 @@ class Agents:
             former = ledger.moved_in(agent, address)
             if former is not None:
                 state.lose_agent(former, now)
+        return agent, pieces
+
+    def _offered(self, agent: LedgerNode, offer: v1.Offer, now: float, *, was_gone: bool) -> None:
+        """What an offer of `agent` that was written down says beside its room."""
+        state = self._state
         unavailability = _window(offer.unavailability) if offer.unavailability is not None else None
-        was_gone = agent.gone_at is not None
-        state.offers.add(offer, pieces, now)
-        if agent.total is None and self._measured and agent_id not in self._joined:
-            self._joined.add(agent_id)
+        if agent.total is None and self._measured and agent.agent_id not in self._joined:
+            self._joined.add(agent.agent_id)
             state.timers.set_earliest(SchedulerTimer.TOTALS, max(now + JOINED, self._asked_at + ASK_EVERY))
         if unavailability != agent.unavailability or was_gone:
             agent.unavailability = unavailability
             state.judge(agent)
-        if ledger.reservations.any_stops:
-            state.close_stops(ledger.reservations.stops_on(agent_id))
+        if state.ledger.reservations.any_stops:
+            state.close_stops(state.ledger.reservations.stops_on(agent.agent_id))
 
     def _note_ports(self, offer: v1.Offer) -> None:
         unusable = unusable_ports(offer.resources)

@@ -235,13 +235,12 @@ class Matching:
         """Decline every offer in hand but those of the agent that is set aside, in one call."""
         state = self._state
         aside = state.set_aside.agent_id if state.set_aside is not None else None
-        reason = "nothing that waits fits" if state.anything_waits else "nothing waits"
         refuse = state.settings.refuse_seconds
         declined = []
         for offer_id, offer in list(state.offers.outstanding.items()):
             if offer.slot.agent_id in (aside, state.pool_holds):
                 continue
-            why = "its agent gets no starts" if offer.slot.agent_id in state.capacity.closed else reason
+            why = state.why_declined(offer.slot.agent_id)
             state.offers.end(offer_id, OfferState.DECLINED, now, reason=why, filter_s=refuse)
             declined.append(ID(offer_id))
         if declined:

@@ -14,7 +14,7 @@ from functools import lru_cache
 import msgspec
 
 from owmesos.core.constraints import Attributes, ranges_text, scalar_text, set_text, shared_attributes
-from owmesos.core.ledger import Ledger
+from owmesos.core.ledger import Ledger, Remembered
 from owmesos.core.placement import Slot
 from owmesos.errors import InvalidInput, InvariantBroken
 from owmesos.mesos.messages import Attribute, Offer
@@ -74,10 +74,23 @@ class OfferBook:
         offer_id = offer.id.value
         if offer_id in self.outstanding:
             raise InvariantBroken(f"offer {offer_id} came twice")
-        role = offer.allocation_info.role if offer.allocation_info is not None else None
-        slot = Slot(offer.agent_id.value, role if role is not None else NO_ROLE)
-        record = OfferRecord(offer_id, slot, offer.hostname, total_of(pieces), pieces, now)
+        agent = self._ledger.agent(offer.agent_id.value)
+        slot = self._ledger.account_of(agent, role_of(offer)).slot
+        record = OfferRecord(offer_id, slot, agent.hostname, total_of(pieces), pieces, now)
         self._ledger.offer(slot, self._put(record), now)
+
+    def decline(self, offer: Offer, pieces: TaggedResources, now: float, filter_s: float, *, more: bool) -> OfferRecord:
+        """Add a new offer that is declined, while none is in hand. `more`: its agent had one in the same event."""
+        offer_id = offer.id.value
+        ledger = self._ledger
+        agent = ledger.agent(offer.agent_id.value)
+        account = ledger.account_of(agent, role_of(offer))
+        resources = total_of(pieces)
+        record = self.last[agent.agent_id] = OfferRecord(
+            offer_id, account.slot, agent.hostname, resources, (), now, OfferState.DECLINED, None, filter_s, (), now
+        )
+        ledger.show(agent, account, Remembered(resources, now, offer_id), more=more)
+        return record
 
     def end(self, offer_id: str, state: OfferState, now: float, reason: str, filter_s: float | None = None) -> None:
         """End an offer in hand that is declined or rescinded. What was declined is remembered."""
@@ -162,6 +175,11 @@ class OfferBook:
         record.filter_s, record.launch_ids = filter_s, ()
         self.last[record.slot.agent_id] = record
         return record
+
+
+def role_of(offer: Offer) -> str:
+    role = offer.allocation_info.role if offer.allocation_info is not None else None
+    return role if role is not None else NO_ROLE
 
 
 def address_of(offer: Offer) -> str:

@@ -201,6 +201,24 @@ class SchedulerState:
             if stop.ended_at is not None and stop.ended_at <= ended_by:
                 self.ledger.release(stop.launch_id)
 
+    # -- offers
+
+    def offers_are_unwanted(self, now: float) -> bool:
+        """Whether all that come in this step would be declined at its end: nothing is due that could change that."""
+        due = self.timers.next()
+        return (
+            self.connected
+            and not self.queue
+            and not self.offers.outstanding
+            and self.pool_holds is None
+            and (due is None or due > now)
+        )
+
+    def why_declined(self, agent_id: str) -> str:
+        if agent_id in self.capacity.closed:
+            return "its agent gets no starts"
+        return "nothing that waits fits" if self.anything_waits else "nothing waits"
+
     # -- tasks
 
     def task_lives(self, record: LaunchRecord) -> None:

@@ -43,6 +43,7 @@ from owmesos.mesos.messages import (
     Message,
     MessageEvent,
     MinAllocatableResources,
+    Offer,
     OfferConstraints,
     OfferFilters,
     Offers,
@@ -560,6 +561,23 @@ class TestOddEvents:
         ]
         assert "hostname" in event.unreadable[0].reason
         assert len(told) == 1
+
+    @pytest.mark.parametrize(
+        "body", [None, 5, [OFFER], {}, {"offers": None}, {"offers": 5}, {"offers": [OFFER, 5]}, {"offers": [OFFER]}]
+    )
+    def test_offers_are_read_alike_with_blanks_and_without(self, body: Any) -> None:
+        """A record that begins exactly as Mesos begins it is read in another way."""
+        assert self.read(body, (",", ":")) == self.read(body, (", ", ": "))
+
+    def read(self, body: Any, separators: tuple[str, str]) -> tuple[list[Offer], int, list[str]] | str:
+        told: list[str] = []
+        record = json.dumps({"type": "OFFERS", "offers": body}, separators=separators).encode()
+        try:
+            event = decode_event(record, told.append)
+        except MalformedEvent as error:
+            return str(error)
+        assert isinstance(event, Offers)
+        return list(event.offers), len(event.unreadable), told
 
     def test_parts_are_the_same_offers_a_few_at_a_time(self) -> None:
         told: list[str] = []

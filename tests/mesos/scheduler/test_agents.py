@@ -8,25 +8,37 @@ import pytest
 
 from owmesos.core.ledger import Buffer
 from owmesos.core.node_stats import NodeState, NodeStatsUpdate
+from owmesos.mesos import listings
 from owmesos.mesos.listings import nodes
 from owmesos.mesos.messages import (
     ID,
     Accept,
     AcceptInverseOffers,
+    AllocationInfo,
+    Decline,
     DeclineInverseOffers,
     Failure,
+    Filters,
     InverseOffer,
     InverseOffers,
+    Offer,
+    Offers,
+    Resource,
+    Scalar,
+    Subscribed,
     TimeInfo,
     Unavailability,
 )
 from owmesos.mesos.scheduler.agents import ASK_EVERY, JOINED
-from owmesos.mesos.scheduler.effects import AskAgents, Note, StatsChanged
-from owmesos.mesos.scheduler.events import AgentSeen, AgentsSeen
+from owmesos.mesos.scheduler.effects import AskAgents, Effect, Note, SendCall, StatsChanged
+from owmesos.mesos.scheduler.events import AgentSeen, AgentsSeen, Tick
 from owmesos.mesos.scheduler.lifecycle import State
+from owmesos.mesos.scheduler.offer_book import OfferBook
+from owmesos.mesos.scheduler.scheduler import Scheduler
+from owmesos.mesos.scheduler.settings import Settings, framework_info
 from owmesos.mesos.scheduler.state import SchedulerTimer
 from owmesos.resources import Resources
-from tests.model.scene import agent, at_rest, running, task_of
+from tests.model.scene import NO_BUFFER, agent, at_rest, running, task_of
 from tests.model.world import World
 
 
@@ -80,6 +92,57 @@ class TestMaintenance:
         world.handle(self.inverse(agent_id))
         (call,) = world.calls(AcceptInverseOffers)
         assert call.inverse_offer_ids == [ID("I1")]
+
+
+def offer(number: int, *, cpus: float, mem: float, role: str = "web") -> Offer:
+    room = [Resource(name, "SCALAR", Scalar(amount)) for name, amount in (("cpus", cpus), ("mem", mem))]
+    return Offer(ID(f"O{number}"), ID("F"), ID("S1"), "h1", resources=room, allocation_info=AllocationInfo(role))
+
+
+class TestOffersThatNobodyWants:
+    OFFERS = (
+        offer(1, cpus=4, mem=1000),
+        offer(2, cpus=1, mem=200),
+        offer(3, cpus=2, mem=500, role="other"),
+        offer(4, cpus=0, mem=0),
+    )
+
+    def idle(self) -> Scheduler:
+        scheduler = Scheduler(Settings(buffer=NO_BUFFER), framework_info(name="n", user="u", roles=("web", "other")))
+        scheduler.handle(Subscribed(ID("F")), 0.0)
+        scheduler.handle(Offers([offer(0, cpus=1, mem=500)]), 1.0)
+        scheduler.handle(Tick(), 10.0)  # nothing of the subscription is due any more
+        return scheduler
+
+    def handled(self, *given: Offer, due: bool) -> tuple[Scheduler, list[Effect]]:
+        """If something is `due` in the step, they are put in hand first."""
+        scheduler = self.idle()
+        if due:
+            scheduler.state.timers.set(SchedulerTimer.TRIALS, 11.0)
+        return scheduler, scheduler.handle(Offers(list(given)), 11.0)
+
+    @pytest.mark.parametrize("count", range(1, 5))
+    def test_they_leave_what_they_leave_when_they_were_in_hand(self, count: int) -> None:
+        (passed, effects), (held, after) = (self.handled(*self.OFFERS[:count], due=due) for due in (False, True))
+        assert listings.offers(passed.state, 12.0) == listings.offers(held.state, 12.0)
+        assert listings.nodes(passed.state, 12.0) == listings.nodes(held.state, 12.0)
+        for one, other in zip(passed.state.ledger.accounts.values(), held.state.ledger.accounts.values(), strict=True):
+            assert (one.slot, one.held, one.remembered) == (other.slot, other.held, other.remembered)
+        assert passed.state.ledger.agents["S1"].most_mem == held.state.ledger.agents["S1"].most_mem
+        assert [each.call for each in effects if isinstance(each, SendCall)] == [
+            each.call for each in after if isinstance(each, SendCall)
+        ]
+        (stats,), (others,) = ([each for each in some if isinstance(each, StatsChanged)] for some in (effects, after))
+        assert set(stats.update.changed) == set(others.update.changed)
+
+    def test_they_are_never_in_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        scheduler = self.idle()
+        monkeypatch.delattr(OfferBook, "add")
+        effects = scheduler.handle(Offers(list(self.OFFERS)), 11.0)
+        (decline,) = [each.call for each in effects if isinstance(each, SendCall)]
+        assert isinstance(decline, Decline)
+        assert [each.value for each in decline.offer_ids] == ["O1", "O2", "O3", "O4"]
+        assert decline.filters == Filters(scheduler.state.settings.refuse_seconds)
 
 
 class TestLosses:
