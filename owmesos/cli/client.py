@@ -16,7 +16,7 @@ from owmesos.cli.http1 import BadAnswer, HttpAnswer, HttpConnection
 from owmesos.errors import InvalidInput, OwmesosError
 from owmesos.openwhisk.results import decode_result
 from owmesos.system.hosts import is_loopback
-from owmesos.system.tls_errors import no_tls
+from owmesos.system.tls_errors import distrust, no_tls
 
 if TYPE_CHECKING:
     import ssl
@@ -293,12 +293,9 @@ class AdminClient:
         except TimeoutError:
             raise self._may_have_moved(RequestFailed(f"no answer from {url} in {request.timeout:g} s")) from None
         except (OSError, BadAnswer) as error:
-            untrusted = getattr(error, "verify_message", None)  # only ssl.SSLCertVerificationError has it
+            untrusted = distrust(error, "give the authority that signed it by --admin-ca")
             if untrusted is not None:
-                raise RequestFailed(
-                    f"{url} is not trusted ({untrusted}): give its authority by --admin-ca, and the name in its"
-                    " certificate"
-                ) from None
+                raise RequestFailed(f"the certificate of {url} is not trusted: {untrusted}") from None
             why = _described(error)
             raise self._may_have_moved(
                 MayPass(f"the connection to {url} broke ({why}): is that `owmesos run`?")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import click
 
 from owmesos.cli.options import Option
-from owmesos.errors import InvalidInput, os_errors_as_invalid_input
+from owmesos.errors import InvalidInput
 from owmesos.system.hosts import checked_host, is_loopback
+from owmesos.system.tls_files import wrong_with_authority
 
 if TYPE_CHECKING:
     import ssl
@@ -114,8 +115,13 @@ class AdminAccess:
     def _context(self) -> ssl.SSLContext:
         import ssl
 
-        with os_errors_as_invalid_input(f"--admin-ca {self.ca} cannot be used"):
+        if self.ca is None:
+            return ssl.create_default_context()
+        try:
             return ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            why = wrong_with_authority(self.ca, error)
+            raise InvalidInput(f"--admin-ca {self.ca} cannot be used: {why}") from None
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,11 @@ class KafkaOptions:
             user, _, password = read_private(self.invoker_credentials_file).partition(":")
         if not user or not password:
             raise InvalidInput("--invoker-http needs --invoker-credentials-file: USER:PASSWORD on one line")
-        host, port, _ = Endpoint.parse(self.invoker_http)
+        host, port, scheme = Endpoint.parse(self.invoker_http)
+        if scheme == "https":
+            raise InvalidInput(
+                f"--invoker-http {self.invoker_http}: it has no TLS; serve it on loopback, behind a proxy that has"
+            )
         return HttpSettings(host=host, port=port, user=user, password=password)
 
     def containers(self, config: WhiskConfig) -> tuple[LaunchSettings, PoolSettings]:

@@ -14,10 +14,12 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.findings import Check, Finding
@@ -26,6 +28,7 @@ from owmesos.cli.state_places import in_zookeeper, place_of_state, state_finding
 from owmesos.errors import InvalidInput
 from owmesos.storage import StateInUse
 from owmesos.storage.sqlite import FILE, look_into
+from owmesos.system.certificates import not_after
 from owmesos.system.file_lock import FileLock
 
 _OLDEST = (3, 10)
@@ -46,6 +49,7 @@ def checks(options: RunOptions) -> list[Check]:
         Check("packages", partial(_packages, options), "pip install 'owmesos[openwhisk]'"),
         Check("settings", partial(_settings, options), "see `owmesos run --help`"),
         Check("admin port", partial(_admin_port, options), "give another --admin HOST:PORT"),
+        Check("certificate", partial(_certificate, options), "give another --admin-tls-cert and --admin-tls-key"),
         Check("state", partial(_state, options), "give another --state"),
         Check("disk", partial(_disk, options), "free some space"),
         Check("descriptors", partial(_descriptors, options), "raise the limit: `ulimit -n 65536`"),
@@ -122,6 +126,26 @@ def _admin_port(options: RunOptions) -> Sequence[Finding]:
         return (Finding("admin port", "ok", f"{where} is in use by {owner}: it runs already"),)
     mend = "stop it, or give another --admin HOST:PORT"
     return (Finding("admin port", "fail", f"{where} is in use by {owner}", mend),)
+
+
+def _certificate(options: RunOptions) -> Sequence[Finding]:
+    """Of the admin API, if it has one."""
+    file = options.admin.admin_tls_cert
+    try:
+        tls = options.admin.tls()
+    except InvalidInput:
+        if _in_use(Endpoint.parse(options.admin.admin)) is not None:
+            raise
+        return ()  # the check of the port reports it
+    if tls is None or file is None:
+        return ()
+    expiry = options.admin.expiry(datetime.now(timezone.utc))
+    if expiry is not None:
+        state: Literal["warn", "fail"] = "fail" if "expired" in expiry else "warn"
+        return (Finding("certificate", state, expiry, "replace the files; send SIGHUP to a process that runs"),)
+    end = not_after(file.read_bytes())
+    until = f" until {end:%Y-%m-%d}" if end is not None else ""
+    return (Finding("certificate", "ok", f"{file} is valid{until}"),)
 
 
 def _in_use(endpoint: Endpoint) -> str | None:

@@ -138,6 +138,7 @@ class Renewal:
     def _admin_certificate(self) -> bool:
         """Raises InvalidInput."""
         self._server.renew_certificate(self._options.tls())
+        self._options.warn_of_expiry()
         return True
 
     def _admin_tokens(self) -> bool:

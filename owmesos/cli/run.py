@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,9 +21,10 @@ from owmesos.cli.kubernetes import KubernetesOptions, reject_options_of_others
 from owmesos.cli.options import Option, not_empty, with_options
 from owmesos.cli.process_log import ProcessLog
 from owmesos.cli.state_places import LocalFolder, StateOption, folder_of_state, in_zookeeper
-from owmesos.errors import InvalidInput, os_errors_as_invalid_input
+from owmesos.errors import InvalidInput
 from owmesos.system.discovery import ADMIN, ADMIN_READ, announced
 from owmesos.system.hosts import is_loopback
+from owmesos.system.tls_files import wrong_with_certificate
 
 if TYPE_CHECKING:
     import ssl
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.run")
+_EXPIRES_SOON = timedelta(days=14)
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,31 @@ class AdminOptions:
         import ssl
 
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        with os_errors_as_invalid_input(f"the certificate {cert} with the key {key} cannot be used"):
+        try:
             context.load_cert_chain(cert, key, password="")
+        except OSError as error:
+            wrong = wrong_with_certificate(cert, key, error)
+            raise InvalidInput(f"the certificate of the admin API cannot be used: {wrong}") from None
         return context
+
+    def expiry(self, now: datetime) -> str | None:
+        """That the certificate has expired, or will soon; None if it will not, or there is none."""
+        if self.admin_tls_cert is None:
+            return None
+        from owmesos.system.certificates import not_after
+
+        end = not_after(self.admin_tls_cert.read_bytes())
+        if end is None or end > now + _EXPIRES_SOON:
+            return None
+        what = f"the admin API's certificate {self.admin_tls_cert}"
+        if end <= now:
+            return f"{what} expired at {end:%Y-%m-%d %H:%M} UTC: no command trusts it"
+        return f"{what} expires at {end:%Y-%m-%d %H:%M} UTC"
+
+    def warn_of_expiry(self) -> None:
+        said = self.expiry(datetime.now(timezone.utc))
+        if said is not None:
+            _log.warning("%s: replace it, then send SIGHUP", said)
 
     @contextmanager
     def announced(self, server: AdminServer, tokens: Tokens) -> Iterator[None]:
@@ -357,6 +382,7 @@ def _serve(
     process = build() if turn is None else None
     found = tokens(folder, options.admin.admin_token_file, options.admin.admin_read_token_file)
     with ExitStack() as announcements:
+        options.admin.warn_of_expiry()
         announcements.enter_context(options.admin.announced(server, found))
         renewal = Renewal(options, server, found, announcements, log, extension, renewed)
         serving = Serving(server, found, extension, _what_ends(options), renewal, may_begin)

@@ -105,7 +105,7 @@ async def _master(mesos: Mesos) -> Sequence[Finding]:
         return (Finding("master", "warn", f"{error}: its version is unknown", mend or _MASTER_MEND),)
     except OperatorFailed as error:
         if isinstance(mesos.masters, Masters):
-            raise
+            return (Finding("master", "fail", str(error), _tls_mend(error, mesos.masters) or _MASTER_MEND),)
         where = f"{mesos.masters.hosts}{mesos.masters.path}"
         mend = "check ZooKeeper, and that a master leads there (its flag --zk)"
         return (Finding("master", "fail", f"no master was found by zk://{where}: {error}", mend),)
@@ -115,6 +115,18 @@ async def _master(mesos: Mesos) -> Sequence[Finding]:
     if not found.startswith(f"{_TESTED}."):
         return (Finding("master", "warn", said, f"owmesos is tested with Mesos {_TESTED}: try it out first"),)
     return (Finding("master", "ok", said),)
+
+
+def _tls_mend(error: OperatorFailed, masters: Masters) -> str | None:
+    """What to do where TLS is what the two sides do not agree on, or may be."""
+    cause = error.__context__
+    if isinstance(cause, aiohttp.ClientSSLError):
+        return "check the scheme of --master, --tls-ca and the master's certificate"
+    if not isinstance(cause, aiohttp.ServerDisconnectedError):
+        return None
+    if masters.scheme == "https":
+        return "if the master asks for a client's certificate, give --tls-cert and --tls-key; else see its log"
+    return "if the master speaks TLS, write https:// in --master; else see its log"
 
 
 def _place(info: Any) -> str:

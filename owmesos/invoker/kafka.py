@@ -48,6 +48,7 @@ from owmesos.service.admin_guard import answer
 from owmesos.service.admin_requests import only
 from owmesos.service.errors import NotKnown
 from owmesos.service.openapi import ApiOperation
+from owmesos.system.hosts import is_loopback
 from owmesos.system.lease import Lease
 
 _log = logging.getLogger("owmesos.invoker")
@@ -144,6 +145,11 @@ class KafkaInvoker(InvokerExtension):
         if self._http is not None and settings.http is not None:
             self.http_port = await self._http.start(settings.http.host, settings.http.port)
             _log.info("the invoker's HTTP interface is at http://%s:%d", settings.http.host, self.http_port)
+            if not is_loopback(settings.http.host):
+                _log.warning(
+                    "the invoker's HTTP interface can be reached from other machines, and its password can be read on"
+                    " the way: serve it on loopback, behind a proxy with TLS"
+                )
         self._feed.start()
         if self._lease is not None and self._lease.taken_over:  # there are Controllers who miss the pings
             self._pinger.start_once()

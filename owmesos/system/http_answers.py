@@ -7,7 +7,7 @@ import os
 
 import aiohttp
 
-from owmesos.system.tls_errors import no_tls
+from owmesos.system.tls_errors import distrust, no_tls
 
 _SHOWN = 300  # characters
 
@@ -26,10 +26,15 @@ async def body_of(response: aiohttp.ClientResponse, limit: int) -> bytes:
         return error.partial
 
 
-def described(error: BaseException) -> str:
-    """An exception of aiohttp or the socket as one line, without what aiohttp adds to it."""
+def described(error: BaseException, authority: str = "have it trusted by this machine") -> str:
+    """An exception of aiohttp or the socket as one line, without what aiohttp adds to it. `authority` says what to do
+    where the authority of the server's certificate is not known."""
     if isinstance(error, aiohttp.ClientPayloadError):
         return "it ended in the middle of an answer"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        untrusted = distrust(error.certificate_error, authority)
+        if untrusted is not None:
+            return f"its certificate is not trusted: {one_line(untrusted)}"
     if isinstance(error, aiohttp.ClientConnectorError):
         if no_tls(error.os_error):
             return "it does not speak TLS: is http:// meant?"

@@ -7,3 +7,22 @@ def no_tls(error: BaseException) -> bool:
     """Whether the other side has answered the handshake with something else, as a server of plain HTTP does."""
     reason = getattr(error, "reason", None)  # of ssl.SSLError, which the commands are quicker without
     return reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+
+
+def distrust(error: BaseException, authority: str) -> str | None:
+    """Why the other side's certificate is not trusted, and what to do; None if that is not what `error` says.
+    `authority` says what to do about one of an authority that is not known."""
+    said = getattr(error, "verify_message", None)  # only ssl.SSLCertVerificationError has it
+    if said is None:
+        return None
+    return f"{said.rstrip('.')}; {_mend(said, authority)}"
+
+
+def _mend(said: str, authority: str) -> str:
+    if "expired" in said:
+        return "renew it, if this machine's clock is right"
+    if "not yet valid" in said:
+        return "check the clocks of both machines"
+    if "mismatch" in said:
+        return "use a name that is in it, or have that name put into it (subjectAltName)"
+    return authority

@@ -259,7 +259,10 @@ class TestTls:
                 await owmesos_process("reservations", "-o", "json", "--admin", url.removeprefix("https://"), *ca)
             ).json == []
             untrusted = await owmesos_process("nodes", "--admin", url, *token)
-            assert f"{url} is not trusted" in untrusted.line
+            assert (
+                f"the certificate of {url} is not trusted: unable to get local issuer certificate; give"
+                in untrusted.line
+            )
             plain = await owmesos_process("nodes", "--admin", url.replace("https", "http"), *token)
             assert "the connection to http" in plain.line
 
@@ -272,7 +275,7 @@ class TestTls:
         ("flags", "reason"),
         [
             (("--admin-tls-cert", "cert"), "--admin-tls-cert needs --admin-tls-key"),
-            (("--admin-tls-cert", "cert", "--admin-tls-key", "key"), "cannot be used: No such file"),
+            (("--admin-tls-cert", "cert", "--admin-tls-key", "key"), "cannot be used: cert: No such file"),
             (("--admin", "https://127.0.0.1:0"), "needs --admin-tls-cert and --admin-tls-key"),
         ],
     )

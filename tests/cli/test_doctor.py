@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +30,7 @@ from owmesos.cli.server_checks import skew_of
 from owmesos.errors import InvalidInput
 from owmesos.storage import SaveLaunch, SQLiteStore
 from tests.cli.running import Ran, owmesos_process, running
+from tests.fakes.pki import Pki
 
 FREE = ("--admin", "127.0.0.1:0")
 
@@ -187,7 +190,9 @@ def test_a_server_without_a_clock() -> None:
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[web.Request], web.StreamResponse]) -> AsyncIterator[str]:
+async def serving(
+    answer: Callable[[web.Request], web.StreamResponse], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """`HOST:PORT` of a server that gives this answer to all."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -196,7 +201,7 @@ async def serving(answer: Callable[[web.Request], web.StreamResponse]) -> AsyncI
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
     server = TestServer(app)
-    await server.start_server()
+    await server.start_server(ssl=tls)
     yield f"127.0.0.1:{server.port}"
     await server.close()
 
@@ -256,6 +261,24 @@ async def test_it_takes_the_settings_of_run_from_variables_and_the_file(tmp_path
     ran = await doctor("--config", str(config), "-o", "json", OWMESOS_ADMIN="127.0.0.1:0", OWMESOS_RUN_ROLE="web")
     assert "framework of-the-file, role web" in ran.out
     assert '"check": "admin port", "state": "ok"' in ran.out
+
+
+async def test_a_master_whose_certificate_is_not_trusted(tmp_path: Path) -> None:
+    async with serving(lambda _: web.Response(), Pki(tmp_path).server("127.0.0.1")) as master:
+        ran = await doctor("--master", f"https://{master}", *FREE)
+    text = " ".join(ran.out.split())
+    assert "its certificate is not trusted: unable to get local issuer certificate; give the authority" in text
+    assert "→ check the scheme of --master, --tls-ca and the master's certificate" in text
+    assert "start the master" not in text
+
+
+async def test_the_admin_apis_certificate_that_expires(tmp_path: Path) -> None:
+    pki, now = Pki(tmp_path), datetime.now(timezone.utc)
+    files = ("--admin-tls-cert", str(pki.cert), "--admin-tls-key", str(pki.key), "-o", "tsv")
+    for days, state in ((-1, "fail"), (3, "warn"), (90, "ok")):
+        pki.issue_client(not_after=now + timedelta(days=days))
+        ran = await doctor("--master", "127.0.0.1:1", *FREE, *files)
+        assert states(ran)["certificate"] == state, ran.out
 
 
 async def test_a_clock_that_is_wrong() -> None:

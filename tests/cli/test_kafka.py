@@ -174,6 +174,7 @@ def test_what_of_openwhisk_has_no_effect_is_said_in_one_line(
         ((*LEAST[:1], "broker", *LEAST[2:]), "'broker' is not the HOST:PORT of a Kafka broker"),
         ((*LEAST, "--user-memory", "much"), "'much' is not a size"),
         ((*LEAST, "--invoker-http", "127.0.0.1:0"), "--invoker-http needs --invoker-credentials-file"),
+        ((*LEAST, "--invoker-http", "https://h:1"), "--invoker-http https://h:1: it has no TLS; serve it on loopback"),
         ((*LEAST, "--launch-settings", "/nowhere.toml"), "/nowhere.toml cannot be read: No such file"),
     ],
 )

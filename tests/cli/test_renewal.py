@@ -13,6 +13,7 @@ import sys
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,10 @@ def certificate(url: str) -> bytes:
     return shown
 
 
-def issue(pki: Pki, folder: Path) -> tuple[Path, Path]:
+def issue(pki: Pki, folder: Path, not_after: datetime | None = None) -> tuple[Path, Path]:
     """A new certificate of a server into the same files."""
     cert, key = folder / "server.pem", folder / "server-key.pem"
-    made = pki.authority.issue_cert("127.0.0.1", "localhost")
+    made = pki.authority.issue_cert("127.0.0.1", "localhost", not_after=not_after)
     made.cert_chain_pems[0].write_to_path(cert)
     made.private_key_pem.write_to_path(key)
     return cert, key
@@ -99,9 +100,19 @@ class TestTheProcess:
             assert (await process.ask(*ask)).json == []  # it finds the new token by itself
             assert "the token is not valid" in (await process.ask(*ask, "--admin-token-file", str(old))).line
 
+            issue(pki, tmp_path, not_after=datetime(2020, 1, 1, tzinfo=timezone.utc))
+            await process.hang_up(r"renewed: the admin API's certificate")
+            await process.said(r"WARNING .*certificate \S+ expired at 2020-01-01 00:00 UTC: no command trusts it")
+            assert "not trusted: certificate has expired; renew it" in (await process.ask(*ask)).line
+            issue(pki, tmp_path)
+            await process.hang_up(r"renewed: the admin API's certificate")
+            second = certificate(process.url)
+
             cert.write_text("no certificate")
             write_private(token, "short\n")
-            await process.hang_up(r"not renewed: the admin API's certificate: the certificate .* cannot be used")
+            await process.hang_up(
+                r"not renewed: the admin API's certificate: .*server.pem: it has no certificate in PEM"
+            )
             await process.said(r"not renewed: the admin API's tokens: the token file .* must hold one token")
             assert certificate(process.url) == second
             assert (await process.ask(*ask)).json == []

@@ -18,7 +18,6 @@ from owmesos.kubernetes.messages import LeaseObject, Node, Pod
 from owmesos.kubernetes.pod_template import check_template, merged
 from owmesos.kubernetes.wire.access import ClusterAccess, Credential, FixedCredentials
 from owmesos.kubernetes.wire.api_errors import _message, retry_after_of
-from owmesos.kubernetes.wire.certificates import not_after
 from owmesos.kubernetes.wire.decoding import NODES, PODS, Bookmark, ResourceKind, Status, WatchChange, status_in
 from owmesos.kubernetes.wire.exec_plugin import API_VERSIONS, ExecCredentials, ExecPlugin, _ExecCredential
 from owmesos.kubernetes.wire.kubeconfig import Kubeconfig
@@ -27,6 +26,7 @@ from owmesos.service.kubernetes.pod_streams import _second_of
 from owmesos.storage.election import TimePassed
 from owmesos.storage.lease_candidate import seen_lease
 from owmesos.storage.lease_election import LeaseElection, LeaseSeen
+from owmesos.system.certificates import not_after
 from tests.fuzz.target import LONGEST_YAML, file_of, sample, target
 from tests.kubernetes.factories import Driven
 from tests.kubernetes.objects import LABELS, NAMESPACE, node, pod

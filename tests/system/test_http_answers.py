@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from owmesos.system.http_answers import described
 from owmesos.system.tls_errors import no_tls
+from tests.fakes.pki import Pki
 
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -41,6 +44,29 @@ async def test_https_to_a_server_without_tls(serve: Server, said: str) -> None:
         with pytest.raises(aiohttp.ClientConnectorError) as caught:
             await session.get(f"https://127.0.0.1:{port}/", ssl=ssl.create_default_context())
     assert described(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "ends", "said"),
+    [
+        ("localhost", None, "unable to get local issuer certificate; AUTHORITY"),
+        ("other.example", None, "is not valid for '127.0.0.1'; use a name that is in it"),
+        ("127.0.0.1", datetime(2020, 1, 1, tzinfo=timezone.utc), "certificate has expired; renew it"),
+    ],
+)
+async def test_why_a_certificate_is_not_trusted_and_what_to_do(
+    tmp_path: Path, name: str, ends: datetime | None, said: str
+) -> None:
+    pki = Pki(tmp_path)
+    trusting = ssl.create_default_context(cafile=pki.ca if "AUTHORITY" not in said else None)
+    server = await asyncio.start_server(plain_http, "127.0.0.1", 0, ssl=pki.server(name, not_after=ends))
+    port = server.sockets[0].getsockname()[1]
+    async with server, aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorError) as caught:
+            await session.get(f"https://127.0.0.1:{port}/", ssl=trusting)
+    text = described(caught.value, "AUTHORITY")
+    assert text.startswith("its certificate is not trusted: ")
+    assert said in text
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import aiohttp
 from owmesos.errors import OwmesosError
 from owmesos.kubernetes.events import TOO_MANY, ApiFailure, is_denial
 from owmesos.kubernetes.wire.access import ClusterAccess, Credential
-from owmesos.kubernetes.wire.certificates import not_after
 from owmesos.kubernetes.wire.decoding import Status, status_in
+from owmesos.system.certificates import not_after
 from owmesos.system.http_answers import described, one_line
 
 _RBAC = re.compile(

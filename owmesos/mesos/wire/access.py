@@ -21,8 +21,10 @@ from owmesos.errors import InvalidInput, os_reason
 from owmesos.mesos.wire.address import Credentials
 from owmesos.system.idle_connections import REUSE_WITHIN
 from owmesos.system.private_files import read_private
+from owmesos.system.tls_files import wrong_with_authority, wrong_with_certificate
 
 SECRET_VARIABLE = "OWMESOS_SECRET"
+AUTHORITY = "give the authority that signed it by --tls-ca"
 _CONNECT_TIMEOUT = 10.0  # seconds
 _READ_BUFFER = 256 * 1024
 
@@ -42,14 +44,14 @@ class Tls:
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:
-            why = os_reason(error)
+            why = wrong_with_authority(self.ca, error) if self.ca is not None else os_reason(error)
             raise InvalidInput(f"the TLS authority {self.ca} cannot be used: {why}") from None
         if self.cert is not None:
             try:
                 context.load_cert_chain(self.cert, self.key, password="")
             except OSError as error:
-                files = " and ".join(str(file) for file in (self.cert, self.key) if file is not None)
-                raise InvalidInput(f"the TLS certificate cannot be used: {files}: {os_reason(error)}") from None
+                why = wrong_with_certificate(self.cert, self.key, error)
+                raise InvalidInput(f"the TLS certificate cannot be used: {why}") from None
         return context
 
 

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from owmesos.core.container_factory import StreamAway, StreamMissing, StreamPart, StreamRefused, StreamUnreadable
+from owmesos.mesos.wire.access import AUTHORITY
 from owmesos.system.http_answers import body_of, described
 
 CHUNK = 64 * 1024
@@ -105,7 +106,7 @@ class TaskFiles:
             except _BROKE:  # the agent may have closed an idle connection; reading again does no harm
                 return await self._ask(call, path)
         except _BROKE as error:
-            raise StreamAway(f"{what}: {described(error)}") from None
+            raise StreamAway(f"{what}: {described(error, AUTHORITY)}") from None
         except _NOT_GIVEN as error:
             raise StreamUnreadable(f"{what}: {str(error) or type(error).__name__}") from None
         except RuntimeError as error:  # aiohttp's, for a session that was closed meanwhile

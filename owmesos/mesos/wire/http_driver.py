@@ -13,7 +13,7 @@ import aiohttp
 
 from owmesos.errors import InvalidInput
 from owmesos.mesos.messages import ID, Call, Event, Subscribe, encode_call
-from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.access import AUTHORITY, Access
 from owmesos.mesos.wire.address import ServerAddress, redirect_target
 from owmesos.mesos.wire.calls import LANES, SCHEDULER_PATH, STREAM_ID, CallChannel, ConnectionBroke, NothingSent
 from owmesos.mesos.wire.driver import CALL_TIMEOUT
@@ -61,7 +61,7 @@ async def _subscribe(session: aiohttp.ClientSession, address: ServerAddress, bod
         finally:
             response.close()
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-        raise Unreachable(f"cannot connect to {address}: {described(error)}") from None
+        raise Unreachable(f"cannot connect to {address}: {described(error, AUTHORITY)}") from None
     except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, InvalidInput) as error:
         raise UnexpectedAnswer(f"the answer of {address} to SUBSCRIBE cannot be read: {described(error)}") from None
     except (aiohttp.ClientError, OSError) as error:
@@ -147,7 +147,7 @@ class HttpCalls(CallChannel):
             async with request as response:
                 return response.status, await reason_of(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NothingSent(described(error)) from None
+            raise NothingSent(described(error, AUTHORITY)) from None
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionBroke(described(error)) from None
         except (RuntimeError, asyncio.CancelledError):

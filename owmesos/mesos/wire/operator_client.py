@@ -18,7 +18,7 @@ from owmesos.errors import NOT_READABLE, InvalidInput, OwmesosError
 from owmesos.mesos.messages import ID, Resource, operator
 from owmesos.mesos.messages.lenient import readable
 from owmesos.mesos.offer_resources import pieces_of, total_of
-from owmesos.mesos.wire.access import Access
+from owmesos.mesos.wire.access import AUTHORITY, Access
 from owmesos.mesos.wire.address import ServerAddress, redirect_target
 from owmesos.mesos.wire.detector import Detector
 from owmesos.mesos.wire.http_errors import is_json, reason_of
@@ -205,7 +205,9 @@ class OperatorClient:
                     return await body_of(response, _ANSWER_LIMIT)
                 reason = await reason_of(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise MasterUnreachable(f"cannot connect to the master at {address}: {described(error)}") from None
+            raise MasterUnreachable(
+                f"cannot connect to the master at {address}: {described(error, AUTHORITY)}"
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
             raise OperatorFailed(f"the connection to {address} broke: {described(error)}") from None
         except InvalidInput as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from kafka.net.compat import KafkaNetClient
@@ -16,7 +17,8 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.sasl import get_sasl_mechanism
 from kafka.net.selector import NetworkSelector
 
-from owmesos.errors import InvalidInput
+from owmesos.errors import InvalidInput, os_reason
+from owmesos.system.tls_files import wrong_with_authority, wrong_with_certificate
 
 _log = logging.getLogger("owmesos.kafka")
 
@@ -98,20 +100,24 @@ def _context(settings: Mapping[str, Any]) -> ssl.SSLContext:
     authority, revoked = settings["ssl_cafile"], settings["ssl_crlfile"]
     certificate, key = settings["ssl_certfile"], settings["ssl_keyfile"]
     try:
+        wrong: Callable[[OSError], str] = partial(wrong_with_authority, authority)
         what = f"ssl_cafile {authority}"
         if authority:
             context.load_verify_locations(authority)
         else:
             context.load_default_certs()
         what = f"ssl_certfile {certificate}" + (f" with ssl_keyfile {key}" if key else "")
+        wrong = partial(wrong_with_certificate, certificate, key)
         if certificate:  # without a password OpenSSL would ask for one at the terminal
             context.load_cert_chain(certificate, key, password=settings["ssl_password"] or "")
-        what = f"ssl_crlfile {revoked}"
+        what, wrong = f"ssl_crlfile {revoked}", os_reason
         if revoked:
             context.load_verify_locations(revoked)
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{what} cannot be used: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise InvalidInput(f"{what} cannot be used: {wrong(error)}") from None
+    except ValueError as error:
+        raise InvalidInput(f"{what} cannot be used: {error}") from None
     return context
 
 

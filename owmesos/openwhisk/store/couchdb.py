@@ -17,6 +17,7 @@ from yarl import URL
 from owmesos.errors import NOT_READABLE, InvalidInput, OwmesosError
 from owmesos.openwhisk.reachability import Reachability
 from owmesos.system.hosts import checked_host
+from owmesos.system.http_answers import described
 from owmesos.system.idle_connections import REUSE_WITHIN
 from owmesos.system.sliced_body import sliced
 
@@ -30,6 +31,7 @@ LOOK_AGAIN = 1.0  # seconds; while it does not
 USING = "requests"
 _LOGIN = "correct --couchdb-user and --couchdb-password-file"
 _ADVICE = {401: _LOGIN, 403: _LOGIN}
+_AUTHORITY = "give the authority that signed it in the variable SSL_CERT_FILE, or have this machine trust it"
 _REACHED_NOT = (aiohttp.ClientConnectionError, asyncio.TimeoutError, OSError)
 
 
@@ -191,7 +193,7 @@ class CouchDB:
             except aiohttp.ClientConnectionError:
                 return await self._once(url, body, into)
         except _REACHED_NOT as error:
-            why = "timed out" if isinstance(error, asyncio.TimeoutError) else one_line(error)
+            why = "timed out" if isinstance(error, asyncio.TimeoutError) else described(error, _AUTHORITY)
             raise CouchFailed(f"CouchDB cannot be reached: {why}") from None
         except aiohttp.ClientResponseError as error:
             raise CouchFailed(f"the answer to {request} is not CouchDB's: {one_line(error)}") from None
