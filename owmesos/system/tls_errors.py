@@ -25,4 +25,6 @@ def _mend(said: str, authority: str) -> str:
         return "check the clocks of both machines"
     if "mismatch" in said:
         return "use a name that is in it, or have that name put into it (subjectAltName)"
+    if "does not include" in said or "Missing" in said:  # what Python 3.13 demands
+        return "have it made anew with this extension, as docs/how-to/tls.md shows"
     return authority

@@ -334,7 +334,7 @@ def said(error: BaseException) -> str:
         return str(error)
     text = " ".join(str(error).split())
     kind = type(error).__name__
-    return text if text.startswith(kind) else f"{kind}: {text}" if text else kind
+    return text if kind in text else f"{kind}: {text}" if text else kind
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:

@@ -11,13 +11,14 @@ from kafka.errors import (
     GroupAuthorizationFailedError,
     KafkaConnectionError,
     KafkaTimeoutError,
+    RequestTimedOutError,
     SaslAuthenticationFailedError,
     UnsupportedCodecError,
     UnsupportedVersionError,
 )
 
 from owmesos.errors import InvalidInput
-from owmesos.openwhisk.kafka.broker import Broker, KafkaFailed, KafkaLog, advice, parse_hosts
+from owmesos.openwhisk.kafka.broker import Broker, KafkaFailed, KafkaLog, advice, parse_hosts, said
 
 
 def test_topics_have_their_prefixes() -> None:
@@ -94,3 +95,8 @@ def test_so_has_one_that_kafka_python_has_wrapped() -> None:
 @pytest.mark.parametrize("error", [KafkaTimeoutError("late"), KafkaConnectionError("refused"), OSError("reset")])
 def test_one_that_may_pass_has_none(error: Exception) -> None:
     assert advice(error) is None
+
+
+def test_the_type_of_an_error_is_said_once() -> None:
+    assert said(RequestTimedOutError("after 3 s")).count("RequestTimedOutError") == 1
+    assert said(ValueError("no")) == "ValueError: no"
