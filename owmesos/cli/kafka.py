@@ -262,15 +262,15 @@ class KafkaOptions:
         user, password = config.text("invoker.username"), config.text("invoker.password")
         if self.invoker_http is None:
             return None
-        if self.invoker_credentials_file is not None:
-            user, _, password = read_private(self.invoker_credentials_file).partition(":")
-        if not user or not password:
-            raise InvalidInput("--invoker-http needs --invoker-credentials-file: USER:PASSWORD on one line")
         host, port, scheme = Endpoint.parse(self.invoker_http)
         if scheme == "https":
             raise InvalidInput(
                 f"--invoker-http {self.invoker_http}: it has no TLS; serve it on loopback, behind a proxy that has"
             )
+        if self.invoker_credentials_file is not None:
+            user, _, password = read_private(self.invoker_credentials_file).partition(":")
+        if not user or not password:
+            raise InvalidInput("--invoker-http needs --invoker-credentials-file: USER:PASSWORD on one line")
         return HttpSettings(host=host, port=port, user=user, password=password)
 
     def containers(self, config: WhiskConfig) -> tuple[LaunchSettings, PoolSettings]:

@@ -234,6 +234,8 @@ def _kafka(options: RunOptions) -> Sequence[Finding]:
         there = broker.topic_names()
     except KafkaFailed as error:
         mend = error.advice or "start Kafka, or give another --kafka HOST:PORT"
+        if error.advice is None and options.kafka.kafka_settings is None:
+            mend += "; if that port speaks TLS, give --kafka-settings"
         return (Finding("kafka", "fail", f"{broker.address}: {error}", mend),)
     wanted = [broker.invoker_topic(settings.invoker.instance), broker.health_topic()]
     missing = [topic.name for topic in wanted if topic.name not in there]

@@ -13,12 +13,12 @@ def distrust(error: BaseException, authority: str) -> str | None:
     """Why the other side's certificate is not trusted, and what to do; None if that is not what `error` says.
     `authority` says what to do about one of an authority that is not known."""
     said = getattr(error, "verify_message", None)  # only ssl.SSLCertVerificationError has it
-    if said is None:
-        return None
-    return f"{said.rstrip('.')}; {_mend(said, authority)}"
+    return None if said is None else f"{said.rstrip('.')}; {mend(error, authority)}"
 
 
-def _mend(said: str, authority: str) -> str:
+def mend(error: BaseException, authority: str) -> str:
+    """What to do about a certificate that is not trusted."""
+    said = getattr(error, "verify_message", "")
     if "expired" in said:
         return "renew it, if this machine's clock is right"
     if "not yet valid" in said:

@@ -29,6 +29,7 @@ from owmesos.openwhisk.limits import PayloadLimits
 from owmesos.openwhisk.reachability import Reachability
 from owmesos.system.hosts import checked_host
 from owmesos.system.lease import Lease
+from owmesos.system.tls_errors import mend
 
 _log = logging.getLogger("owmesos.kafka")
 
@@ -216,8 +217,13 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
         except (KafkaError, OSError) as error:
             why = _said_by_library(began) or error
             # kafka-python often sees only the end of the connection, and not the refusal before it.
-            doubt = " (is the login in --kafka-settings right?)" if self.access.has_login else ""
-            raise KafkaFailed(f"connecting failed: {said(why)}{doubt}", advice(why)) from error
+            found, what = advice(why), said(why)
+            doubt = ""
+            if found is None and _NO_HANDSHAKE in what:  # before any login
+                doubt = " (does that port speak TLS?)"
+            elif found is None and self.access.has_login:
+                doubt = " (is the login in --kafka-settings right?)"
+            raise KafkaFailed(f"connecting failed: {what}{doubt}", found) from error
 
 
 class KafkaThread:
@@ -291,6 +297,8 @@ _RIGHTS = (
     "allow owmesos's Kafka user to read and describe the invoker's topic and the group of that name, and to write to "
     "health, completed* and events"
 )
+_AUTHORITY = "set ssl_cafile in --kafka-settings to the broker's certificate authority, then send SIGHUP"
+_NO_HANDSHAKE = "Handshake failed"  # kafka-python's words
 _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((errors.UnsupportedCodecError, errors.UnsupportedCompressionTypeError), _CODECS),
     ((errors.AuthorizationError,), _RIGHTS),
@@ -302,10 +310,6 @@ _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
             errors.KafkaConfigurationError,
         ),
         "correct the login in --kafka-settings, then send SIGHUP",
-    ),
-    (
-        (ssl.SSLCertVerificationError,),
-        "set ssl_cafile in --kafka-settings to the broker's certificate authority, then send SIGHUP",
     ),
     (
         (errors.UnsupportedVersionError, errors.UnsupportedForMessageFormatError, errors.UnrecognizedBrokerVersion),
@@ -322,6 +326,8 @@ def advice(error: BaseException) -> str | None:
     """What to do about an error that will not pass by itself; None for one that may."""
     if isinstance(error, KafkaFailed):
         return error.advice
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return mend(error, _AUTHORITY)
     found = next((text for kinds, text in _ADVICE if isinstance(error, kinds)), None)
     if found is None and error.__context__ is not None:  # kafka-python wraps those of TLS
         return advice(error.__context__)

@@ -18,7 +18,15 @@ from kafka.errors import (
 )
 
 from owmesos.errors import InvalidInput
+from owmesos.openwhisk.kafka.access import KafkaAccess
 from owmesos.openwhisk.kafka.broker import Broker, KafkaFailed, KafkaLog, advice, parse_hosts, said
+
+LOGIN = {
+    "security_protocol": "SASL_SSL",
+    "sasl_mechanism": "PLAIN",
+    "sasl_plain_username": "u",
+    "sasl_plain_password": "p",
+}
 
 
 def test_topics_have_their_prefixes() -> None:
@@ -90,6 +98,29 @@ def test_so_has_one_that_kafka_python_has_wrapped() -> None:
     wrapped = KafkaConnectionError("Handshake failed")
     wrapped.__context__ = ssl.SSLCertVerificationError("self-signed certificate")
     assert "ssl_cafile" in str(advice(wrapped))
+
+
+def test_a_certificate_that_has_expired_needs_no_other_authority() -> None:
+    error = ssl.SSLCertVerificationError("no")
+    error.verify_message = "certificate has expired"
+    assert str(advice(error)).startswith("renew it")
+
+
+@pytest.mark.parametrize(
+    ("what", "doubt"),
+    [
+        ("Handshake failed: EOF occurred", "(does that port speak TLS?)"),
+        ("socket disconnected", "(is the login in --kafka-settings right?)"),
+    ],
+)
+def test_what_may_be_wrong_with_a_connection_that_broke(what: str, doubt: str) -> None:
+    def breaks(**_: object) -> None:
+        raise KafkaConnectionError(what)
+
+    access = KafkaAccess(LOGIN)
+    with pytest.raises(KafkaFailed) as caught:
+        Broker(hosts=("h:1",), access=access)._connected(breaks)
+    assert str(caught.value).endswith(doubt)
 
 
 @pytest.mark.parametrize("error", [KafkaTimeoutError("late"), KafkaConnectionError("refused"), OSError("reset")])
