@@ -178,7 +178,8 @@ def _credentials(
 def _server(scheme: str, part: str, default_port: int, text: str, what: str = "a master") -> ServerAddress:
     match = _HOST.match(part)
     if match is None:
-        raise InvalidInput(f"{shown(text)!r} is not {what}: {shown(part)!r} is not host:port")
+        mend = ", write the scheme once, before the first" if "://" in part else ""
+        raise InvalidInput(f"{shown(text)!r} is not {what}: {shown(part)!r} is not host:port{mend}")
     try:
         return ServerAddress.checked(scheme, match["host"].strip("[]"), int(match["port"] or default_port))
     except InvalidInput as error:

@@ -85,6 +85,10 @@ class TestCredentials:
             (ServerAddress("https", "a", 1), ServerAddress("https", "b", 2)), Credentials("me", "secret")
         )
 
+    def test_a_scheme_before_each_is_rejected_with_how_it_is_written(self) -> None:
+        with pytest.raises(InvalidInput, match="write the scheme once, before the first"):
+            parse_master("https://a:1,https://b:2", credentials_allowed=False)
+
     @pytest.mark.parametrize("text", ["zk://me:secret@a:2181/mesos", "me:secret@a:1", "https://me:secret@a:1"])
     def test_they_are_refused_where_others_could_read_them(self, text: str) -> None:
         with pytest.raises(InvalidInput, match="OWMESOS_MASTER") as caught:
