@@ -18,14 +18,14 @@ MOST_HEADS = 16
 
 
 class BoundedResponseHandler(ResponseHandler):
-    """`aiohttp.TCPConnector` makes one for each connection, where its `_factory` is this class."""
+    """One for each connection; see `owmesos.openwhisk.container.client`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._heads = 0
 
     def set_response_params(self, **params: Any) -> None:
-        """aiohttp calls it for each request."""
+        """To be called before each request."""
         self._heads = 0
         super().set_response_params(**params)
 

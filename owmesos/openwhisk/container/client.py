@@ -7,8 +7,8 @@ Interface".
 Docker accepts connections to a published port before the container listens, and resets them then: on 127.0.0.1 always,
 where its proxy answers for the container. So a reset before any byte of an answer to `/init` means "not yet".
 
-A container with a secret proves that it is the container on each connection, before anything else is sent over it. So
-each connection has an HTTP session of its own, which cannot silently open another one.
+A container with a secret proves that it is the container on each connection, before anything else is sent over it. A
+connection that is lost is replaced by another one, which proves that again.
 
 A run is not idempotent, so one that is lost on a connection that the container closed meanwhile cannot be repeated: a
 connection that lay idle for nearly as long as the container keeps it is not used again, nor one whose end has arrived.
@@ -22,15 +22,15 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import aiohttp
 import msgspec
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from owmesos.errors import NOT_READABLE
@@ -39,15 +39,15 @@ from owmesos.openwhisk.limits import ResponseLimits
 from owmesos.runtimes.access import proof_of, verifier_of
 from owmesos.runtimes.framing import NONCE_LENGTH, PROVE
 from owmesos.system.bounded_responses import BoundedResponseHandler
-from owmesos.system.idle_connections import LONGEST, has_news, reuse_within
+from owmesos.system.idle_connections import has_news, reuse_within
 from owmesos.system.sliced_body import Body, Lent, sliced
+from owmesos.system.tasks import cancel_all
 
 _CONNECT_TIMEOUT = 5.0  # seconds
 _NO_CONTENT = 204
+_SWITCHING = 101  # to another protocol: no interim response
 _USUAL = ResponseLimits()
 _OF_A_PROOF = ResponseLimits(4096, 0)  # who answers may be anybody
-_BOUNDED: Callable[..., ResponseHandler] = BoundedResponseHandler  # mypy takes no `partial` of a subclass
-_NO_CEILING = 2.0**31  # aiohttp rounds longer time-outs up to whole seconds
 
 
 class _NotConnected(Exception):
@@ -61,73 +61,59 @@ class _Proof(msgspec.Struct):
 _proof = msgspec.json.Decoder(_Proof)
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Gives one connection, the one that was proved, once there is one. Before, any."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=1, keepalive_timeout=LONGEST)
-        self._factory = partial(_BOUNDED, loop=asyncio.get_running_loop())
-        self.last: asyncio.Transport | None = None
-        self.proved: asyncio.Transport | None = None
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        """Raises _NotConnected."""
-        connection = await super().connect(req, traces, timeout)
-        self.last = connection.transport
-        if self.proved is not None and self.last is not self.proved:
-            connection.close()
-            raise _NotConnected
-        return connection
-
-    @property
-    def has_ended(self) -> bool:
-        """Something has arrived on it that nobody asked for, its end most likely; the event loop may not know yet."""
-        return self.last is None or self.last.is_closing() or has_news(self.last.get_extra_info("socket"))
-
-
 class _ContainerConnection:
-    """One connection, and its session: used by one task at a time."""
+    """One connection, used by one task at a time.
 
-    def __init__(self, base: str) -> None:
-        self._base = base
+    aiohttp's protocol parses what comes. Its session is left out: with it a request takes the processor three times as
+    long (measured), and it may open another connection without a word."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
         self.proved = False
+        self.is_closed = False
+        self._protocol: ResponseHandler | None = None  # once it was connected
         self._usable_until = math.inf  # by the loop's clock
         self._used = False
-        self._connector = _Connector()
-        self._session = aiohttp.ClientSession(
-            connector=self._connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
-            auto_decompress=False,
-            read_bufsize=2**20,
-        )
+        self._late = False  # the time of the request was over before its answer was complete
 
     @property
     def is_usable(self) -> bool:
         """For a request."""
-        return self._in_time and not (self._used and self._connector.has_ended)
+        return self._in_time and not (self._used and self._has_ended)
 
     @property
     def _in_time(self) -> bool:
         return asyncio.get_running_loop().time() < self._usable_until
 
+    @property
+    def _is_open(self) -> bool:
+        """As far as the event loop knows."""
+        return self._protocol is not None and self._protocol.is_connected() and not self._protocol.should_close
+
+    @property
+    def _has_ended(self) -> bool:
+        """Something has arrived on it that nobody asked for, its end most likely; the event loop may not know yet."""
+        transport = self._protocol.transport if self._protocol is not None else None
+        return transport is None or not self._is_open or has_news(transport.get_extra_info("socket"))
+
     def keep(self) -> bool:
         """After a request. False where the container closes it."""
         self._used = True
-        return self._in_time
+        return self._in_time and self._is_open
 
-    async def close(self) -> None:
-        await self._session.close()
+    def close(self) -> None:
+        """A request in progress ends."""
+        self.is_closed = True
+        if self._protocol is not None and self._protocol.transport is not None:
+            self._protocol.transport.abort()
 
     async def prove(self, verifier: str, deadline: float) -> NoAnswer | None:
         """None if the process at the other end proves that it is the container, else the reason, such as UNPROVEN."""
         nonce = secrets.token_hex(NONCE_LENGTH // 2)
-        outcome = await self.post(PROVE, [nonce.encode()], deadline, {}, _OF_A_PROOF)
-        if self._session.closed:
+        outcome = await self.post(PROVE, [nonce.encode()], deadline, "", _OF_A_PROOF)
+        if self.is_closed:
             return NoAnswer.UNREACHABLE
-        if isinstance(outcome, NoAnswer) and self._connector.last is None:
+        if isinstance(outcome, NoAnswer) and self._protocol is None:
             return outcome
         said = ""
         if isinstance(outcome, ContainerAnswer) and outcome.status == OK:
@@ -135,78 +121,130 @@ class _ContainerConnection:
                 said = _proof.decode(outcome.body).proof
         if not secrets.compare_digest(said.encode(), proof_of(verifier, nonce).encode()):
             return NoAnswer.UNPROVEN
-        self._connector.proved = self._connector.last
-        self.proved = self._connector.last is not None
+        self.proved = self._is_open
         return None if self.proved else NoAnswer.UNREACHABLE
 
     async def post(
-        self, path: str, body: Body | Lent, deadline: float, headers: Mapping[str, str], limits: ResponseLimits
+        self, path: str, body: Body | Lent, deadline: float, authorization: str, limits: ResponseLimits
     ) -> Outcome:
-        """Raises _NotConnected."""
+        """`authorization` is a header with its line's end, or nothing. Raises _NotConnected."""
         loop = asyncio.get_running_loop()
         timeout = deadline - loop.time()
-        if timeout <= 0:  # to aiohttp that would be none at all
+        if timeout <= 0:
             return NoAnswer.TIMED_OUT
+        if self._protocol is None:
+            failure = await self._connect(timeout)
+            if failure is not None:
+                return failure
+        protocol = self._protocol
+        if protocol is None or not self._is_open:
+            raise _NotConnected
         length = body.length if isinstance(body, Lent) else sum(map(len, body))
-        headers = {"Content-Type": "application/json", "Content-Length": str(length), **headers}
-        times = aiohttp.ClientTimeout(
-            total=timeout, sock_connect=min(timeout, _CONNECT_TIMEOUT), ceil_threshold=_NO_CEILING
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self._url.raw_authority}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {length}\r\n{authorization}Accept: */*\r\n\r\n"
         )
-        url = URL(self._base + path, encoded=True)
-        answered = False
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=2**20)
+        self._late = answered = False
+        sending: asyncio.Task[None] | None = None
+        timer = loop.call_at(deadline, self._give_up, protocol)
         try:
-            # An action that answers with a redirection does not send the invoker to other hosts.
-            async with self._session.post(
-                url, data=sliced(body), headers=headers, timeout=times, allow_redirects=False
-            ) as response:
-                answered = True
-                # From the head on: while a long body is read, the container may have been done with it for some time.
-                self._usable_until = loop.time() + reuse_within(response.headers.get("Keep-Alive"))
-                return await self._answer(response, limits)
-        except aiohttp.ConnectionTimeoutError:
-            return NoAnswer.UNREACHABLE if timeout > _CONNECT_TIMEOUT else NoAnswer.TIMED_OUT
-        except asyncio.TimeoutError:
-            return NoAnswer.TIMED_OUT
-        except aiohttp.ClientConnectorError:
-            return NoAnswer.UNREACHABLE
+            sending = self._send(protocol, head.encode("latin-1"), sliced(body))
+            message, content = await protocol.read()
+            while message.code // 100 == 1 and message.code != _SWITCHING:
+                message, content = await protocol.read()
+            answered = True
+            # From the head on: while a long body is read, the container may have been done with it for some time.
+            self._usable_until = loop.time() + reuse_within(message.headers.get("Keep-Alive"))
+            return await self._answer(message, content, limits)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError) as error:
+            if self._late:
+                return NoAnswer.TIMED_OUT
             if answered:
                 return NoAnswer.BROKEN
             unread = self._used and not isinstance(error, aiohttp.ServerDisconnectedError)
             return NoAnswer.UNREACHABLE if unread else NoAnswer.RESET
-        except (aiohttp.ClientError, OSError, EOFError, ValueError):
-            return NoAnswer.BROKEN
-        except RuntimeError:  # a session that was closed meanwhile
-            if not self._session.closed:
-                raise
-            return NoAnswer.BROKEN
+        except (aiohttp.ClientError, HttpProcessingError, OSError, EOFError, ValueError):
+            return NoAnswer.TIMED_OUT if self._late else NoAnswer.BROKEN
+        finally:
+            timer.cancel()
+            if sending is not None and not sending.done():
+                self._usable_until = -math.inf
+                await cancel_all([sending])
 
-    async def _answer(self, response: aiohttp.ClientResponse, limits: ResponseLimits) -> Outcome:
-        length = response.content_length
-        if length is None or response.status == _NO_CONTENT:
-            response.close()
-            return NoAnswer.BROKEN
-        if length <= limits.max:
-            return ContainerAnswer(response.status, await response.read(), length)
-        if limits is _OF_A_PROOF:  # this is no container: its rest may have any length, and is not read
-            response.close()
-            return NoAnswer.BROKEN
-        head = await response.content.readexactly(min(limits.truncation, length))
+    async def _connect(self, timeout: float) -> NoAnswer | None:
+        """Why there is no connection, or None. Nothing has been sent then."""
+        loop = asyncio.get_running_loop()
+        handler = partial(BoundedResponseHandler, loop)
+        connecting = loop.create_connection(handler, self._url.raw_host or "", self._url.port or 80)
         try:
-            async for _ in response.content.iter_any():
+            _, self._protocol = await asyncio.wait_for(connecting, min(timeout, _CONNECT_TIMEOUT))
+        except asyncio.TimeoutError:
+            return NoAnswer.UNREACHABLE if timeout > _CONNECT_TIMEOUT else NoAnswer.TIMED_OUT
+        except OSError:
+            return NoAnswer.UNREACHABLE
+        if self.is_closed:  # meanwhile
+            self.close()
+            return NoAnswer.UNREACHABLE
+        return None
+
+    def _give_up(self, protocol: ResponseHandler) -> None:
+        """The time is over: whoever waits for the answer is told that the connection is gone."""
+        self._late = True
+        if protocol.transport is not None:
+            protocol.transport.abort()
+
+    def _send(
+        self, protocol: ResponseHandler, head: bytes, body: bytes | AsyncIterator[bytes] | AsyncIterator[memoryview]
+    ) -> asyncio.Task[None] | None:
+        """A task that sends the rest: meanwhile the container may answer, and need not read it."""
+        transport = protocol.transport
+        assert transport is not None
+        if isinstance(body, bytes):
+            transport.write(head + body)
+            return None
+        transport.write(head)
+        return asyncio.get_running_loop().create_task(self._send_slices(protocol, body))
+
+    async def _send_slices(
+        self, protocol: ResponseHandler, body: AsyncIterator[bytes] | AsyncIterator[memoryview]
+    ) -> None:
+        """Where it fails, that takes the place of the answer."""
+        writer = StreamWriter(protocol, asyncio.get_running_loop())
+        try:
+            async for piece in body:
+                await writer.write(piece)
+        except OSError as error:
+            protocol.set_exception(aiohttp.ClientOSError(error.errno, f"the request cannot be sent: {error}"))
+        except Exception as error:  # noqa: BLE001  (also what the lender of the body raises: it knows that itself)
+            protocol.set_exception(aiohttp.ClientConnectionError(f"the request cannot be sent: {error!r}"))
+
+    async def _answer(self, message: RawResponseMessage, content: StreamReader, limits: ResponseLimits) -> Outcome:
+        """Raises what aiohttp raises, and ValueError."""
+        told = message.headers.get("Content-Length")
+        if told is None or message.code == _NO_CONTENT:
+            return NoAnswer.BROKEN
+        length = int(told)
+        if length <= limits.max:
+            return ContainerAnswer(message.code, await content.read(), length)
+        if limits is _OF_A_PROOF:  # this is no container: its rest may have any length, and is not read
+            return NoAnswer.BROKEN
+        head = await content.readexactly(min(limits.truncation, length))
+        try:
+            async for _ in content.iter_any():
                 pass
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):  # the beginning tells all the same
+        except (aiohttp.ClientError, OSError):  # the beginning tells all the same
             self._usable_until = -math.inf
-        return ContainerAnswer(response.status, head, length, limits.max)
+        return ContainerAnswer(message.code, head, length, limits.max)
 
 
 class ContainerClient:
     """`address` is `host:port`; `secret` is the container's, if it has one. To be used within one event loop."""
 
     def __init__(self, address: str, *, secret: str | None = None) -> None:
-        self._base = f"http://{address}"
+        self._url = URL(f"http://{address}")
         self._verifier = None if secret is None else verifier_of(secret)
-        self._authorization = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        self._authorization = "" if secret is None else f"Authorization: Bearer {secret}\r\n"
         self._idle: list[_ContainerConnection] = []
         self._connections: set[_ContainerConnection] = set()
         self._closed = False
@@ -240,9 +278,9 @@ class ContainerClient:
 
     async def listens(self) -> bool:
         """Whether a process listens at the container's address. Nothing is sent."""
-        url = URL(self._base)
+        connecting = asyncio.open_connection(self._url.raw_host, self._url.port)
         try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(url.host, url.port), _CONNECT_TIMEOUT)
+            _, writer = await asyncio.wait_for(connecting, _CONNECT_TIMEOUT)
         except (OSError, asyncio.TimeoutError):
             return False
         writer.close()
@@ -252,7 +290,7 @@ class ContainerClient:
         """Requests in progress end as broken."""
         self._closed = True
         for connection in list(self._connections):
-            await self._hang_up(connection)
+            self._hang_up(connection)
 
     async def _post(self, path: str, body: Body | Lent, deadline: float, limits: ResponseLimits) -> Outcome:
         """Over a kept connection, or a new one."""
@@ -269,7 +307,7 @@ class ContainerClient:
                 if isinstance(outcome, ContainerAnswer) and connection.keep() and not self._closed:
                     self._idle.append(connection)
                 else:
-                    await self._hang_up(connection)
+                    self._hang_up(connection)
         return NoAnswer.UNREACHABLE
 
     async def _post_over(
@@ -291,10 +329,10 @@ class ContainerClient:
         return outcome
 
     def _connected(self) -> _ContainerConnection:
-        connection = _ContainerConnection(self._base)
+        connection = _ContainerConnection(self._url)
         self._connections.add(connection)
         return connection
 
-    async def _hang_up(self, connection: _ContainerConnection) -> None:
+    def _hang_up(self, connection: _ContainerConnection) -> None:
         self._connections.discard(connection)
-        await connection.close()
+        connection.close()

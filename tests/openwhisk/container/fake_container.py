@@ -69,8 +69,8 @@ class FakeContainer:
         """Somebody is connected to it."""
         return bool(self._writers)
 
-    async def start(self, port: int = 0) -> FakeContainer:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**26)
+    async def start(self, port: int = 0, host: str = "127.0.0.1") -> FakeContainer:
+        self._server = await asyncio.start_server(self._serve, host, port, limit=2**26)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

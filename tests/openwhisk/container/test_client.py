@@ -459,3 +459,77 @@ async def test_closing_ends_what_is_being_retried() -> None:
     assert not (await asyncio.wait([call], timeout=0.06))[0]
     await client.close()
     assert await call is NoAnswer.UNREACHABLE
+
+
+async def test_the_head_of_a_request(start: Start) -> None:
+    container, client = await start(lambda path, body: OK)
+    await client.post("/run", [b"{}"], 10.0)
+    assert container.heads[0].split("\r\n") == [
+        "POST /run HTTP/1.1",
+        f"Host: {container.address}",
+        "Content-Type: application/json",
+        "Content-Length: 2",
+        "Accept: */*",
+        "",
+        "",
+    ]
+
+
+async def test_an_address_of_ipv6() -> None:
+    container = await FakeContainer(lambda path, body: OK).start(host="::1")
+    client = ContainerClient(f"[::1]:{container.port}")
+    assert await client.listens()
+    assert isinstance(await client.post("/run", [b"{}"], 10.0), ContainerAnswer)
+    assert f"Host: [::1]:{container.port}\r\n" in container.heads[0]
+    await client.close()
+    await container.stop()
+
+
+class ReadsHeadsOnly:
+    """A container that sends `said` once it has the head of a request. `connections` is how many were made."""
+
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+        self._may_end = asyncio.Event()
+        self.connections = 0
+
+    async def __aenter__(self) -> ContainerClient:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._client = ContainerClient(f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}")
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        self._may_end.set()
+        await self._client.close()
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.connections += 1
+        writer.write(self._said)
+        await self._may_end.wait()
+        writer.close()
+
+
+class TestContainersThatDoNotReadABody:
+    BODY = (b"{", b" " * 50_000_000)  # far more than the kernel takes
+
+    async def test_their_answer_is_taken_and_the_connection_is_not_kept(self) -> None:
+        container = ReadsHeadsOnly(answer({"error": "too large"}, 413))
+        async with container as client:
+            for _ in range(2):
+                outcome = await client.post("/init", self.BODY, 30.0)
+                assert outcome == ContainerAnswer(413, b'{"error": "too large"}', 22)
+        assert container.connections == 2
+
+    async def test_they_are_given_their_time(self) -> None:
+        async with ReadsHeadsOnly(HANG) as client:
+            assert await client.post("/init", self.BODY, 0.2) is NoAnswer.TIMED_OUT
+
+    async def test_closing_ends_it(self) -> None:
+        container = ReadsHeadsOnly(HANG)
+        async with container as client:
+            call = asyncio.create_task(client.post("/init", self.BODY, 60.0))
+            await eventually_async(lambda: container.connections)
+            await client.close()
+            assert await call is NoAnswer.BROKEN
