@@ -76,6 +76,14 @@ class AdminRequest(NamedTuple):
 _WITHOUT_A_BODY = AdminRequest("GET", "status")
 
 
+def _broken(url: str, error: Exception) -> str:
+    why = _described(error)
+    said = f"the connection to {url} broke ({why}): is that `owmesos run`?"
+    if url.startswith("http://") and "without an answer" in why:  # as a server with TLS does
+        return f"{said} If it has TLS, write https://"
+    return said
+
+
 def _described(error: Exception) -> str:
     if no_tls(error):
         return "it does not speak TLS: write http:// in --admin"
@@ -296,10 +304,7 @@ class AdminClient:
             untrusted = distrust(error, "give the authority that signed it by --admin-ca")
             if untrusted is not None:
                 raise RequestFailed(f"the certificate of {url} is not trusted: {untrusted}") from None
-            why = _described(error)
-            raise self._may_have_moved(
-                MayPass(f"the connection to {url} broke ({why}): is that `owmesos run`?")
-            ) from None
+            raise self._may_have_moved(MayPass(_broken(url, error))) from None
 
     # -- who leads
 

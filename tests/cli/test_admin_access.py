@@ -265,6 +265,7 @@ class TestTls:
             )
             plain = await owmesos_process("nodes", "--admin", url.replace("https", "http"), *token)
             assert "the connection to http" in plain.line
+            assert plain.line.endswith("If it has TLS, write https://")
 
     async def test_on_loopback_too(self, fake_cluster: FakeCluster, state: Path, tls: Tls) -> None:
         arguments = ("--master", fake_cluster.master.address, "--state", str(state))

@@ -267,9 +267,13 @@ class KafkaThread:
         self._kafka.works(self._use)
 
     def _report_failure(self, error: Exception) -> None:
+        if self._stopping and not self.reports_while_stopping:
+            return
+        if not self._broker.may_send:  # Kafka may be up: see `leased`
+            self._kafka.failed(self._use, f"{self._failure}: {NOT_LEADING}", since=self._worked_at)
+            return
         why = cause(error)
-        if self.reports_while_stopping or not self._stopping:
-            self._kafka.failed(self._use, f"{self._failure}: {said(why)}", since=self._worked_at, advice=advice(why))
+        self._kafka.failed(self._use, f"{self._failure}: {said(why)}", since=self._worked_at, advice=advice(why))
 
     def _connected(self, **settings: Any) -> KafkaProducer | None:
         """A producer; None if no broker answers, which is reported."""
@@ -298,6 +302,7 @@ _RIGHTS = (
     "health, completed* and events"
 )
 _AUTHORITY = "set ssl_cafile in --kafka-settings to the broker's certificate authority, then send SIGHUP"
+NOT_LEADING = "nothing is sent while it is not known that this process leads"
 _NO_HANDSHAKE = "Handshake failed"  # kafka-python's words
 _ADVICE: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((errors.UnsupportedCodecError, errors.UnsupportedCompressionTypeError), _CODECS),

@@ -7,9 +7,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 
-from owmesos.openwhisk.kafka.broker import Broker
+from owmesos.openwhisk.kafka.broker import NOT_LEADING, Broker, KafkaThread
 from owmesos.openwhisk.kafka.leased import LeasedSelector
+from owmesos.openwhisk.reachability import Reachability
 from owmesos.system.lease import Lease
 
 
@@ -47,3 +49,15 @@ def test_without_a_lease_all_may_be_sent() -> None:
     lease = Lease(4.0)
     assert Broker(hosts=("h:1",)).may_send
     assert not Broker(hosts=("h:1",), lease=lease).may_send
+
+
+def test_what_could_not_be_sent_without_the_lead_is_not_blamed_on_kafka() -> None:
+    now = 0.0
+    lease = Lease(4.0, lambda: now)
+    kafka = Reachability("Kafka", "h:1")
+    user = KafkaThread(Broker(hosts=("h:1",), lease=lease), "x", "use", "activations cannot be read", kafka)
+    user._report_failure(KafkaTimeoutError("late"))
+    assert kafka.document()["reason"] == f"activations cannot be read: {NOT_LEADING}"
+    lease.renew(1.0)
+    user._report_failure(KafkaTimeoutError("late"))
+    assert kafka.document()["reason"] == "activations cannot be read: KafkaTimeoutError: late"
