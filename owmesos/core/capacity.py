@@ -53,13 +53,16 @@ class Capacity:
     def index(self) -> Placement:
         """The index of what is available now."""
         for slot in self._behind:
+            agent = self.ledger.agents[slot.agent_id]
+            self._room.describe(agent.agent_id, agent.hostname, agent.attributes)
             self._room.set(slot, self.ledger.available(slot))
         self._behind.clear()
         return self._room
 
     def describe(self, agent: LedgerNode) -> None:
-        """Take up a node's new hostname or attributes: constraints judge them from now on."""
-        self._room.describe(agent.agent_id, agent.hostname, agent.attributes)
+        """Note that a node's hostname or attributes changed: constraints judge the new ones from now on."""
+        for account in agent.accounts:
+            self.ledger.mark(account.slot)
 
     def close(self, agent_id: str, reason: Exclusion | None) -> bool:
         """Close the node to starts, or open it again (None). Returns whether that changed anything."""

@@ -99,7 +99,7 @@ class Placement:
     def describe(self, agent_id: str, hostname: str, attributes: Attributes) -> None:
         """Set what constraints judge of a node. Until then it gets only asks without any."""
         agent = self._agent(agent_id)
-        if agent.hostname == hostname and agent.attributes == attributes:
+        if agent.hostname == hostname and (agent.attributes is attributes or agent.attributes == attributes):
             return
         if agent.hostname != hostname:
             self._leave_host(agent_id, agent)

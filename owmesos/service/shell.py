@@ -40,7 +40,7 @@ from owmesos.system.tasks import cancel_all, keep
 _log = logging.getLogger("owmesos.service")
 _CLOSING = 2.0  # seconds; for tasks to end by themselves
 _TURN = 0.01  # seconds that the master's events may take before others have their turn
-_MOST_OFFERS = 250  # in one step: 15 ms, where a REVIVE brings thousands
+MOST_OFFERS = 250  # in one step: 15 ms, where a REVIVE brings thousands
 
 
 class Shell(BaseShell[Event | PoolInput]):
@@ -183,7 +183,7 @@ class Shell(BaseShell[Event | PoolInput]):
             if isinstance(event, Update) and files is not None:
                 self._spawn(self._observe_with_reason(event, files), "reading the reason of a failed task")
             else:
-                for part in event.parts(_MOST_OFFERS) if isinstance(event, Offers) else (event,):
+                for part in event.parts(MOST_OFFERS) if isinstance(event, Offers) else (event,):
                     self.observe(part)
                     if loop.time() > begun + _TURN:
                         await asyncio.sleep(0)

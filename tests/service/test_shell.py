@@ -53,7 +53,7 @@ def test_what_a_pool_wants_of_its_invoker_is_told_to_it(shell: Shell) -> None:
 
 async def test_others_have_their_turn_between_the_parts_of_a_large_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """A REVIVE brings the offers of all agents at once: 2,000 of them would take a tenth of a second."""
-    monkeypatch.setattr(shells, "_MOST_OFFERS", 2)
+    monkeypatch.setattr(shells, "MOST_OFFERS", 2)
     monkeypatch.setattr(shells, "_TURN", 0.0)
     offers = [{"id": {"value": f"O{number}"}} for number in range(5)]
     record = json.dumps({"type": "OFFERS", "offers": {"offers": offers}}).encode()

@@ -118,7 +118,7 @@ class Agents:
             _check_agent(agent_id, offer.hostname)
             agent = ledger.agent(agent_id)
             agent.hostname, agent.attributes = offer.hostname, attributes
-            state.describe(agent)
+            state.capacity.describe(agent)
         address = address_of(offer)
         if address and address != agent.address:
             self._note_ports(offer)

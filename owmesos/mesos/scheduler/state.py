@@ -314,14 +314,10 @@ class SchedulerState:
         if agent is None or agent.hostname != hostname:
             agent = self.ledger.agent(slot.agent_id)
             agent.hostname = hostname
-            self.describe(agent)
+            self.capacity.describe(agent)
         self.ledger.account(slot)
         self.ledger.mark(slot)
         return agent
-
-    def describe(self, agent: LedgerNode) -> None:
-        self.capacity.describe(agent)
-        self.held.describe(agent.agent_id, agent.hostname, agent.attributes)
 
     # -- why a launch waits
 
@@ -357,6 +353,8 @@ class SchedulerState:
         """The index of what is in hand, as of now."""
         for slot in self._held_behind:
             if self.ledger.account(slot).held is not None:
+                agent = self.ledger.agents[slot.agent_id]
+                self.held.describe(agent.agent_id, agent.hostname, agent.attributes)
                 self.held.set(slot, self.ledger.held(slot))
             else:
                 self.held.remove(slot)
