@@ -60,15 +60,19 @@ class Starts:
         blocked: dict[ContainerShape, Waiting] = {}  # the oldest of each shape without room
         count, may_start = self._count, self.may_start(now)
         known, oldest_of = self._without_room, self._state.buffer.uncovered_of_shape
-        if may_start and all(shape in known and known[shape] is oldest_of(shape) for shape in candidates):
+        if may_start and all(
+            shape in known and known[shape] is oldest_of(shape) and not self.rests(shape, now) for shape in candidates
+        ):
             return Blocked(self._head({shape: known[shape] for shape in candidates}), candidates)
         for waiting in self._state.buffer.uncovered(candidates):
             if not may_start:
                 break
             shape = waiting.shape
-            if known.get(shape) is waiting:
+            if self.rests(shape, now):
+                pass
+            elif known.get(shape) is waiting:
                 blocked[shape] = waiting
-            elif not self.rests(shape, now):
+            else:
                 slot = self.launchable(waiting, now)
                 if slot is not None:
                     self.start(shape, slot, now, for_run=waiting, replaces=waiting.rounds > 0)
@@ -76,7 +80,7 @@ class Starts:
                     continue
                 if not self._in_trouble(waiting, now):
                     blocked[shape] = waiting
-                    if not self._state.backoff.avoided(shape.start_key, now).last_choice:  # else time alone may help
+                    if not self._time_may_help(waiting, now):
                         known[shape] = waiting
             candidates.discard(shape)
         return Blocked(self._head(blocked), set(blocked), self._count > count)
@@ -109,6 +113,13 @@ class Starts:
         if wakes_at is not None:
             state.timers.set_earliest(PoolTimer.TRIAL, wakes_at)
         return state.find(shape, self.avoided(state.aside_of_others(waiting))) is not None
+
+    def _time_may_help(self, waiting: Waiting, now: float) -> bool:
+        """Whether a run that found no room may find some where its shape failed, once that is over."""
+        # Of other runs `_in_trouble` knows that there is none either.
+        if not waiting.run.health or self._state.aside is None:
+            return False
+        return bool(self._state.backoff.avoided(waiting.shape.start_key, now).last_choice)
 
     def free_aside(self, now: float) -> None:
         """No node is kept for a run whose container cannot start."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from owmesos.core.capacity import Capacity
 from owmesos.core.constraints import Constraint, shared_attributes
 from owmesos.core.pool.containers import ContainerState
 from owmesos.core.pool.events import (
@@ -23,6 +26,7 @@ from owmesos.errors import InvalidInput
 from tests.core.pool.agents import agent
 from tests.core.pool.cluster import OFFER_WAIT, FakeCluster
 from tests.core.pool.invariants import check_pool
+from tests.mutations import wrap
 
 
 def starts(world: FakeCluster) -> list[StartContainer]:
@@ -518,3 +522,26 @@ class TestBrokenAgent:
         for name in "bcd":
             world.run(name, lasts=60.0)
         assert {start.slot.agent_id for start in starts(world)} == {"S2"}
+
+    def test_on_a_full_cluster_none_looks_for_room_again_with_each_run_that_comes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def find(original: Any, self: Capacity, *args: Any) -> Any:
+            looked.append(args)
+            return original(self, *args)
+
+        looked: list[Any] = []
+        world = FakeCluster({"S1": 512, "S2": 512})
+        world.broken_agents = {"S1"}
+        world.run("a", 512)
+        world.wait(5.0)
+        world.broken_agents = set()
+        world.run("b", 512, kind="nodejs:20")
+        world.wait(5.0)
+        assert [start.slot.agent_id for start in starts(world)] == ["S1", "S2", "S1"]
+        for name in "cd":  # a node is set aside for the first one: then the others look again
+            world.run(name, 512)
+        wrap(monkeypatch, Capacity, "find", find)
+        world.run("e", 512)
+        assert len(world.pool.state.buffer) == 3
+        assert not looked
