@@ -13,7 +13,6 @@ The container factory's decisions write it; the pool reads it, and reserves its 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from sys import intern
 
 import msgspec
 
@@ -21,6 +20,7 @@ from owmesos.core.constraints import NO_ATTRIBUTES, Attributes
 from owmesos.core.node_stats import NodeState, NodeStats
 from owmesos.core.placement import Slot
 from owmesos.core.reservations import Reservations
+from owmesos.core.texts import shared
 from owmesos.errors import InvalidInput, InvariantBroken
 from owmesos.resources import NO_PORTS, NOTHING, Ask, Resources, milli, total
 
@@ -150,7 +150,7 @@ class Ledger:
         for account in agent.accounts:
             if account.slot.role == role:
                 return account
-        return self.account(Slot(agent.agent_id, intern(role)))  # texts that others hold too
+        return self.account(Slot(agent.agent_id, shared(role)))
 
     # -- pieces
 
@@ -169,9 +169,9 @@ class Ledger:
         agent.gone_at = None
         self.mark(slot)
 
-    def show(self, agent: LedgerNode, account: Account, shown: Remembered, *, more: bool) -> None:
-        """Take up room that was given and let go at once, as `offer`, `hold` and `remember` do in turn, where nothing
-        is at hand on the node. `more`: beside what was shown of it in the same step.
+    def remember_offer(self, agent: LedgerNode, account: Account, piece: Remembered, *, more: bool) -> None:
+        """Take up room that was given and let go at once, as `offer`, `hold` and `remember` do in turn. Nothing may be
+        at hand on the node. `more`: beside the room that was taken up of it in the same step.
         """
         if not more:
             for other in agent.accounts:
@@ -179,9 +179,9 @@ class Ledger:
                     other.remembered = ()
                     if other is not account:
                         self.mark(other.slot)
-        if shown.resources:
-            account.remembered = (*account.remembered, shown) if account.remembered else (shown,)
-        account.observed_at = shown.since
+        if piece.resources:
+            account.remembered = (*account.remembered, piece) if account.remembered else (piece,)
+        account.observed_at = piece.since
         most_mem = account.free().milli_mem
         if most_mem > agent.most_mem:
             agent.most_mem = most_mem

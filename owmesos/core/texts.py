@@ -1,5 +1,5 @@
 """What every text must be that goes to a master, an agent or a process: valid Unicode without NUL, and of bounded size;
-and what a part of an id stands for.
+what a part of an id stands for, and how texts are shown and kept.
 
 A NUL ends a text in C, so Mesos and the kernel would take another one than was written; half of a surrogate pair cannot
 be written as UTF-8 at all.
@@ -8,6 +8,7 @@ be written as UTF-8 at all.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from owmesos.errors import Ambiguous, InvalidInput
 
@@ -41,3 +42,9 @@ def the_one_that_begins(name: str, ids: Iterable[str]) -> str | None:
 def shortened(text: str) -> str:
     """For an error of one line."""
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+@lru_cache(maxsize=1024)
+def shared(text: str) -> str:
+    """The first of equal texts, so that as many nodes as have the same role keep it once."""
+    return text

@@ -89,7 +89,7 @@ class OfferBook:
         record = self.last[agent.agent_id] = OfferRecord(
             offer_id, account.slot, agent.hostname, resources, (), now, OfferState.DECLINED, None, filter_s, (), now
         )
-        ledger.show(agent, account, Remembered(resources, now, offer_id), more=more)
+        ledger.remember_offer(agent, account, Remembered(resources, now, offer_id), more=more)
         return record
 
     def end(self, offer_id: str, state: OfferState, now: float, reason: str, filter_s: float | None = None) -> None:
