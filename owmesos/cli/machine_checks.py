@@ -28,7 +28,6 @@ from owmesos.cli.state_places import in_zookeeper, place_of_state, state_finding
 from owmesos.errors import InvalidInput
 from owmesos.storage import StateInUse
 from owmesos.storage.sqlite import FILE, look_into
-from owmesos.system.certificates import not_after
 from owmesos.system.file_lock import FileLock
 
 _OLDEST = (3, 10)
@@ -140,12 +139,12 @@ def _certificate(options: RunOptions) -> Sequence[Finding]:
     if tls is None or file is None:
         return ()
     expiry = options.admin.expiry(datetime.now(timezone.utc))
-    if expiry is not None:
-        state: Literal["warn", "fail"] = "fail" if "expired" in expiry else "warn"
-        return (Finding("certificate", state, expiry, "replace the files; send SIGHUP to a process that runs"),)
-    end = not_after(file.read_bytes())
-    until = f" until {end:%Y-%m-%d}" if end is not None else ""
-    return (Finding("certificate", "ok", f"{file} is valid{until}"),)
+    if expiry is None:
+        return (Finding("certificate", "ok", f"{file} is valid"),)
+    if expiry.when == "later":
+        return (Finding("certificate", "ok", expiry.said),)
+    state: Literal["warn", "fail"] = "fail" if expiry.when == "expired" else "warn"
+    return (Finding("certificate", state, expiry.said, "replace the files; send SIGHUP to a process that runs"),)
 
 
 def _in_use(endpoint: Endpoint) -> str | None:

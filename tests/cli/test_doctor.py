@@ -21,11 +21,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from owmesos.cli import machine_checks
+from owmesos.cli.admin_options import AdminOptions
 from owmesos.cli.connection import MasterAccess
 from owmesos.cli.findings import Check, Finding, findings
 from owmesos.cli.kafka import KafkaOptions
 from owmesos.cli.kubernetes import KubernetesOptions
-from owmesos.cli.run import AdminOptions, RunOptions, SchedulerOptions
+from owmesos.cli.run import RunOptions, SchedulerOptions
 from owmesos.cli.server_checks import skew_of
 from owmesos.errors import InvalidInput
 from owmesos.storage import SaveLaunch, SQLiteStore
