@@ -29,6 +29,7 @@ from owmesos.service.framework import Framework
 from owmesos.service.kill import Choice
 from owmesos.service.launch_requests import Milestone
 from owmesos.service.openapi import FLAG, TEXT, TEXTS, ApiOperation, listing, whole
+from owmesos.storage import StoreTrouble
 from owmesos.system.tasks import ignore_result, keep
 
 MAX_COUNT = 10_000  # of launches in one request
@@ -145,13 +146,10 @@ class LaunchRoutes:
         return answer({"framework_id": await self._framework.teardown()})
 
     async def _until_stored(self) -> None:
-        """What was read is told once it is stored: the next leader may never learn what one that was replaced in its
-        sleep takes for true. While the state is away for long, it is told all the same. Raises what the store raises.
-        """
+        """Return once all that was read is stored: what a leader reads that was frozen, and replaced meanwhile, may
+        never be. Return all the same if the state is away for long. Raises what the store raises."""
         stored = asyncio.ensure_future(self._framework.known_stored())
-        while not stored.done() and self._framework.state_away() is None:
-            await asyncio.wait([stored], timeout=_LOOK)
-        if stored.done():
+        if await self._away_before(stored) is None:
             stored.result()
         stored.cancel()
 
@@ -164,14 +162,21 @@ class LaunchRoutes:
         work = asyncio.get_running_loop().create_task(do())
         keep(work, self._under_way)
         work.add_done_callback(ignore_result)
-        while not work.done():
-            await asyncio.wait([work], timeout=_LOOK)
-            away = self._framework.state_away()
-            if away is not None and not work.done():
-                raise StateAway(
-                    away, "what was asked for is done if the state is back soon: repeat the request with the same key"
-                )
+        away = await self._away_before(work)
+        if away is not None:
+            raise StateAway(
+                away, "what was asked for is done if the state is back soon: repeat the request with the same key"
+            )
         return work.result()
+
+    async def _away_before(self, work: asyncio.Future[Any]) -> StoreTrouble | None:
+        """None once `work` is done; or, before that, what has kept the state from being written for long."""
+        while not work.done():
+            away = self._framework.state_away()
+            if away is not None:
+                return away
+            await asyncio.wait([work], timeout=_LOOK)
+        return None
 
 
 async def reject_launches(request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from owmesos.kubernetes.wire.access import ClusterAccess, Credential
 from owmesos.kubernetes.wire.decoding import Status, status_in
 from owmesos.system.certificates import not_after
 from owmesos.system.http_answers import described, one_line
+from owmesos.system.tls_errors import distrust
 
 _RBAC = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
@@ -144,14 +145,15 @@ def _unauthorized(access: ClusterAccess, credential: Credential, answer: str) ->
 
 
 def _distrust(error: aiohttp.ClientConnectorCertificateError, access: ClusterAccess) -> str:
-    cause = error.certificate_error
-    why = getattr(cause, "verify_message", "") or str(cause)
-    words = f"the certificate of {access.server} is not valid: {one_line(why)}"
-    if "expired" in why:
-        return f"{words}; the cluster's administrator has to renew it"
-    if "mismatch" in why or "not valid for" in why:
-        return f"{words}; give the name that it is for as tls-server-name"
-    return f"{words}; {access.source} has to name the cluster's certificate-authority"
+    authority = f"{access.source} has to name the cluster's certificate-authority"
+    untrusted = distrust(
+        error.certificate_error,
+        authority,
+        renew="the cluster's administrator has to renew it",
+        name="give the name that it is for as tls-server-name",
+    )
+    why = untrusted if untrusted is not None else f"{error.certificate_error}; {authority}"
+    return f"the certificate of {access.server} is not trusted: {one_line(why)}"
 
 
 def retry_after_of(header: str | None, said: Status | None) -> float | None:

@@ -365,7 +365,7 @@ async def test_a_certificate_that_is_none_is_an_error_of_one_line(access: Access
 async def test_a_server_of_an_unknown_authority_is_not_trusted(server: FakeApiServer, access: Access) -> None:
     async with ApiClient(access(authority=None)) as api:
         said = await failed(api.post_pod("default", BODY))
-    assert "is not valid: " in said.message
+    assert "is not trusted: " in said.message
     assert said.message.endswith("context c of /k has to name the cluster's certificate-authority")
     assert (said.status, said.reason, said.certain) == (0, "CertificateInvalid", True)
     assert server.requests == []
