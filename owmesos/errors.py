@@ -36,7 +36,7 @@ class InvalidInput(OwmesosError, ValueError):
 
 
 def os_reason(error: OSError) -> str:
-    """Why, in words, also where the error has no number of the system, and so no `strerror`."""
+    """The reason in words, also of an error without a number of the system, which has no `strerror`."""
     return error.strerror or " ".join(str(error).split()) or type(error).__name__
 
 

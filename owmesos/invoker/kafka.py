@@ -143,16 +143,20 @@ class KafkaInvoker(InvokerExtension):
             asyncio.create_task(self._couch.keep_looking(databases.actions), name="checking CouchDB"),
         ]
         if self._http is not None and settings.http is not None:
-            self.http_port = await self._http.start(settings.http.host, settings.http.port)
-            _log.info("the invoker's HTTP interface is at http://%s:%d", settings.http.host, self.http_port)
-            if not is_loopback(settings.http.host):
-                _log.warning(
-                    "the invoker's HTTP interface can be reached from other machines, and its password can be read on"
-                    " the way: serve it on loopback, behind a proxy with TLS"
-                )
+            await self._serve_http(self._http, settings.http)
         self._feed.start()
         if self._lease is not None and self._lease.taken_over:  # there are Controllers who miss the pings
             self._pinger.start_once()
+
+    async def _serve_http(self, interface: InvokerHttp, settings: HttpSettings) -> None:
+        """Raises CannotListen."""
+        self.http_port = await interface.start(settings.host, settings.port)
+        _log.info("the invoker's HTTP interface is at http://%s:%d", settings.host, self.http_port)
+        if not is_loopback(settings.host):
+            _log.warning(
+                "the invoker's HTTP interface can be reached from other machines, and its password can be read on the"
+                " way: serve it on loopback, behind a proxy with TLS"
+            )
 
     async def close(self) -> None:
         """Tells the Controllers to send no more, and gives running activations `drain` seconds to end. Those that

@@ -20,7 +20,7 @@ from owmesos.mesos.scheduler.state import NOT_CONNECTED, SILENT, SchedulerState
 _MOST_LOOKS = 10_000
 """Most agents to check for the summaries of one listing: 24 µs each."""
 _FIRST_LOOKS = 1_000
-"""The same for the answer to a request for launches, which others wait behind."""
+"""The same for the answer to a request for launches, which holds up other requests."""
 _ASK_EXPLAIN = "it waits for room: `explain` says why"
 
 
@@ -121,8 +121,8 @@ def launches(
 
 
 class FirstLaunches:
-    """What is shown of launches that were just asked for, some at a time. On a large cluster they only say that they
-    wait for room."""
+    """What is shown of launches that were just submitted, a part at a time. On a large cluster those that wait say only
+    that they wait for room."""
 
     def __init__(self, state: SchedulerState) -> None:
         self._state = state
@@ -168,7 +168,7 @@ class _Summaries:
     """Why launches wait. Found once for each shape, and only for so many shapes that the event loop is not held up."""
 
     def __init__(self, state: SchedulerState, most: int | None = None) -> None:
-        """`most` shapes, by default as many as a listing may look for."""
+        """`most`: for how many shapes a reason is found, by default as many as a listing may have."""
         self._state = state
         self._found: dict[Hashable, str] = {}
         self._most = max(1, _MOST_LOOKS // max(1, len(state.ledger.agents))) if most is None else most

@@ -5,9 +5,9 @@
 It has a session of its own, with a short time-out: who leads has to be known before OpenWhisk's Controllers miss the
 pings of an invoker, ten seconds after the last.
 
-A ZooKeeper that has lost its data lets nobody in who has seen a later transaction there, without saying why. So whoever
-is kept out for longer than a session asks as a stranger how far it is. As the data is gone, so is the state, and nobody
-acts on what is left without a word: the process ends, as does one that is to lead and finds no state where one was.
+A ZooKeeper that has lost its data rejects every client that has seen a later transaction, and does not say why. So a
+candidate that has no connection opens another one, as a new client, and compares the last transaction. If data is lost,
+so is the state, and the process ends with the reason; so does one that is to lead and finds no state where one was.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ ELECTION = "election"
 _ANSWER = 5.0  # seconds; for one request
 _PAUSE = 0.2  # seconds; after a request without an answer
 _SAY_AFTER = 3.0  # seconds
-_ASK_EVERY = 5.0  # seconds without a connection, between two looks at how far ZooKeeper is
-_STRANGER = 2.0  # seconds; for the connection of such a look
+_ASK_EVERY = 5.0  # seconds without a connection, between two questions for the last transaction
+_NEW_CLIENT = 2.0  # seconds; for the connection of such a question
 _GO_ON = (
     "restore ZooKeeper's data, or an export of the state by `owmesos state import`; a start without either begins a new"
     " framework"
@@ -216,19 +216,19 @@ class Candidate(ElectionThread):
             )
 
     def _last_transaction(self) -> int | None:
-        """ZooKeeper's, as who was never there before is told; None without an answer."""
-        stranger = client_for(self._address, SESSION)
+        """The id of ZooKeeper's last transaction, as a new client learns it; None without an answer."""
+        client = client_for(self._address, SESSION)
         try:
-            stranger.start(_STRANGER)
-            stranger.sync_async("/").get(timeout=_STRANGER)  # a server that lags behind catches up
-            stranger.exists_async("/").get(timeout=_STRANGER)
-            return int(stranger.last_zxid)
+            client.start(_NEW_CLIENT)
+            client.sync_async("/").get(timeout=_NEW_CLIENT)  # a server that lags behind catches up
+            client.exists_async("/").get(timeout=_NEW_CLIENT)
+            return int(client.last_zxid)
         except (KazooException, *LOST) as error:
-            _log.debug("how far is ZooKeeper? %s", error)
+            _log.debug("ZooKeeper's last transaction is unknown: %s", error)
             return None
         finally:
-            stranger.stop()
-            stranger.close()
+            client.stop()
+            client.close()
 
     def _children(self, watch: Any = None) -> list[str]:
         try:

@@ -18,14 +18,14 @@ MOST_HEADS = 16
 
 
 class BoundedResponseHandler(ResponseHandler):
-    """One for each connection; see `owmesos.openwhisk.container.client`."""
+    """aiohttp's protocol of one connection, which limits the heads of an answer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._heads = 0
 
     def set_response_params(self, **params: Any) -> None:
-        """To be called before each request."""
+        """Must be called before each request."""
         self._heads = 0
         super().set_response_params(**params)
 

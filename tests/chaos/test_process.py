@@ -18,10 +18,10 @@ class OnAMaster:
 async def ended(folder: Path, *lines: str) -> Owmesos:
     """One that writes these lines and ends."""
     owmesos = Owmesos(folder, OnAMaster(), "127.0.0.1:8080", standalone=False)  # type: ignore[arg-type]
-    first = folder / "second"
+    ran_before = str(folder / "ran-before")
     writes = f"import os, sys; print(*{lines!r}, sep=chr(10)); sys.exit(1)"
     sleeps = "import time; time.sleep(60)"
-    program = f"import os\nif os.path.exists({str(first)!r}):\n {sleeps}\nopen({str(first)!r}, 'w')\n{writes}"
+    program = f"import os\nif os.path.exists({ran_before!r}):\n {sleeps}\nopen({ran_before!r}, 'w')\n{writes}"
     owmesos._command = [sys.executable, "-c", program]
     await owmesos.start()
 
