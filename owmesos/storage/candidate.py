@@ -207,12 +207,13 @@ class Candidate(ElectionThread):
             self._away_since = self._asked_at = now
         if not self._client.last_zxid or now - self._asked_at < _ASK_EVERY:
             return
+        known = self._client.last_zxid  # before the look: our own client may be let in, and see more, meanwhile
         found = self._last_transaction()
         self._asked_at = clock()
-        if found is not None and found < self._client.last_zxid:
+        if found is not None and found < known:
             self._end(
                 f"ZooKeeper at {self._address.hosts} has lost data: its last transaction is {found:#x}, and was"
-                f" {self._client.last_zxid:#x} before. The state in {self._address} is gone, or an old one: {_GO_ON}"
+                f" {known:#x} before. The state in {self._address} is gone, or an old one: {_GO_ON}"
             )
 
     def _last_transaction(self) -> int | None:

@@ -194,6 +194,27 @@ def test_a_zookeeper_that_was_away_has_lost_nothing(own_zookeeper: ZooKeeper) ->
         assert known <= (eventually(taking_part._last_transaction) or 0)
 
 
+@pytest.mark.parametrize(
+    ("found", "seen_meanwhile", "lost"), [(6, 7, False), (4, 7, True), (4, 5, True), (None, 7, False)]
+)
+def test_what_is_seen_during_the_look_is_no_loss(
+    found: int | None, seen_meanwhile: int, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZooKeeper is back: our own client may be let in while the stranger looks, and see what was done since."""
+    told = Told()
+    taking_part = Candidate(ZooKeeperPath("127.0.0.1:1", "/away"), "http://a:1", told.lease, told)
+    taking_part._client.last_zxid = 5
+
+    def look() -> int | None:
+        taking_part._client.last_zxid = seen_meanwhile
+        return found
+
+    monkeypatch.setattr(taking_part, "_last_transaction", look)
+    for now in (100.0, 106.0):
+        taking_part._look_for_lost_data(now)
+    assert bool(told.ended) is lost
+
+
 def test_who_is_to_lead_and_finds_no_state_where_one_was_ends(address: ZooKeeperPath, kazoo: Any) -> None:
     kazoo.create(f"{address.path}/{OWNER}", b"{}", makepath=True)
     with candidate(address, "a") as (first, a):
