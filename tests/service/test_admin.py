@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import logging
 import socket
-import threading
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -19,56 +16,11 @@ import pytest
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.service.admin import MAX_BODY, AdminServer
 from owmesos.service.framework import Framework
-from owmesos.storage import SaveLaunch, StoreFailed, StoreTrouble, Write
+from owmesos.storage import Write
 from owmesos.system.bounded_http import CannotListen
 from tests.fakes.cluster import FakeCluster
-from tests.fixtures.admin import AUTHORIZED, TOKENS
+from tests.fixtures.admin import AUTHORIZED, TOKENS, WAITS, Admin
 from tests.waiting import eventually_async
-
-WAITS = {"mem": 1800, "constraints": ["rack == r1"]}
-"""No agent of that rack is so large, and another may come."""
-SMALL = {"command": "sleep 60", "cpus": 0.1, "mem": 64}
-
-
-class Admin:
-    """What a client sees: `(status, decoded JSON)`."""
-
-    def __init__(self, server: AdminServer, session: aiohttp.ClientSession) -> None:
-        self.server = server
-        self.session = session
-
-    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        async with self.session.request(method, self.server.url + path, **options) as response:
-            assert response.content_type == "application/json"
-            return response.status, json.loads(await response.read())
-
-    async def get(self, path: str, **options: Any) -> Any:
-        status, document = await self.ask("GET", path, **options)
-        assert status == 200, document
-        return document
-
-    async def launch(self, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
-        body = {"launch": {**SMALL, **fields}, "count": count}
-        status, document = await self.ask("POST", "/api/v1/launches", json=body)
-        assert status == 201, document
-        return document  # type: ignore[no-any-return]
-
-    async def error(self, method: str, path: str, **options: Any) -> tuple[int, str]:
-        status, document = await self.ask(method, path, **options)
-        unknown = ["unknown_path"] if document["error"].startswith("unknown path") else []
-        assert list(document) == ["error", *unknown]
-        assert "\n" not in document["error"]
-        return status, document["error"]
-
-
-@pytest.fixture
-async def admin(framework: Framework) -> AsyncIterator[Admin]:
-    server = AdminServer("127.0.0.1", 0)
-    await server.start(framework, TOKENS)
-    async with aiohttp.ClientSession(headers=AUTHORIZED) as session:
-        yield Admin(server, session)
-    await server.stop()
-
 
 # -- documents
 
@@ -313,116 +265,6 @@ async def test_a_call_that_the_master_does_not_take(admin: Admin, fake_cluster: 
         return (await admin.error("POST", "/api/v1/teardown", json={}))[0] == 503
 
     await eventually_async(refused)
-
-
-@pytest.mark.parametrize("before", [False, True], ids=["while-it-waits", "before"])
-async def test_a_state_that_is_away_is_said_soon(
-    admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch, before: bool
-) -> None:
-    known = (await admin.launch())[0]["launch_id"]
-    store, back = framework._store, threading.Event()
-    commit, trouble = store.commit, [StoreTrouble("ZooKeeper at zk:2181 does not answer", time.time() - 60)]
-
-    loop, tried = asyncio.get_running_loop(), asyncio.Event()
-
-    def waiting(writes: Sequence[Write]) -> None:
-        if any(isinstance(write, SaveLaunch) and write.launch_id != known for write in writes):
-            loop.call_soon_threadsafe(tried.set)
-            back.wait()
-        commit(writes)
-
-    monkeypatch.setattr(store, "trouble", lambda: trouble[0] if trouble and (before or tried.is_set()) else None)
-    monkeypatch.setattr(store, "commit", waiting)
-    said = "nothing was done" if before else "what was asked for is done if the state is back soon"
-    wanted = {"launch": {"command": "sleep 60"}}
-    try:
-        for path, body in (("launches", wanted), ("kill", {"ids": [known]})):
-            status, error = await admin.error(
-                "POST", f"/api/v1/{path}", json=body, headers={"Idempotency-Key": f'"{path}"'}
-            )
-            assert status == 503
-            assert error.startswith("ZooKeeper at zk:2181 does not answer since 20")
-            assert said in error or path == "kill"
-        away = framework.status()["state_trouble"]
-        assert away is not None
-        assert away["reason"] == "ZooKeeper at zk:2181 does not answer"
-    finally:
-        trouble.clear()
-        back.set()
-    rows = (await admin.ask("POST", "/api/v1/launches", json=wanted, headers={"Idempotency-Key": '"launches"'}))[1]
-    assert len(await admin.get("/api/v1/launches")) == 2
-    assert rows[0]["launch_id"] != known
-
-
-class TestWhatIsToldIsStored:
-    """A leader that was replaced in its sleep reads what it never stores, as the end of a task."""
-
-    async def test_a_listing_waits_for_the_commit(
-        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        waiting, store = await _held_back(admin, framework, monkeypatch)
-        listing = asyncio.ensure_future(admin.get("/api/v1/launches"))
-        assert await admin.get("/api/v1/reservations") == []
-        assert not listing.done()
-        store.set()
-        asked = (await waiting)[1]
-        assert [row["launch_id"] for row in await listing] == [row["launch_id"] for row in asked]
-
-    async def test_a_wait_waits_for_it(
-        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        known = (await admin.launch(**WAITS))[0]["launch_id"]
-        waiting, store = await _held_back(admin, framework, monkeypatch)
-        listing = asyncio.ensure_future(admin.get(f"/api/v1/launches?id={known}&wait=ended&timeout=0"))
-        assert await admin.get("/api/v1/reservations") == []
-        assert not listing.done()
-        store.set()
-        assert [row["launch_id"] for row in await listing] == [known]
-        await waiting
-
-    async def test_what_is_never_stored_is_not_told(
-        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        waiting, store = await _held_back(
-            admin, framework, monkeypatch, StoreFailed("process 7 on m2 took over the state")
-        )
-        listing = asyncio.ensure_future(admin.error("GET", "/api/v1/launches"))
-        await asyncio.sleep(0)
-        store.set()
-        assert await listing == (503, "process 7 on m2 took over the state")
-        assert (await waiting)[0] == 503
-
-    async def test_while_the_state_is_away_it_is_told_all_the_same(
-        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        waiting, store = await _held_back(admin, framework, monkeypatch)
-        trouble = StoreTrouble("ZooKeeper at zk:2181 does not answer", time.time() - 60)
-        monkeypatch.setattr(framework._store, "trouble", lambda: trouble)
-        try:
-            assert len(await admin.get("/api/v1/launches")) == 1
-        finally:
-            store.set()
-        await waiting
-
-
-async def _held_back(
-    admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch, fails: StoreFailed | None = None
-) -> tuple[asyncio.Future[tuple[int, Any]], threading.Event]:
-    """A launch that is known, and not stored before the event is set, or never."""
-    store, commit, loop = threading.Event(), framework._store.commit, asyncio.get_running_loop()
-    begun = asyncio.Event()
-
-    def held_back(writes: Sequence[Write]) -> None:
-        loop.call_soon_threadsafe(begun.set)
-        store.wait()
-        if fails is not None:
-            raise fails
-        commit(writes)
-
-    monkeypatch.setattr(framework._store, "commit", held_back)
-    asked = asyncio.ensure_future(admin.ask("POST", "/api/v1/launches", json={"launch": {**SMALL, **WAITS}}))
-    await begun.wait()
-    return asked, store
 
 
 async def test_a_fault_of_ours_is_logged_and_answered_in_one_line(

@@ -116,7 +116,7 @@ class Starts:
 
     def _time_may_help(self, waiting: Waiting, now: float) -> bool:
         """Whether a run that found no room may find some where its shape failed, once that is over."""
-        # Of other runs `_in_trouble` knows that there is none either.
+        # For other runs `_in_trouble` has looked on those nodes too.
         if not waiting.run.health or self._state.aside is None:
             return False
         return bool(self._state.backoff.avoided(waiting.shape.start_key, now).last_choice)
