@@ -9,13 +9,14 @@ from typing import Union
 from owmesos.errors import os_reason
 
 _CERTIFICATE, _KEY, _ENCRYPTED = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----", b"ENCRYPTED"
+_DAMAGED = "a certificate in it is damaged"
 
 File = Union[str, "os.PathLike[str]"]
 
 
 def wrong_with_authority(authority: File, error: OSError) -> str:
     """Why `authority` could not be loaded. The caller names the file."""
-    return _lacks(authority, _CERTIFICATE, "certificate") or os_reason(error)
+    return _lacks(authority, _CERTIFICATE, "certificate") or (_DAMAGED if _is_unread(error) else os_reason(error))
 
 
 def wrong_with_certificate(certificate: File, key: File | None, error: OSError) -> str:
@@ -29,7 +30,28 @@ def wrong_with_certificate(certificate: File, key: File | None, error: OSError) 
         return f"{os.fspath(key)}: the key is encrypted: write it without a password (openssl pkey -in KEY -out FILE)"
     if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
         return f"{os.fspath(key)}: the key does not belong to the certificate in {os.fspath(certificate)}"
+    if _is_unread(error):
+        return (
+            f"{os.fspath(key)}: the key is damaged"
+            if _is_whole(certificate)
+            else f"{os.fspath(certificate)}: {_DAMAGED}"
+        )
     return f"{os.fspath(certificate)}: {error}"
+
+
+def _is_unread(error: OSError) -> bool:
+    """OpenSSL could not decode what a file holds: it says `PEM lib`, of whichever file."""
+    return "PEM lib" in str(error)
+
+
+def _is_whole(certificate: File) -> bool:
+    import ssl  # loaded already where OpenSSL has complained
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
+    except OSError:
+        return False
+    return True
 
 
 def _lacks(file: File, mark: bytes, what: str) -> str | None:

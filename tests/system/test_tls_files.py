@@ -70,7 +70,18 @@ def test_an_authority_without_a_certificate(tmp_path: Path) -> None:
     assert of_authority(tmp_path / "none") == "No such file or directory"
 
 
-def test_a_damaged_one_is_what_openssl_says_of_it(tmp_path: Path) -> None:
+def damage(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:4] + lines[5:]))
+
+
+def test_of_damaged_files_the_right_one_is_named(tmp_path: Path) -> None:
     pki = Pki(tmp_path)
-    pki.cert.write_text(pki.cert.read_text().replace("MII", "MIX"))
-    assert "PEM" in of_certificate(pki.cert, pki.key)
+    damage(pki.ca)
+    assert of_authority(pki.ca) == "a certificate in it is damaged"
+    key = pki.key.read_text()
+    damage(pki.key)
+    assert of_certificate(pki.cert, pki.key) == f"{pki.key}: the key is damaged"
+    pki.key.write_text(key)
+    damage(pki.cert)
+    assert of_certificate(pki.cert, pki.key) == f"{pki.cert}: a certificate in it is damaged"
