@@ -1,4 +1,4 @@
-"""Builds leave nothing in the source tree: what they need on the way is in a folder that ends with them.
+"""A build leaves nothing in the source tree: its intermediate files are in a temporary folder.
 
 The metadata is in pyproject.toml.
 """

@@ -33,6 +33,12 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """The folder of a process's state, which it makes itself."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
 async def ask(framework: Framework, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Ask]:
     """Runs a command that talks to a framework on the fake cluster: `await ask("nodes", "-o", "json")`."""
     server = AdminServer("127.0.0.1", 0)

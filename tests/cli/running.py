@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from owmesos.cli.main import main
+from tests.fakes.cluster import FakeCluster
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-m", "owmesos"]
+SLEEP = ("launch", "--command", "sleep 60")
 
 
 class Ran(NamedTuple):
@@ -59,6 +61,11 @@ def environment(**more: str) -> dict[str, str]:
     """Of a process: nothing of the tester's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OWMESOS_")}
     return {**kept, **more}
+
+
+def options(cluster: FakeCluster, state: Path) -> tuple[str, ...]:
+    """Of `owmesos run` on the fake cluster."""
+    return ("--master", cluster.master.address, "--state", str(state))
 
 
 async def started(

@@ -23,11 +23,6 @@ TOKEN = "a-token-that-the-user-made"
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
 def token_file(tmp_path: Path) -> Path:
     file = tmp_path / "token"
     write_private(file, f"{TOKEN}\n")

@@ -15,11 +15,10 @@ from owmesos.cli import columns
 from owmesos.cli.client import AdminClient, AdminRequest
 from owmesos.service.framework import Framework
 from tests.cli.conftest import Ask
-from tests.cli.running import Ran, owmesos
+from tests.cli.running import SLEEP, Ran, owmesos
 from tests.fakes.cluster import FakeCluster
 from tests.waiting import eventually_async
 
-SLEEP = ("launch", "--command", "sleep 60")
 TOO_MUCH = (*SLEEP, "--mem", "1800", "--constraint", "rack == r1")
 LISTINGS = ("nodes", "offers", "reservations", "launches")
 

@@ -12,21 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
-from tests.cli.running import COMMAND, ROOT, environment, owmesos_process, running, started
+from tests.cli.running import COMMAND, ROOT, SLEEP, environment, options, owmesos_process, running, started
 from tests.fakes.cluster import FakeCluster
-
-SLEEP = ("launch", "--command", "sleep 60")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-def options(cluster: FakeCluster, state: Path) -> tuple[str, ...]:
-    return ("--master", cluster.master.address, "--state", str(state))
 
 
 class Relay(NamedTuple):

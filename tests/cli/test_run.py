@@ -13,22 +13,10 @@ import pytest
 from owmesos.cli.run import run
 from owmesos.core.ledger import SHARE
 from owmesos.storage import SQLiteStore
-from tests.cli.running import owmesos, owmesos_process, running
+from tests.cli.running import SLEEP, options, owmesos, owmesos_process, running
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.master import FRAMEWORK_ID, FakeMaster, plain
 from tests.waiting import eventually_async
-
-SLEEP = ("launch", "--command", "sleep 60")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-def options(cluster: FakeCluster, state: Path) -> tuple[str, ...]:
-    return ("--master", cluster.master.address, "--state", str(state))
-
 
 # -- its life
 

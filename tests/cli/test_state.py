@@ -17,14 +17,13 @@ import pytest
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage import SaveFramework, SaveLaunch, SQLiteStore
 from owmesos.storage.zookeeper import ZooKeeperStore
-from tests.cli.running import Ran, owmesos, owmesos_process, running
+from tests.cli.running import SLEEP, Ran, owmesos, owmesos_process, running
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.master import FRAMEWORK_ID
 from tests.servers.zookeeper import ZooKeeper
 from tests.storage.records import a_record, save
 from tests.waiting import eventually_async
 
-SLEEP = ("launch", "--command", "sleep 60")
 _numbers = count()
 
 
