@@ -149,9 +149,11 @@ class LaunchRoutes:
         """Return once all that was read is stored: what a leader reads that was frozen, and replaced meanwhile, may
         never be. Return all the same if the state is away for long. Raises what the store raises."""
         stored = asyncio.ensure_future(self._framework.known_stored())
-        if await self._away_before(stored) is None:
-            stored.result()
-        stored.cancel()
+        try:
+            if await self._away_before(stored) is None:
+                stored.result()
+        finally:  # also where the process stops meanwhile
+            stored.cancel()
 
     async def _unless_away(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What `do` returns once it is stored. Raises StateAway rather than wait for the state for long; what was begun

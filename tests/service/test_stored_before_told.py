@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from owmesos.service.framework import Framework
+from owmesos.service.launch_routes import LaunchRoutes
 from owmesos.storage import SaveLaunch, StoreFailed, StoreTrouble, Write
 from tests.fixtures.admin import SMALL, WAITS, Admin
 
@@ -103,6 +104,23 @@ class TestWhatIsToldIsStored:
         finally:
             store.set()
         await waiting
+
+    async def test_a_request_that_is_given_up_waits_no_longer(self, framework: Framework) -> None:
+        """The process stops: nobody would take the store's error from the wait."""
+        begun, over = asyncio.Event(), asyncio.Event()
+
+        async def never() -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                over.set()
+
+        framework.known_stored = never  # type: ignore[method-assign]
+        waiting = asyncio.create_task(LaunchRoutes(framework)._until_stored())
+        await begun.wait()
+        waiting.cancel()
+        await asyncio.wait_for(over.wait(), 5)
 
 
 async def _held_back(
