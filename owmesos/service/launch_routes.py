@@ -102,17 +102,20 @@ class LaunchRoutes:
                 name=one(request, "name", "") or None,
                 limit=number(request, "limit", 1, 1, MOST_LAUNCHES) if "limit" in request.query else None,
             )
+            response = answer(found)
+            del found  # while it waits: several times as large as the answer
             await self._until_stored()
-            return answer(found)
+            return response
         if until not in get_args(Milestone):
             raise InvalidInput("wait must be running or ended")
         if not ids:
             raise InvalidInput("wait needs the ids to wait for")
         waiting = self._framework.wait_documents(ids, cast(Milestone, until), timeout)
         reached, rows = await unless_stopping(request, waiting)
-        await self._until_stored()
         response = answer(rows)
         response.headers[WAIT_HEADER] = "reached" if reached else "pending"
+        del rows
+        await self._until_stored()
         return response
 
     @ApiOperation("Ask for launches", list[documents.LaunchDocument], WantedLaunches, status=201, keyed=True)

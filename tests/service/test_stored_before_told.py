@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from owmesos.service import launch_routes
 from owmesos.service.framework import Framework
 from owmesos.service.launch_routes import LaunchRoutes
 from owmesos.storage import SaveLaunch, StoreFailed, StoreTrouble, Write
@@ -101,6 +103,30 @@ class TestWhatIsToldIsStored:
         monkeypatch.setattr(framework._store, "trouble", lambda: trouble)
         try:
             assert len(await admin.get("/api/v1/launches")) == 1
+        finally:
+            store.set()
+        await waiting
+
+    async def test_what_waits_is_the_answer_alone(
+        self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The documents that it is made of take several times its memory."""
+        made, answer = asyncio.Event(), launch_routes.answer
+
+        def noted(*given: Any) -> web.Response:
+            made.set()
+            return answer(*given)
+
+        waiting, store = await _held_back(admin, framework, monkeypatch)
+        monkeypatch.setattr(launch_routes, "answer", noted)
+        (known,) = framework.launches()
+        try:
+            for query in ("", f"?id={known['launch_id']}&wait=ended&timeout=0"):
+                made.clear()
+                listing = asyncio.ensure_future(admin.get(f"/api/v1/launches{query}"))
+                await asyncio.wait_for(made.wait(), 5)
+                assert not listing.done()
+                listing.cancel()
         finally:
             store.set()
         await waiting
