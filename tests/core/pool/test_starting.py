@@ -523,7 +523,9 @@ class TestBrokenAgent:
             world.run(name, lasts=60.0)
         assert {start.slot.agent_id for start in starts(world)} == {"S2"}
 
-    def test_on_a_full_cluster_none_looks_for_room_again_with_each_run_that_comes(
+
+class TestRoomThatIsNotThere:
+    def test_where_a_start_has_failed_runs_that_come_do_not_look_for_it_again(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def find(original: Any, self: Capacity, *args: Any) -> Any:
