@@ -37,7 +37,9 @@ async def test_a_container_that_exits_is_terminated_before_the_pod_has_ended(
     async with cluster.watch() as watch:
         await cluster.post(pod("short"), Program(ends_after=0.3, exit_code=code))
         first = pod_of(await watch.until(terminated("short")))
-        assert (first.status.phase, is_ready(first)) == ("Running", False)
+        # Pending where a kubelet that is late has never seen it run.
+        assert first.status.phase in ("Running", "Pending")
+        assert not is_ready(first)
         last = pod_of(await watch.until(in_phase("short", phase)))
     assert (end_of(last).exit_code, end_of(last).reason) == (code, reason)
     assert last.metadata.deletion_timestamp is None
