@@ -1,7 +1,7 @@
 """One, two and four invokers that share a cluster, on the same activations, in virtual time.
 
-The cluster is a small one: four machines of 8 GB, of which some leave and others come, two at least. The load is that
-of `overprovisioning`, as much as those two can just do, for a virtual minute by each of the seeds; the buffer is 5 %.
+The cluster has ten machines of 8 GB, of which some leave and others come, six at least. The load is that of
+`overprovisioning`, as much as those six can just do, for four virtual minutes by each of the seeds; the buffer is 5 %.
 The actions are dealt out in four parts that want as much each; an invoker has one, two or all of them, as OpenWhisk's
 Controller sends an action to its home invoker. So one invoker alone is what several are measured by. Each has a role of
 its own (with one role for all, each start is the same); "limited" is with a quota that limits each role to its part of
@@ -31,8 +31,8 @@ from owmesos.sizing.trial import DRAIN, repeat
 from owmesos.sizing.workload import TIMEOUT, DrawnFunction, Invocation, Load, activations, functions
 
 SEEDS = (1, 3, 5)
-SECONDS, QUICK_SECONDS = 60.0, 10.0
-SIZE = Size(start=4, least=2, most=5, pace=15.0)
+SECONDS, QUICK_SECONDS = 240.0, 10.0
+SIZE = Size()
 PARTS = 4
 BUFFER = 0.05
 PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
