@@ -210,10 +210,6 @@ class LaunchRequests:
         await shell.outbox.flushed()
         return done
 
-    async def known_stored(self) -> None:
-        """Returns when all that is known now is stored. Raises what the store raises."""
-        await self._running().outbox.flushed()
-
     def state_away(self) -> StoreTrouble | None:
         """What has kept the state from being written for longer than a moment: a launch or a kill waits for it."""
         trouble = self._running().outbox.trouble

@@ -151,7 +151,7 @@ class LaunchRoutes:
     async def _until_stored(self) -> None:
         """Return once all that was read is stored: what a leader reads that was frozen, and replaced meanwhile, may
         never be. Return all the same if the state is away for long. Raises what the store raises."""
-        stored = asyncio.ensure_future(self._framework.known_stored())
+        stored = asyncio.ensure_future(self._framework.shell.outbox.flushed())
         try:
             if await self._away_before(stored) is None:
                 stored.result()

@@ -27,7 +27,7 @@ WITHIN = {
         "view",
         "wait_for",
     ),  # for what runs in the framework's own event loop: the
-    *("launch_documents", "kill_chosen", "wait_documents", "known_stored"),  # admin API and invokers
+    *("launch_documents", "kill_chosen", "wait_documents"),  # admin API and invokers
 }
 
 

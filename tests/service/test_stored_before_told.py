@@ -142,7 +142,7 @@ class TestWhatIsToldIsStored:
             finally:
                 over.set()
 
-        framework.known_stored = never  # type: ignore[method-assign]
+        framework.shell.outbox.flushed = never  # type: ignore[method-assign]
         waiting = asyncio.create_task(LaunchRoutes(framework)._until_stored())
         await begun.wait()
         waiting.cancel()
