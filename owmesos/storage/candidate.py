@@ -71,8 +71,7 @@ class Candidate(ElectionThread):
         self._election = Election()
         self._events: queue.SimpleQueue[ElectionEvent | None] = queue.SimpleQueue()
         self._timeout = SESSION
-        self._away_since: float | None = None
-        self._asked_at = 0.0
+        self._asked_at: float | None = None  # or found to be away; None while it is connected
         self._state_seen = False
         self._path = f"{address.path}/{ELECTION}"
         self._own = ""
@@ -201,10 +200,10 @@ class Candidate(ElectionThread):
 
     def _look_for_lost_data(self, now: float) -> None:
         if self._client.connected:
-            self._away_since = None
+            self._asked_at = None
             return
-        if self._away_since is None:
-            self._away_since = self._asked_at = now
+        if self._asked_at is None:
+            self._asked_at = now
         if not self._client.last_zxid or now - self._asked_at < _ASK_EVERY:
             return
         known = self._client.last_zxid  # before the look: our own client may be let in, and see more, meanwhile
