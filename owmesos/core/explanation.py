@@ -207,7 +207,7 @@ def _miss_in_words(ask: Ask, facts: SlotFacts, noun: str) -> str:
     if by_quota:
         parts.append(_PHRASES["quota"][0])
     if facts.unmet:
-        parts.append(f"fails {_named(facts.unmet)}")
+        parts.append(_phrase("constraint", 1, facts.unmet))
     if facts.excluded is not None:
         parts.append(_PHRASES[facts.excluded][0])
     host = f" ({facts.hostname})" if facts.hostname not in ("", facts.agent_id) else ""
@@ -230,6 +230,13 @@ def _amount(kind: str, thousandths: int) -> str:
     return f"{plainly(thousandths)}{unit}"
 
 
+def _phrase(reason: Reason, count: int, unmet: tuple[Constraint, ...]) -> str:
+    """What `count` nodes fail; `unmet`: the constraints, if they can be named."""
+    if reason == "constraint" and unmet:
+        return f"{'fails' if count == 1 else 'fail'} {_named(unmet)}"
+    return _PHRASES[reason][count != 1]
+
+
 def _named(constraints: tuple[Constraint, ...]) -> str:
     """`the constraint 'rack == r9'`, of several with how many more."""
     more = len(constraints) - 1
@@ -247,10 +254,7 @@ def _summary(
     """`unmet`: what all nodes fail that are counted under constraints, if that is the same."""
     if not agents:
         return f"no {noun} is known"
-    parts = [f"{count} {_PHRASES[reason][count != 1]}" for reason, count in failed.items()]
-    if unmet:
-        place = list(failed).index("constraint")
-        parts[place] = f"{parts[place].partition(' a ')[0]} {_named(unmet)}"
+    parts = [f"{count} {_phrase(reason, count, unmet)}" for reason, count in failed.items()]
     if fitting:
         parts.insert(0, f"{fitting} would fit now")
     text = f"of {agents} {noun}{'s' if agents != 1 else ''}, " + ", ".join(parts)
