@@ -30,8 +30,8 @@ class Trouble(NamedTuple):
 
 
 class Reachability:
-    """The state of one server. From any thread. Calls each of `changed` when it goes down, comes back, or has a
-    different trouble."""
+    """The state of one server. From any thread. Calls each of `changed` when any user's trouble begins, changes or
+    ends."""
 
     def __init__(self, name: str, address: str, now: Callable[[], float] = process_time) -> None:
         self._name = f"{name} at {address}"
@@ -79,12 +79,12 @@ class Reachability:
 
     @contextmanager
     def _reported(self) -> Iterator[float]:
-        """Yields the time. If there is a different trouble afterwards, calls the listeners."""
+        """Yields the time. If there are other troubles afterwards, calls the listeners."""
         with self._lock:
             now = self._reported_at = self._now()
-            before = self._trouble
+            before = self._troubles.copy()
             yield now
-            changed = before != self._trouble
+            changed = before != self._troubles
         if changed:
             for listener in self.changed:
                 listener()
@@ -97,6 +97,10 @@ class Reachability:
     @property
     def down(self) -> bool:
         return bool(self._troubles)
+
+    def fails(self, user: str) -> bool:
+        """Whether that user has a trouble."""
+        return user in self._troubles
 
     def lasting(self, user: str) -> bool:
         """Whether that user has a trouble that will not pass by itself."""

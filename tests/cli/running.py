@@ -118,7 +118,10 @@ class Running:
                 await self._changed.wait()
             return match
 
-        return await asyncio.wait_for(found(), timeout)
+        try:
+            return await asyncio.wait_for(found(), timeout)
+        except asyncio.TimeoutError:
+            raise AssertionError(f"it did not say {pattern!r} within {timeout} s: {self.log}") from None
 
     async def hang_up(self, expected: str) -> None:
         """Sends SIGHUP, and waits until it has logged a line about that with `expected`."""

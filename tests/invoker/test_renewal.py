@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,17 +30,10 @@ WHAT = "Kafka's TLS and login"
 
 
 @pytest.fixture
-async def world(broker: Broker, couch: Couch, simulator: SimulatedCluster) -> AsyncIterator[Scene]:
+async def world(renewed: Kafka, broker: Broker, couch: Couch, simulator: SimulatedCluster) -> AsyncIterator[Scene]:
+    """Ends before the broker does."""
     async with scene(broker, couch, simulator.master) as world:
         yield world
-
-
-@pytest.fixture
-def renewed(kafka: Kafka) -> Iterator[Kafka]:
-    """The tests after it find the usual password, for which the broker has to start again."""
-    yield kafka
-    kafka.password = PASSWORD
-    kafka.stop()
 
 
 class Files:
@@ -71,15 +64,19 @@ async def works(world: Scene, action: Invokable) -> None:
     assert result(await world.response(action, {"n": 1})) == {"got": {"n": 1}}
 
 
-async def restart(kafka: Kafka, password: str) -> None:
-    """Its connections end, and new ones are accepted only with the new authority and the new password."""
+async def restart(process: Running, kafka: Kafka, password: str) -> None:
+    """Its connections end, and new ones are accepted only with the new authority and the new password. Away until
+    `process` has said so: what is shorter it may not notice."""
+    before = process.log.count("has been down")
     await asyncio.to_thread(kafka.stop)
+    await process.said(rf"(?s)(has been down.*){{{before}}}Kafka at \S+ has been down")
     kafka.password = password
     await asyncio.to_thread(kafka.start)
 
 
-def down(process: Running) -> int:
-    return process.log.count("Kafka at ")
+async def is_back(process: Running, times: int) -> None:
+    """Said so often."""
+    await process.said(rf"(?s)(is back.*){{{times - 1}}}Kafka at \S+ is back")
 
 
 async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path: Path) -> None:
@@ -94,9 +91,9 @@ async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path
         files.write(kafka, "second")
         await process.hang_up(f"renewed: {WHAT}")
         await works(world, action)
-        assert down(process) == 0, process.log
-        await restart(kafka, "second")
-        await process.said(r"Kafka at \S+ is back")
+        assert "Kafka at " not in process.log
+        await restart(process, kafka, "second")
+        await is_back(process, 1)
         await works(world, action)
 
         # Nothing that is wrong replaces what is right.
@@ -106,19 +103,17 @@ async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path
         await process.hang_up(f"not renewed: {WHAT}: {files.settings} is not valid TOML: .* is kept")
         files.settings.unlink()
         await process.hang_up(f"not renewed: {WHAT}: the secret file {files.settings} cannot be read")
-        back = process.log.count("is back")
-        await restart(kafka, "second")
-        await process.said(rf"(?s)(is back.*){{{back}}}Kafka at \S+ is back")
+        await restart(process, kafka, "second")
+        await is_back(process, 2)
         await process.said("a new connection to Kafka has what was read before: ssl_cafile")
         await works(world, action)
 
         # The broker has a password first: it refuses the former one, until that is renewed.
-        back = process.log.count("is back")
-        await restart(kafka, "third")
+        await restart(process, kafka, "third")
         await process.said("correct the login in --kafka-settings, then send SIGHUP")
         files.write(kafka, "third")
         await process.hang_up(f"renewed: {WHAT}")
-        await process.said(rf"(?s)(is back.*){{{back}}}Kafka at \S+ is back")
+        await is_back(process, 3)
         await works(world, action)
         await world.all_ended()
         world.accounts_are_right()

@@ -96,6 +96,17 @@ def test_who_listens_hears_of_changes_only(kafka: Reachability) -> None:
     assert heard == [True, False]
 
 
+def test_who_listens_hears_of_each_user(kafka: Reachability) -> None:
+    """Also of one whose trouble is not the one that is shown."""
+    heard: list[tuple[bool, bool]] = []
+    kafka.changed.append(lambda: heard.append((kafka.fails("pings"), kafka.lasting("activations"))))
+    kafka.failed("pings", "refused", since=1.0, advice="correct the login")
+    kafka.failed("activations", "refused", since=2.0, advice="correct the login")
+    kafka.works("activations")
+    kafka.works("pings")
+    assert heard == [(True, False), (True, True), (True, False), (False, False)]
+
+
 def test_it_counts_outages_and_not_their_reports(kafka: Reachability) -> None:
     for _ in range(2):
         kafka.failed("pings", "late")

@@ -22,6 +22,7 @@ from owmesos.system.tls_files import wrong_with_authority, wrong_with_certificat
 
 _log = logging.getLogger("owmesos.kafka")
 
+_CONNECTING = 50.0  # ms; between looks at a connection that is being made
 _OBJECTS = ("ssl_context", "sasl_oauth_token_provider")  # which no file can hold
 _USUAL: dict[str, Any] = {
     name: value
@@ -50,9 +51,27 @@ class KafkaAccess:
         return self.settings["sasl_mechanism"] is not None
 
     def client(self, **settings: Any) -> KafkaNetClient:
-        """kafka-python's `kafka_client`."""
+        """kafka-python's `kafka_client` for consumers and administrators."""
+        return self._client(KafkaNetClient, settings)
+
+    def producer_client(self, **settings: Any) -> KafkaNetClient:
+        """kafka-python's `kafka_client` for producers."""
+        return self._client(_ProducerClient, settings)
+
+    def _client(self, kind: Any, settings: dict[str, Any]) -> KafkaNetClient:
         net = NetworkSelector(**settings)
-        return KafkaNetClient(net, _Connections(net, self, **settings), **settings)
+        return kind(net, _Connections(net, self, **settings), **settings)
+
+
+class _ProducerClient(KafkaNetClient):  # type: ignore[misc]
+    """So that a producer's thread waits while a broker cannot be used; with kafka-python's own it computes."""
+
+    def connection_delay(self, node_id: Any) -> float:
+        """For how many milliseconds to wait for a broker that is not ready, or for something else to happen.
+
+        kafka-python's is in seconds and 0 while a connection is being made, and its sender takes it for milliseconds.
+        """
+        return max(1000 * float(super().connection_delay(node_id)), _CONNECTING)
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]
@@ -62,13 +81,23 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
         super().__init__(net, **settings)
         self._access = access
         self._known: dict[str, Any] | None = None  # `settings` may be older than what is valid by now
+        self._latest: dict[Any, Any] = {}  # connections, by node
 
     def get_connection(self, node_id: Any, *arguments: Any, **more: Any) -> Any:
         current = self._access.settings
         if current is not self._known:
             self._known = current
             self.config.update(current)
-        return super().get_connection(node_id, *arguments, **more)
+        connection = self._latest[node_id] = super().get_connection(node_id, *arguments, **more)
+        return connection
+
+    def reset_backoff(self, node_id: Any) -> None:
+        """kafka-python calls it also where the login was refused: it would try again at once, and so on."""
+        connection = self._latest.get(node_id)
+        if connection is not None and connection.closed:
+            self.update_backoff(node_id)
+        else:
+            super().reset_backoff(node_id)
 
 
 class TlsFiles:

@@ -153,7 +153,12 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
 
     def producer(self, *, client_id: str, **settings: Any) -> KafkaProducer:
         """Blocks until a broker answers. Raises KafkaFailed."""
-        usual = {"max_request_size": self.max_message, "metadata_max_age_ms": 15_000, "metrics_enabled": False}
+        usual = {
+            "kafka_client": self.access.producer_client,
+            "max_request_size": self.max_message,
+            "metadata_max_age_ms": 15_000,
+            "metrics_enabled": False,
+        }
         return self._connected(KafkaProducer, client_id=client_id, **{**usual, **settings})
 
     def answered_at(self, producer: KafkaProducer) -> float:
@@ -213,7 +218,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
             usual["selector"] = partial(LeasedSelector, self.lease)
         began = time.monotonic()
         try:
-            return kind(**usual, **settings)
+            return kind(**{**usual, **settings})
         except (KafkaError, OSError) as error:
             why = _said_by_library(began) or error
             # kafka-python often sees only the end of the connection, and not the refusal before it.

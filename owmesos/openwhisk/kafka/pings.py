@@ -2,7 +2,8 @@
 
 Pings have their own thread and producer, so that neither a busy event loop nor queued acknowledgements delay them.
 An invoker that wants no work sends one ping with `isEnabled: false`, and then none (InvokerReactive.scala): 2.0
-reacts to the field at once, and 1.0, which does not know it, to the silence after ten seconds.
+reacts to the field at once, and 1.0, which does not know it, to the silence after ten seconds. While Kafka fails, it
+sends more, until one arrives: so its Controllers hear it, and the operator that Kafka works again.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ class Pinger(KafkaThread):
                     self._change.wait_for(self._has_news, due - time.monotonic())
                     enabled, stopping = self._open, self._stopping
                     silent = self._silent
-                if not silent and self._broker.may_send and (enabled or self._said is not False):
+                has_to = enabled or self._said is not False or self._kafka.fails(PINGING)
+                if not silent and self._broker.may_send and has_to:
                     self._ping(producer, Ping(name=self._invoker, is_enabled=enabled))
                 self._said = enabled
                 if stopping:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.errors import SaslAuthenticationFailedError
 
 from owmesos.errors import InvalidInput
 from owmesos.openwhisk.kafka.access import KafkaAccess
@@ -93,20 +94,23 @@ class TestFilesThatAreReplaced:
         assert shown_to(server, access) == first
 
 
+NODE = "bootstrap-0"
+
+
 class Manager:
-    """kafka-python's connections of one client, none of which is made."""
+    """kafka-python's connections of one client, a producer's, none of which is made."""
 
     def __init__(self, access: KafkaAccess) -> None:
-        self._client = access.client(bootstrap_servers=["127.0.0.1:1"], **access.settings)
-        self.manager: Any = self._client._manager
+        self.client = access.producer_client(bootstrap_servers=["127.0.0.1:1"], **access.settings)
+        self.manager: Any = self.client._manager
 
     def close(self) -> None:
-        self._client.close()
+        self.client.close()
 
     def connection(self) -> Any:
         """A new one."""
         self.manager._conns.clear()
-        return self.manager.get_connection("bootstrap-0")
+        return self.manager.get_connection(NODE)
 
 
 class TestALogin:
@@ -125,6 +129,36 @@ class TestALogin:
             access.renew(KafkaAccess())
             config = client.connection().config
             assert (config["security_protocol"], config["sasl_plain_password"]) == ("PLAINTEXT", None)
+
+
+class TestABrokerThatCannotBeUsed:
+    """kafka-python's threads would compute all the time until it can be."""
+
+    def test_after_a_login_that_was_refused_there_is_a_pause(self) -> None:
+        with closing(Manager(KafkaAccess({**LOGIN, "sasl_plain_password": "wrong"}))) as client:
+            client.connection().close(SaslAuthenticationFailedError())
+            client.manager.reset_backoff(NODE)  # as kafka-python does
+            assert client.manager.connection_delay(NODE) > 0
+
+    def test_after_one_that_was_accepted_there_is_none(self) -> None:
+        with closing(Manager(KafkaAccess())) as client:
+            client.connection()
+            client.manager.update_backoff(NODE)
+            client.manager.reset_backoff(NODE)
+            assert client.manager.connection_delay(NODE) == 0
+
+    def test_a_producer_waits_while_it_connects(self) -> None:
+        with closing(Manager(KafkaAccess())) as client:
+            client.connection()
+            assert client.client.connection_delay(NODE) == 50  # ms
+
+    def test_a_producer_waits_as_long_as_the_pause_lasts(self) -> None:
+        with closing(Manager(KafkaAccess())) as client:
+            for _ in range(8):
+                client.manager.update_backoff(NODE)
+            delay = client.manager.connection_delay(NODE)  # seconds
+            assert delay > 0.5
+            assert client.client.connection_delay(NODE) == pytest.approx(1000 * delay, rel=0.1)
 
 
 @pytest.mark.parametrize(

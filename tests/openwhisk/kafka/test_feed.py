@@ -13,15 +13,15 @@ import kafka.codec
 import pytest
 
 from owmesos.errors import InvalidInput
-from owmesos.openwhisk.kafka.access import KafkaAccess
 from owmesos.openwhisk.kafka.broker import MAX_MESSAGE, Broker
 from owmesos.openwhisk.kafka.feed import READING, Feed, FeedBroke
 from owmesos.openwhisk.kafka.feed_settings import Delivery, FeedSettings
 from owmesos.openwhisk.kafka.offsets import Position, Received, Rejected
 from owmesos.openwhisk.reachability import Reachability
 from tests.openwhisk import samples
+from tests.openwhisk.kafka.secured import secure
 from tests.openwhisk.kafka.topics import activation, administration, committed, committed_in, create, only_for, write
-from tests.servers.kafka import PASSWORD, USER, Kafka
+from tests.servers.kafka import Kafka
 from tests.waiting import eventually_async
 
 pytestmark = [pytest.mark.kafka, pytest.mark.cluster]
@@ -319,24 +319,6 @@ class TestRights:
         await eventually_async(lambda: invoker.kafka.down)
         said = invoker.kafka.document()  # kafka-python sees the refusal, or only the end of the connection
         assert "the login in --kafka-settings" in f"{said['reason']} {said['advice']}"
-
-
-def secure(broker: Broker, kafka: Kafka, **changes: str) -> Broker:
-    """The same by TLS and with a login."""
-    return Broker(
-        hosts=(f"127.0.0.1:{kafka.secure_port}",),
-        prefix=broker.prefix,
-        access=KafkaAccess(
-            {
-                "security_protocol": "SASL_SSL",
-                "ssl_cafile": str(kafka.authority),
-                "sasl_mechanism": "PLAIN",
-                "sasl_plain_username": USER,
-                "sasl_plain_password": PASSWORD,
-                **changes,
-            }
-        ),
-    )
 
 
 class TestGarbage:
