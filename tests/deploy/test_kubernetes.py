@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -333,7 +334,7 @@ def one_write_at_a_time(cluster: KubernetesCluster, namespace: str) -> Iterator[
 
 
 @pytest.mark.kubernetes
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_starts_and_stops_wait_where_the_account_has_a_limit_and_none_is_lost_or_made_twice(
     account: Path, kubernetes_cluster: KubernetesCluster, kubernetes_namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -344,7 +345,10 @@ async def test_starts_and_stops_wait_where_the_account_has_a_limit_and_none_is_l
 
     runs = [f"r{number}" for number in range(12)]
     settings = KubernetesSettings(namespace=kubernetes_namespace, invoker="busy")
-    with one_write_at_a_time(kubernetes_cluster, kubernetes_namespace):
+    rejected: Counter[str] = Counter()
+
+    async def starts_and_stops() -> None:
+        caplog.clear()
         async with KubernetesProcess(find_access(account), RECIPE, settings) as process:
             given: list[str] = []
             process.host.pool_listeners.append(
@@ -356,11 +360,21 @@ async def test_starts_and_stops_wait_where_the_account_has_a_limit_and_none_is_l
                 process.host.observe(Run(run_id, action, "guest"))
             await eventually_async(lambda: len(given) == len(runs))
             counts = process.host.outbox.counts
-            assert counts["create", "TooManyRequests"] > 0
             assert (sorted(given), counts["create", "ok"], len(living())) == (sorted(runs), 12, 12)
-            shown = process.status()["cluster"]
-            assert (shown["connected"], "requests for pods were rejected since" in str(shown["reason"])) == (True, True)
+            if counts["create", "TooManyRequests"]:
+                shown = process.status()["cluster"]
+                assert shown["connected"]
+                assert "requests for pods were rejected since" in str(shown["reason"])
             assert await process.host.stop_containers(60.0)
-            assert counts["delete", "TooManyRequests"] > 0
             assert living() == []
-    assert sum("takes no more requests for now" in record.message for record in caplog.records) == 1
+            now = {verb: counts[verb, "TooManyRequests"] for verb in ("create", "delete")}
+        said = sum("takes no more requests for now" in record.message for record in caplog.records)
+        assert said == (1 if any(now.values()) else 0)
+        rejected.update(now)
+
+    with one_write_at_a_time(kubernetes_cluster, kubernetes_namespace):
+        for _ in range(5):  # on a busy machine the requests may come one after the other by chance
+            await starts_and_stops()
+            if min(rejected["create"], rejected["delete"]):
+                return
+    pytest.fail(f"nothing was rejected of what is to wait: {rejected}")

@@ -45,7 +45,7 @@ class RealWatch:
         finally:
             self._changed.set()
 
-    async def until(self, found: Callable[[Seen], bool], timeout: float = 30.0) -> Seen:
+    async def until(self, found: Callable[[Seen], bool], timeout: float = 90.0) -> Seen:
         deadline = time.monotonic() + timeout
         while True:
             self._changed.clear()
@@ -57,7 +57,7 @@ class RealWatch:
                 await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
             assert time.monotonic() < deadline, f"not seen within {timeout} s: {self.seen}"
 
-    async def ended(self, timeout: float = 30.0) -> None:
+    async def ended(self, timeout: float = 90.0) -> None:
         await eventually_async(self._reader.done, timeout, what="the watch has ended")
 
     async def close(self) -> None:
