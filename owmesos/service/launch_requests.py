@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Literal, NamedTuple, get_args
@@ -30,6 +29,7 @@ from owmesos.service.shell import Shell
 from owmesos.service.stopped import Stopped
 from owmesos.service.task_log import log_of_task
 from owmesos.storage import StoreTrouble
+from owmesos.system.clock import process_time
 from owmesos.system.tasks import cancel_all
 
 Milestone = Literal["running", "ended"]
@@ -213,7 +213,7 @@ class LaunchRequests:
     def state_away(self) -> StoreTrouble | None:
         """What has kept the state from being written for longer than a moment: a launch or a kill waits for it."""
         trouble = self._running().outbox.trouble
-        return trouble if trouble is not None and time.time() - trouble.since >= AWAY_AFTER else None
+        return trouble if trouble is not None and process_time() - trouble.since >= AWAY_AFTER else None
 
     def record(self, name: str) -> LaunchRecord:
         """The record of a launch: by its id or a task's id, or by a name or the beginning of an id if it is unique.

@@ -15,6 +15,7 @@ from owmesos.errors import InvalidInput, os_reason
 from owmesos.storage import store
 from owmesos.storage.records import StoredCounts, read
 from owmesos.storage.sent_mark import SentMark
+from owmesos.system.clock import process_time
 from owmesos.system.databases import open_database, readable, transaction
 from owmesos.system.file_lock import FileLock
 from owmesos.system.private_files import make_private, make_private_folder
@@ -135,7 +136,7 @@ class SQLiteStore:
                     raise
                 if not waits:
                     _log.error("%s; trying again for %g s", error, self._patience)
-                    self._trouble = store.StoreTrouble(str(error), time.time())
+                    self._trouble = store.StoreTrouble(str(error), process_time())
                 waits = True
                 time.sleep(_AGAIN)
         if waits:

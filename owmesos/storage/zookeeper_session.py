@@ -33,6 +33,7 @@ from kazoo.security import ACL, OPEN_ACL_UNSAFE, Permissions, make_digest_acl
 
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage.store import StoreFailed, StoreTrouble
+from owmesos.system.clock import process_time
 
 T = TypeVar("T")
 _log = logging.getLogger("owmesos.storage")
@@ -217,10 +218,13 @@ class ZooKeeperSession:
         with self._changed:
             self._changed.notify_all()
         if state == KazooState.CONNECTED:
+            if self.trouble is not None:
+                away = process_time() - self.trouble.since
+                _log.info("the connection to ZooKeeper at %s is back, after %.0f s", self._address, away)
             self.trouble = None
             self._restored()
         elif self.trouble is None:
-            self.trouble = StoreTrouble(f"ZooKeeper at {self._address.hosts} does not answer", time.time())
+            self.trouble = StoreTrouble(f"ZooKeeper at {self._address.hosts} does not answer", process_time())
         if state == KazooState.SUSPENDED and not self._closed:
             _log.warning("the connection to ZooKeeper at %s is lost: nothing is sent until it is back", self._address)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from owmesos.service import launch_routes
 from owmesos.service.framework import Framework
 from owmesos.service.launch_routes import LaunchRoutes
 from owmesos.storage import SaveLaunch, StoreFailed, StoreTrouble, Write
+from owmesos.system.clock import process_time
 from tests.fixtures.admin import SMALL, WAITS, Admin
 
 
@@ -24,7 +24,7 @@ async def test_a_state_that_is_away_is_said_soon(
 ) -> None:
     known = (await admin.launch())[0]["launch_id"]
     store, back = framework._store, threading.Event()
-    commit, trouble = store.commit, [StoreTrouble("ZooKeeper at zk:2181 does not answer", time.time() - 60)]
+    commit, trouble = store.commit, [StoreTrouble("ZooKeeper at zk:2181 does not answer", process_time() - 60)]
 
     loop, tried = asyncio.get_running_loop(), asyncio.Event()
 
@@ -99,7 +99,7 @@ class TestWhatIsToldIsStored:
         self, admin: Admin, framework: Framework, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         waiting, store = await _held_back(admin, framework, monkeypatch)
-        trouble = StoreTrouble("ZooKeeper at zk:2181 does not answer", time.time() - 60)
+        trouble = StoreTrouble("ZooKeeper at zk:2181 does not answer", process_time() - 60)
         monkeypatch.setattr(framework._store, "trouble", lambda: trouble)
         try:
             assert len(await admin.get("/api/v1/launches")) == 1

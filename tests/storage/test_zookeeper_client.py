@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from owmesos.mesos.wire.address import ZooKeeperPath
 from owmesos.storage import SaveFramework, StateInUse, StoreFailed
 from owmesos.storage.zookeeper import ZooKeeperStore
+from owmesos.system.clock import process_time
 from tests.fakes.zookeeper import FakeZooKeeper
 from tests.storage.records import a_record, save
 from tests.waiting import eventually
@@ -62,12 +62,12 @@ def test_a_server_that_stays_away(address: ZooKeeperPath, fake_zookeeper: FakeZo
 def test_a_server_that_is_away_is_its_trouble(address: ZooKeeperPath, fake_zookeeper: FakeZooKeeper) -> None:
     with opened(address) as store:
         assert store.trouble() is None
-        before = time.time()
+        before = process_time()
         fake_zookeeper.stop()
         trouble = eventually(store.trouble)
         assert trouble is not None
         assert trouble.reason == f"ZooKeeper at {address.hosts} does not answer"
-        assert before <= trouble.since <= time.time()
+        assert before <= trouble.since <= process_time()
         fake_zookeeper.start()
         eventually(lambda: store.trouble() is None)
 
