@@ -31,13 +31,14 @@ class Trouble(NamedTuple):
 
 class Reachability:
     """The state of one server. From any thread. Calls each of `changed` when any user's trouble begins, changes or
-    ends."""
+    ends; they may not report."""
 
     def __init__(self, name: str, address: str, now: Callable[[], float] = process_time) -> None:
         self._name = f"{name} at {address}"
         self._address = address
         self._now = now
         self._lock = threading.Lock()
+        self._telling = threading.Lock()  # so that of two listeners' calls the later sees the later troubles
         self._troubles: dict[str, Trouble] = {}  # by user
         self._advised: set[str] = set()  # what was advised in this outage
         self._since: float | None = None  # when the present state began; None while nobody has tried
@@ -79,15 +80,16 @@ class Reachability:
 
     @contextmanager
     def _reported(self) -> Iterator[float]:
-        """Yields the time. If there are other troubles afterwards, calls the listeners."""
+        """Yields the time. If the troubles changed, calls the listeners."""
         with self._lock:
             now = self._reported_at = self._now()
             before = self._troubles.copy()
             yield now
             changed = before != self._troubles
         if changed:
-            for listener in self.changed:
-                listener()
+            with self._telling:
+                for listener in self.changed:
+                    listener()
 
     @property
     def _trouble(self) -> Trouble | None:

@@ -32,7 +32,7 @@ from owmesos.storage.election import CandidateListener, Election, ElectionEffect
 from owmesos.storage.election_thread import ElectionThread
 from owmesos.storage.owned_nodes import OWNER
 from owmesos.storage.store import StoreFailed
-from owmesos.storage.zookeeper_session import LOST, NOT_PRIVATE, client_for, open_to_all
+from owmesos.storage.zookeeper_session import LOST, NOT_PRIVATE, ConnectionLog, client_for, open_to_all
 from owmesos.system.lease import Lease, clock
 
 _log = logging.getLogger("owmesos.election")
@@ -73,6 +73,7 @@ class Candidate(ElectionThread):
         self._timeout = SESSION
         self._asked_at: float | None = None  # or found to be away; None while it is connected
         self._state_seen = False
+        self._lines = ConnectionLog(_log, address, "who leads is not known")
         self._path = f"{address.path}/{ELECTION}"
         self._own = ""
         self._client = client_for(address, SESSION)
@@ -260,8 +261,8 @@ class Candidate(ElectionThread):
     def _on_state(self, state: str) -> None:
         if state == KazooState.CONNECTED:
             self._events.put(self._connected())
-        elif state == KazooState.SUSPENDED and not self._ended:
-            _log.warning("the connection to ZooKeeper at %s is lost: who leads is not known", self._address)
+        if not self._ended:
+            self._lines.note(state)
 
     def _on_change(self, event: object) -> None:
         """Only of nodes; what becomes of the connection is told by `_on_state`."""

@@ -31,7 +31,7 @@ class StateTooNew(StoreFailed):
 
 
 class StoreTrouble(NamedTuple):
-    """What keeps commits waiting, and since when, in seconds since the epoch."""
+    """What keeps commits waiting, and since when, in seconds since the epoch by `process_time`."""
 
     reason: str
     since: float

@@ -78,6 +78,7 @@ class ZooKeeperSession:
         self._patience = patience
         self._changed = threading.Condition()
         self.trouble: StoreTrouble | None = None
+        self._lines = ConnectionLog(_log, address, "nothing is sent until it is back")
         """That the connection is lost, once there was one."""
         self._closed = False
         self._client = client_for(address, session)
@@ -218,15 +219,32 @@ class ZooKeeperSession:
         with self._changed:
             self._changed.notify_all()
         if state == KazooState.CONNECTED:
-            if self.trouble is not None:
-                away = process_time() - self.trouble.since
-                _log.info("the connection to ZooKeeper at %s is back, after %.0f s", self._address, away)
             self.trouble = None
             self._restored()
         elif self.trouble is None:
             self.trouble = StoreTrouble(f"ZooKeeper at {self._address.hosts} does not answer", process_time())
-        if state == KazooState.SUSPENDED and not self._closed:
-            _log.warning("the connection to ZooKeeper at %s is lost: nothing is sent until it is back", self._address)
+        if not self._closed:
+            self._lines.note(state)
+
+
+class ConnectionLog:
+    """One line of the log when a connection to ZooKeeper is lost, and one when it is back."""
+
+    def __init__(self, log: logging.Logger, address: ZooKeeperPath, meanwhile: str) -> None:
+        self._log = log
+        self._address = address
+        self._meanwhile = meanwhile
+        self._lost_at: float | None = None
+
+    def note(self, state: str) -> None:
+        """`state` is kazoo's, in the order of its changes."""
+        if state == KazooState.SUSPENDED:
+            self._lost_at = process_time()
+            self._log.warning("the connection to ZooKeeper at %s is lost: %s", self._address, self._meanwhile)
+        elif state == KazooState.CONNECTED and self._lost_at is not None:
+            away = process_time() - self._lost_at
+            self._lost_at = None
+            self._log.info("the connection to ZooKeeper at %s is back, after %.0f s", self._address, away)
 
 
 def client_for(address: ZooKeeperPath, session: float) -> KazooClient:

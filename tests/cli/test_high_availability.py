@@ -199,6 +199,7 @@ async def test_after_zookeeper_was_away_one_of_them_leads(
             return (await asyncio.to_thread(owmesos, *SLEEP, "--wait", "running", *both)).code == 0
 
         await eventually_async(launched)
+        await standby.said(r"owmesos.election: the connection to ZooKeeper at \S+ is back, after \d+ s")
         ended = leader.process.returncode is not None
         assert ("this process has lost the lead" in leader.log) is ended
         assert (LEADS in standby.log) is ended

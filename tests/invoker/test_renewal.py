@@ -64,19 +64,15 @@ async def works(world: Scene, action: Invokable) -> None:
     assert result(await world.response(action, {"n": 1})) == {"got": {"n": 1}}
 
 
-async def restart(process: Running, kafka: Kafka, password: str) -> None:
+async def restart(process: Running, kafka: Kafka, password: str) -> str:
     """Its connections end, and new ones are accepted only with the new authority and the new password. Away until
-    `process` has said so: what is shorter it may not notice."""
-    before = process.log.count("has been down")
+    `process` has said so: what is shorter it may not notice. The pattern of the line that says that it is back."""
+    away, back = process.log.count("has been down"), process.log.count("is back")
     await asyncio.to_thread(kafka.stop)
-    await process.said(rf"(?s)(has been down.*){{{before}}}Kafka at \S+ has been down")
+    await process.said(rf"(?s)(has been down.*){{{away}}}Kafka at \S+ has been down")
     kafka.password = password
     await asyncio.to_thread(kafka.start)
-
-
-async def is_back(process: Running, times: int) -> None:
-    """Said so often."""
-    await process.said(rf"(?s)(is back.*){{{times - 1}}}Kafka at \S+ is back")
+    return rf"(?s)(is back.*){{{back}}}Kafka at \S+ is back"
 
 
 async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path: Path) -> None:
@@ -92,8 +88,7 @@ async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path
         await process.hang_up(f"renewed: {WHAT}")
         await works(world, action)
         assert "Kafka at " not in process.log
-        await restart(process, kafka, "second")
-        await is_back(process, 1)
+        await process.said(await restart(process, kafka, "second"))
         await works(world, action)
 
         # Nothing that is wrong replaces what is right.
@@ -103,17 +98,16 @@ async def test_kafkas_authority_and_login(world: Scene, renewed: Kafka, tmp_path
         await process.hang_up(f"not renewed: {WHAT}: {files.settings} is not valid TOML: .* is kept")
         files.settings.unlink()
         await process.hang_up(f"not renewed: {WHAT}: the secret file {files.settings} cannot be read")
-        await restart(process, kafka, "second")
-        await is_back(process, 2)
+        await process.said(await restart(process, kafka, "second"))
         await process.said("a new connection to Kafka has what was read before: ssl_cafile")
         await works(world, action)
 
-        # The broker has a password first: it refuses the former one, until that is renewed.
-        await restart(process, kafka, "third")
+        # The broker has a password first: it rejects the former one, until that is renewed.
+        is_back = await restart(process, kafka, "third")
         await process.said("correct the login in --kafka-settings, then send SIGHUP")
         files.write(kafka, "third")
         await process.hang_up(f"renewed: {WHAT}")
-        await is_back(process, 3)
+        await process.said(is_back)
         await works(world, action)
         await world.all_ended()
         world.accounts_are_right()

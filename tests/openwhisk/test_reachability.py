@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
@@ -105,6 +106,30 @@ def test_who_listens_hears_of_each_user(kafka: Reachability) -> None:
     kafka.works("activations")
     kafka.works("pings")
     assert heard == [(True, False), (True, True), (True, False), (False, False)]
+
+
+def test_of_two_reports_at_once_the_later_is_heard_last(kafka: Reachability) -> None:
+    heard: list[bool] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def listener() -> None:
+        fails = kafka.fails("pings")
+        if fails:
+            begun.set()
+            assert go_on.wait(30)
+        heard.append(fails)
+
+    kafka.changed.append(listener)
+    fails = threading.Thread(target=kafka.failed, args=("pings", "refused"))
+    fails.start()
+    assert begun.wait(30)
+    works = threading.Thread(target=kafka.works, args=("pings",))
+    works.start()
+    works.join(0.3)  # it waits for the other, or would end now
+    go_on.set()
+    fails.join()
+    works.join()
+    assert heard == [True, False]
 
 
 def test_it_counts_outages_and_not_their_reports(kafka: Reachability) -> None:

@@ -22,7 +22,7 @@ from owmesos.system.tls_files import wrong_with_authority, wrong_with_certificat
 
 _log = logging.getLogger("owmesos.kafka")
 
-_CONNECTING = 50.0  # ms; between looks at a connection that is being made
+_NOT_READY = 50.0  # ms; at least, between two looks at a broker that is not ready
 _OBJECTS = ("ssl_context", "sasl_oauth_token_provider")  # which no file can hold
 _USUAL: dict[str, Any] = {
     name: value
@@ -64,14 +64,14 @@ class KafkaAccess:
 
 
 class _ProducerClient(KafkaNetClient):  # type: ignore[misc]
-    """So that a producer's thread waits while a broker cannot be used; with kafka-python's own it computes."""
+    """A producer's client, whose thread sleeps while a broker is not ready; with kafka-python's own it busy-loops."""
 
     def connection_delay(self, node_id: Any) -> float:
-        """For how many milliseconds to wait for a broker that is not ready, or for something else to happen.
+        """How many milliseconds the sender waits for a broker that is not ready, unless something else happens.
 
-        kafka-python's is in seconds and 0 while a connection is being made, and its sender takes it for milliseconds.
+        kafka-python returns seconds, and 0 while a connection is being made; its sender takes them for milliseconds.
         """
-        return max(1000 * float(super().connection_delay(node_id)), _CONNECTING)
+        return max(1000 * float(self._manager.connection_delay(node_id)), _NOT_READY)
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]
@@ -81,7 +81,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
         super().__init__(net, **settings)
         self._access = access
         self._known: dict[str, Any] | None = None  # `settings` may be older than what is valid by now
-        self._latest: dict[Any, Any] = {}  # connections, by node
+        self._latest: dict[Any, Any] = {}  # the last connection to each node, also if closed
 
     def get_connection(self, node_id: Any, *arguments: Any, **more: Any) -> Any:
         current = self._access.settings
@@ -92,7 +92,8 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
         return connection
 
     def reset_backoff(self, node_id: Any) -> None:
-        """kafka-python calls it also where the login was refused: it would try again at once, and so on."""
+        """Keeps the pause after a connection that ended before it was usable, such as one with a rejected login:
+        kafka-python ends the pause there too, and would connect again at once."""
         connection = self._latest.get(node_id)
         if connection is not None and connection.closed:
             self.update_backoff(node_id)

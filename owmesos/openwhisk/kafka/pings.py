@@ -2,8 +2,8 @@
 
 Pings have their own thread and producer, so that neither a busy event loop nor queued acknowledgements delay them.
 An invoker that wants no work sends one ping with `isEnabled: false`, and then none (InvokerReactive.scala): 2.0
-reacts to the field at once, and 1.0, which does not know it, to the silence after ten seconds. While Kafka fails, it
-sends more, until one arrives: so its Controllers hear it, and the operator that Kafka works again.
+reacts to the field at once, and 1.0, which does not know it, to the silence after ten seconds. If sending fails, that
+ping is repeated until one arrives: Controllers get it, and the outage is seen to end.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Pinger(KafkaThread):
         # Guarded by `_change`:
         self._closed: set[Reason] = set()  # why it wants no work
         self._silent = False
-        self._said: bool | None = None  # the last `isEnabled`
+        self._said: bool | None = None  # whether it wanted work when it last had its turn
         self._worked_at = process_time()
 
     def stop(self, timeout: float = LEAVE) -> None:
@@ -100,15 +100,17 @@ class Pinger(KafkaThread):
                 if self._change.wait_for(lambda: self._stopping, self._interval):
                     return
         due = time.monotonic()
+        said_no = False  # whether the last ping said that it wants no work
         try:
             while True:
                 with self._change:
                     self._change.wait_for(self._has_news, due - time.monotonic())
                     enabled, stopping = self._open, self._stopping
                     silent = self._silent
-                has_to = enabled or self._said is not False or self._kafka.fails(PINGING)
-                if not silent and self._broker.may_send and has_to:
+                wanted = enabled or not said_no or self._kafka.fails(PINGING)
+                if wanted and not silent and self._broker.may_send:
                     self._ping(producer, Ping(name=self._invoker, is_enabled=enabled))
+                    said_no = not enabled
                 self._said = enabled
                 if stopping:
                     return

@@ -1,4 +1,4 @@
-"""Brokers as clients know them that come by TLS and with a login."""
+"""Brokers that clients reach by TLS and with a login."""
 
 from __future__ import annotations
 

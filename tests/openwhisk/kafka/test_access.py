@@ -132,15 +132,15 @@ class TestALogin:
 
 
 class TestABrokerThatCannotBeUsed:
-    """kafka-python's threads would compute all the time until it can be."""
+    """kafka-python's threads would busy-loop until it can be."""
 
-    def test_after_a_login_that_was_refused_there_is_a_pause(self) -> None:
+    def test_after_a_rejected_login_there_is_a_pause(self) -> None:
         with closing(Manager(KafkaAccess({**LOGIN, "sasl_plain_password": "wrong"}))) as client:
             client.connection().close(SaslAuthenticationFailedError())
             client.manager.reset_backoff(NODE)  # as kafka-python does
             assert client.manager.connection_delay(NODE) > 0
 
-    def test_after_one_that_was_accepted_there_is_none(self) -> None:
+    def test_after_an_accepted_one_there_is_none(self) -> None:
         with closing(Manager(KafkaAccess())) as client:
             client.connection()
             client.manager.update_backoff(NODE)

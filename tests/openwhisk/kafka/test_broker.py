@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import time
+from typing import cast
 
 import pytest
 from kafka.errors import (
@@ -131,3 +132,11 @@ def test_one_that_may_pass_has_none(error: Exception) -> None:
 def test_the_type_of_an_error_is_said_once() -> None:
     assert said(RequestTimedOutError("after 3 s")).count("RequestTimedOutError") == 1
     assert said(ValueError("no")) == "ValueError: no"
+
+
+def test_a_producer_waits_for_a_broker_that_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client does; see test_access.py."""
+    monkeypatch.setattr("owmesos.openwhisk.kafka.broker.KafkaProducer", lambda **settings: settings)
+    broker = Broker(hosts=("h:1",))
+    made = cast("dict[str, object]", broker.producer(client_id="test"))
+    assert made["kafka_client"] == broker.access.producer_client

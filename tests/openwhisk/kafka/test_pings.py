@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -122,49 +121,24 @@ async def test_one_whose_place_is_taken_says_no_more(pinger: Pinger, broker: Bro
     assert all(ping["isEnabled"] for ping in health.json() if ping["name"]["instance"] == 3)
 
 
-@asynccontextmanager
-async def pinging(broker: Broker) -> AsyncIterator[tuple[Pinger, Reachability]]:
-    """One whose pings arrive, until the end; and what it says of Kafka."""
-    kafka = Reachability("Kafka", broker.address)
-    pinger = Pinger(broker, invoker_id(3), interval=0.3, kafka=kafka)
+async def test_a_rejected_login_is_tried_again(renewed: Kafka, broker: Broker) -> None:
+    """Somebody may correct it at the broker."""
+    kafka, ours = renewed, secure(broker, renewed)
+
+    async def restart(password: str) -> None:
+        await asyncio.to_thread(kafka.stop, force=True)
+        kafka.password = password
+        await asyncio.to_thread(kafka.start)
+
+    await asyncio.to_thread(broker.ensure, [broker.health_topic()])
+    reachability = Reachability("Kafka", ours.address)
+    pinger = Pinger(ours, invoker_id(3), interval=0.3, kafka=reachability)
     pinger.start()
     try:
-        await eventually_async(lambda: kafka.state == "up")
-        yield pinger, kafka
+        await eventually_async(lambda: reachability.state == "up")
+        await restart("another")
+        await eventually_async(lambda: reachability.lasting(PINGING))
+        await restart(PASSWORD)
+        await eventually_async(lambda: reachability.state == "up")
     finally:
         await asyncio.to_thread(pinger.stop)
-
-
-async def restart(kafka: Kafka, password: str) -> None:
-    await asyncio.to_thread(kafka.stop, force=True)
-    kafka.password = password
-    await asyncio.to_thread(kafka.start)
-
-
-async def test_one_that_wants_no_work_says_so_until_kafka_has_it(broker: Broker, kafka: Kafka) -> None:
-    await asyncio.to_thread(broker.ensure, [broker.health_topic()])
-    async with pinging(broker) as (pinger, reachability):
-        await asyncio.to_thread(kafka.stop, force=True)
-        pinger.turn_away("disabled", True)
-        await eventually_async(lambda: reachability.state == "down")
-        await asyncio.to_thread(kafka.start)
-        await eventually_async(lambda: reachability.state == "up")
-        with reader(broker, broker.health_topic().name) as health:
-            await eventually_async(lambda: health.poll() and health.json()[-1]["isEnabled"] is False)
-            count = len(health.records)
-            await asyncio.sleep(1)  # in which another would come
-            assert len(health.poll()) == count
-
-
-@pytest.mark.parametrize("corrected", ["by owmesos", "by the broker"])
-async def test_a_login_that_was_refused_is_tried_again(renewed: Kafka, broker: Broker, corrected: str) -> None:
-    kafka, ours = renewed, secure(broker, renewed)
-    await asyncio.to_thread(broker.ensure, [broker.health_topic()])
-    async with pinging(ours) as (_, reachability):
-        await restart(kafka, "another")
-        await eventually_async(lambda: reachability.lasting(PINGING))
-        if corrected == "by owmesos":
-            ours.access.renew(secure(broker, kafka, sasl_plain_password="another").access)
-        else:
-            await restart(kafka, PASSWORD)
-        await eventually_async(lambda: reachability.state == "up")
