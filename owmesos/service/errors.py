@@ -45,7 +45,7 @@ class StateAway(OwmesosError):
     """The state cannot be written for the moment, so nothing can be launched or killed."""
 
     def __init__(self, trouble: StoreTrouble, what: str) -> None:
-        super().__init__(f"{trouble.reason} since {instant(trouble.since)}: {what}")
+        super().__init__(f"{trouble.reason} (since {instant(trouble.since)}): {what}")
 
 
 class LogMissing(OwmesosError):

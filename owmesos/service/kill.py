@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -14,6 +15,17 @@ from owmesos.mesos.scheduler.lifecycle import State
 from owmesos.mesos.scheduler.state import SchedulerState
 
 Outcome: TypeAlias = Literal["killing", "killed", "ended", "unknown"]
+
+
+def several(names: Iterable[str]) -> tuple[str, ...]:
+    """Raises InvalidInput where they are not names: the letters of one, of which each may be the beginning of an id."""
+    if isinstance(names, str):
+        raise InvalidInput(f"several launches are named by a list of ids, not by one string: write [{names[:100]!r}]")
+    given = tuple(names) if isinstance(names, Iterable) else (names,)
+    for each in given:
+        if not isinstance(each, str):
+            raise InvalidInput(f"a launch is named by a string, such as the `id` of its handle, not by {each!r:.100}")
+    return given
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,7 +23,7 @@ from owmesos.mesos.scheduler.task_info import template
 from owmesos.service.container_log import INTERVAL, Stream
 from owmesos.service.errors import FrameworkStopped, LaunchFailed, NotKnown, RecordUnreadable
 from owmesos.service.keyed_answers import Asked, KeyedAnswers
-from owmesos.service.kill import Choice, Killed, outcome
+from owmesos.service.kill import Choice, Killed, outcome, several
 from owmesos.service.launch_changes import LaunchChanges, LaunchFollower
 from owmesos.service.shell import Shell
 from owmesos.service.stopped import Stopped
@@ -181,7 +181,7 @@ class LaunchRequests:
         With a `key` (see `launch_many`) a repetition gets the same answer. Raises InvalidInput, KeyReused or
         FrameworkStopped.
         """
-        ids = tuple(names) if names is not None else None
+        ids = several(names) if names is not None else None
         choice = Choice(ids=ids, name=name, state=state, everything=everything)
         return await self.kill_chosen(choice, key=key)
 
@@ -227,7 +227,7 @@ class LaunchRequests:
         state = self._running().scheduler.state
         finder = listings.Finder(state)
         records = []
-        for name in names:
+        for name in several(names):
             found = finder.find(name)
             if found is None:
                 launch_id = state.launch_of(name) or name
@@ -238,7 +238,8 @@ class LaunchRequests:
         return records
 
     async def wait(self, names: Sequence[str], until: Milestone, timeout: float | None = None) -> bool:
-        """True once all of them are there; False after `timeout` seconds. Raises NotKnown or FrameworkStopped."""
+        """True once all of them are there; False after `timeout` seconds. Raises InvalidInput, NotKnown or
+        FrameworkStopped."""
         return (await self.wait_documents(names, until, timeout))[0]
 
     async def wait_documents(
@@ -247,6 +248,8 @@ class LaunchRequests:
         """Like `wait`, and what `launches` shows of each: of a launch that reached `until`, as it was then, for it may
         be forgotten before the others reach it.
         """
+        if until not in get_args(Milestone):
+            raise InvalidInput(f"wait must be running or ended, not {until!r:.100}")
         found: dict[str, LaunchDocument] = {}
 
         async def follow(launch_id: str) -> None:
@@ -397,6 +400,8 @@ def _reached(record: LaunchRecord, until: Milestone) -> bool:
 def _checked(shell: Shell, launches: Iterable[Launch]) -> list[Submit]:
     """Still without ids. Raises InvalidInput if the scheduler would not take all of them."""
     submits: list[Submit] = []
+    if isinstance(launches, Launch):
+        raise InvalidInput("launch_many takes several launches: write them as a list, or call launch")
     for launch in launches:
         if submits and launch is submits[-1].launch and launch.task_info is None:
             submits.append(submits[-1])

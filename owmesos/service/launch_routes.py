@@ -106,8 +106,6 @@ class LaunchRoutes:
             del found  # while it waits: several times as large as the answer
             await self._until_stored()
             return response
-        if until not in get_args(Milestone):
-            raise InvalidInput("wait must be running or ended")
         if not ids:
             raise InvalidInput("wait needs the ids to wait for")
         waiting = self._framework.wait_documents(ids, cast(Milestone, until), timeout)
@@ -163,14 +161,16 @@ class LaunchRoutes:
         goes on then, so that nothing is done by half."""
         away = self._framework.state_away()
         if away is not None:
-            raise StateAway(away, "nothing was done; ask again when it is back")
+            raise StateAway(away, "this request did nothing; ask again when it is back")
         work = asyncio.get_running_loop().create_task(do())
         keep(work, self._under_way)
         work.add_done_callback(ignore_result)
         away = await self._away_before(work)
         if away is not None:
             raise StateAway(
-                away, "what was asked for is done if the state is back soon: repeat the request with the same key"
+                away,
+                "what was asked for is done if the state is back soon: repeat the request with the same key, or look at"
+                " the launches before you ask again",
             )
         return work.result()
 

@@ -233,7 +233,7 @@ async def test_a_launch_that_cannot_be_used(admin: Admin, body: str, reason: str
         ("/api/v1/launches?id=nothing", 404, "unknown launch or task nothing"),
         ("/api/v1/launches?id=nothing&wait=running", 404, "unknown launch or task nothing"),
         ("/api/v1/launches?wait=running", 400, "wait needs the ids to wait for"),
-        ("/api/v1/launches?id=a&wait=soon", 400, "wait must be running or ended"),
+        ("/api/v1/launches?id=a&wait=soon", 400, "wait must be running or ended, not 'soon'"),
         ("/api/v1/launches?id=a&wait=ended&timeout=x", 400, "timeout must be 0 to 30 seconds, not 'x'"),
         ("/api/v1/launches?id=a&wait=ended&timeout=nan", 400, "timeout must be 0 to 30 seconds, not 'nan'"),
         ("/api/v1/launches?id=a&wait=ended&timeout=31", 400, "timeout must be 0 to 30 seconds, not '31'"),

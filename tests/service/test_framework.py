@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,7 @@ from owmesos import BlockingFramework, FrameworkStopped, Launch
 from owmesos.errors import InvalidInput
 from owmesos.mesos.messages import Accept, Call, Subscribe, Teardown
 from owmesos.mesos.scheduler.events import Tick
+from owmesos.mesos.scheduler.lifecycle import State
 from owmesos.mesos.wire.address import parse_master
 from owmesos.mesos.wire.detector import detector_for
 from owmesos.mesos.wire.driver import CallUnknown, Disconnected, NotSubscribed
@@ -544,6 +545,32 @@ class TestMistakesOfACaller:
     async def test_what_is_no_launch(self, framework: Framework, launch: Any) -> None:
         with pytest.raises(InvalidInput, match=r"a launch must be an owmesos\.Launch, not "):
             await framework.launch(launch)
+
+    async def test_one_where_several_are_named(self, framework: Framework) -> None:
+        """A string is not its letters, each of which may be the beginning of an id."""
+        handle = await framework.launch(SLEEP)
+        one: Any = handle.id
+        for asked in (framework.kill_many(one), framework.wait(one, "running")):
+            with pytest.raises(InvalidInput, match="not by one string: write \\['"):
+                await asked
+        with pytest.raises(InvalidInput, match="not by one string"):
+            framework.launches(one)
+        with pytest.raises(InvalidInput, match="launch_many takes several launches"):
+            await framework.launch_many(cast(Any, SLEEP))
+        assert handle.state is not State.KILLED
+
+    async def test_a_handle_in_place_of_its_id(self, framework: Framework) -> None:
+        handle: Any = await framework.launch(SLEEP)
+        for asked in (framework.kill(handle), framework.kill_many([handle]), framework.wait([handle], "running")):
+            with pytest.raises(InvalidInput, match="such as the `id` of its handle, not by <"):
+                await asked
+        with pytest.raises(InvalidInput, match="such as the `id` of its handle"):
+            framework.explain(handle)
+
+    async def test_what_is_no_milestone(self, framework: Framework) -> None:
+        handle = await framework.launch(SLEEP)
+        with pytest.raises(InvalidInput, match="wait must be running or ended, not 'finished'"):
+            await framework.wait([handle.id], cast(Any, "finished"))
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
