@@ -78,8 +78,8 @@ class ZooKeeperSession:
         self._patience = patience
         self._changed = threading.Condition()
         self.trouble: StoreTrouble | None = None
-        self._lines = ConnectionLog(_log, address, "nothing is sent until it is back")
         """That the connection is lost, once there was one."""
+        self._lines = ConnectionLog(_log, address, "nothing is sent until it is back")
         self._closed = False
         self._client = client_for(address, session)
         self._client.add_listener(self._on_state)

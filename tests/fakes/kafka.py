@@ -185,6 +185,11 @@ class FakeBroker:
     def answered_at(self, producer: FakeProducer) -> float:
         return producer.answered_at
 
+    def abandon(self, producer: FakeProducer) -> None:
+        for each in producer.under_way:
+            if not each.is_done:
+                each.failure(KafkaTimeoutError("abandoned"))
+
     def health_topic(self) -> Topic:
         return Topic("health", "health")
 

@@ -79,6 +79,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
 
     def __init__(self, net: NetworkSelector, access: KafkaAccess, **settings: Any) -> None:
         super().__init__(net, **settings)
+        _ask_once(self.cluster)
         self._access = access
         self._known: dict[str, Any] | None = None  # `settings` may be older than what is valid by now
         self._latest: dict[Any, Any] = {}  # the last connection to each node, also if closed
@@ -99,6 +100,20 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
             self.update_backoff(node_id)
         else:
             super().reset_backoff(node_id)
+
+
+def _ask_once(metadata: Any) -> None:
+    """Lets kafka-python's `metadata` be asked for while that is not under way already. While a partition has no leader,
+    or its topic is gone, a producer asks in each of its turns, and each question gives it another turn at once."""
+    ask, under_way = metadata.request_update, None
+
+    def request_update() -> Any:
+        nonlocal under_way
+        if under_way is None or under_way.is_done or not metadata.need_update:
+            under_way = ask()
+        return under_way
+
+    metadata.request_update = request_update
 
 
 class TlsFiles:

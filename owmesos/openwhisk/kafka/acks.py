@@ -177,6 +177,7 @@ class AckSender(KafkaThread):
                 producer.close(timeout=max(0.0, self._until - time.monotonic()) if self._stopping else CLOSE)
                 return
             if self._late:
+                self._broker.abandon(producer)
                 return
 
     @property

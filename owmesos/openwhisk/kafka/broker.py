@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ _log = logging.getLogger("owmesos.kafka")
 
 MAX_MESSAGE = PayloadLimits().max_message
 BOOTSTRAP = 5000  # ms; for a broker to answer a new client
+_ABANDON = 1.0  # seconds; for the thread of a producer that is given up
 RECENT = 10.0  # seconds; an older error in the log of kafka-python does not explain a time-out
 _HOUR = 3600 * 1000  # ms
 _RETENTION = {"invoker": 48 * _HOUR, "completed": _HOUR, "health": _HOUR, "events": _HOUR}
@@ -169,6 +170,13 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
         metadata = getattr(producer, "_metadata", None)  # kafka-python does not publish it: without, "just now"
         return float(getattr(metadata, "_last_successful_refresh_ms", math.inf)) / 1000
 
+    def abandon(self, producer: KafkaProducer) -> None:
+        """Closes it without what it has. kafka-python's `close` raises while there is anything, and its `__del__` too,
+        with a traceback on stderr."""
+        producer._sender.force_close()
+        with suppress(KafkaTimeoutError):
+            producer.close(timeout=_ABANDON)
+
     def ensure(self, topics: Iterable[Topic]) -> None:
         """Creates missing topics, as OpenWhisk does: one partition each. Raises KafkaFailed."""
         with self._admin() as admin:
@@ -226,7 +234,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
             doubt = ""
             if found is None and _NO_HANDSHAKE in what:  # before any login
                 doubt = " (does that port speak TLS?)"
-            elif found is None and self.access.has_login:
+            elif found is None and self.access.has_login and "ECONNREFUSED" not in what:
                 doubt = " (is the login in --kafka-settings right?)"
             raise KafkaFailed(f"connecting failed: {what}{doubt}", found) from error
 

@@ -9,7 +9,6 @@ ping is repeated until one arrives: Controllers get it, and the outage is seen t
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import Literal, get_args
 
 from kafka import KafkaProducer
@@ -31,6 +30,7 @@ PINGING = "pings"  # the name of this use of Kafka in `Reachability`
 _PRODUCER = {
     "acks": 1,
     "enable_idempotence": False,
+    "max_in_flight_requests_per_connection": 1,  # with more, the last ping is not the last one after a freeze
     "delivery_timeout_ms": int(LOST * 1000),
     "request_timeout_ms": 3000,
     "max_block_ms": 1000,
@@ -116,8 +116,10 @@ class Pinger(KafkaThread):
                     return
                 due = max(due + self._interval, time.monotonic())
         finally:
-            with suppress(KafkaTimeoutError):  # pings are under way still, and nobody needs them any more
+            try:
                 producer.close(timeout=2)
+            except KafkaTimeoutError:  # pings are under way still, and nobody needs them any more
+                self._broker.abandon(producer)
 
     def _ping(self, producer: KafkaProducer, ping: Ping) -> None:
         try:

@@ -152,6 +152,17 @@ class TestABrokerThatCannotBeUsed:
             client.connection()
             assert client.client.connection_delay(NODE) == 50  # ms
 
+    def test_while_metadata_is_asked_for_nothing_asks_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with closing(Manager(KafkaAccess())) as client:
+            cluster, woken = client.manager.cluster, []
+            monkeypatch.setattr(cluster._wakeup, "notify", lambda: woken.append(True))
+            first = cluster.request_update()
+            assert cluster.request_update() is first
+            assert len(woken) == 1
+            first.success(None)
+            assert cluster.request_update() is not first
+            assert len(woken) == 2
+
     def test_a_producer_waits_as_long_as_the_pause_lasts(self) -> None:
         with closing(Manager(KafkaAccess())) as client:
             for _ in range(8):

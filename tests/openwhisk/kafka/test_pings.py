@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -119,6 +120,20 @@ async def test_one_whose_place_is_taken_says_no_more(pinger: Pinger, broker: Bro
     await eventually_async(lambda: [ping for ping in health.json() if ping["name"]["instance"] == 4])
     await asyncio.to_thread(later.stop)
     assert all(ping["isEnabled"] for ping in health.json() if ping["name"]["instance"] == 3)
+
+
+async def test_a_stop_while_kafka_is_away_leaves_nothing_to_the_garbage_collector(broker: Broker, kafka: Kafka) -> None:
+    """kafka-python's producer would close itself then, and print a traceback."""
+    await asyncio.to_thread(broker.ensure, [broker.health_topic()])
+    pinger = Pinger(broker, invoker_id(3), interval=0.1)
+    pinger.start()
+    with reader(broker, broker.health_topic().name) as health:
+        await pings(health, 1)
+    await asyncio.to_thread(kafka.stop, force=True)
+    await asyncio.sleep(0.5)  # in which pings gather
+    await asyncio.to_thread(pinger.stop)
+    gc.collect()  # what goes wrong here fails the test
+    assert pinger.closed_because == "stopped"
 
 
 async def test_a_rejected_login_is_tried_again(renewed: Kafka, broker: Broker) -> None:
