@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chaos.cluster import Cluster
 from chaos.evidence import Running, running
-from chaos.plan import EXECUTOR, NETWORK, Fault, Kind, Plan
+from chaos.plan import EXECUTOR, NETWORK, Fault, Kind, Plan, fault_name
 from chaos.process import Group
 from chaos.proxy import Mode
 
@@ -59,7 +59,7 @@ class Attack:
             self.failures.append(f"a fault could not be inflicted or mended: {error!r}")
 
     async def _inflict(self, fault: Fault) -> None:
-        self.faults[f"{fault.kind.value}: {fault.target.rstrip('0123456789')}"] += 1
+        self.faults[fault_name(fault.kind, fault.target)] += 1
         self.kills += fault.kind.kills
         self._say(str(fault))
         try:

@@ -42,6 +42,11 @@ class Fault:
         return f"{self.kind.value}: {where}, {self.seconds:.1f} s"
 
 
+def fault_name(kind: Kind, target: str) -> str:
+    """What a fault counts as: all agents are one target, and both processes of owmesos."""
+    return f"{kind.value}: {target.rstrip('0123456789')}"
+
+
 @dataclass(frozen=True)
 class Fates:
     """What may happen to a target, with weights; `longest` bounds the seconds until it is mended."""
@@ -55,9 +60,13 @@ class Fates:
 class Plan:
     """Faults until `kills` of them were a kill -9."""
 
-    def __init__(self, fates: Sequence[Fates], kills: int, seconds_between: float, seed: int) -> None:
-        """`seconds_between` is the mean pause between two faults."""
+    def __init__(
+        self, fates: Sequence[Fates], kills: int, seconds_between: float, seed: int, third: Collection[str] = ()
+    ) -> None:
+        """`seconds_between` is the mean pause between two faults. One of each three kills is of a target in `third`: by
+        chance alone ten kills may miss it."""
         self._fates = fates
+        self._third = third
         self._left = kills
         self._between = seconds_between
         self._chance = random.Random(seed)
@@ -71,13 +80,15 @@ class Plan:
         return min(self._chance.expovariate(1 / self._between), 4 * self._between)
 
     def next(self, broken: Collection[str]) -> Fault | None:
-        """A fault of a target that is not broken already; None if all are."""
-        whole = [each for each in self._fates if each.target not in broken]
+        """A fault of a target that is not broken already; None if all are that it may befall."""
+        due = bool(self._third) and self._left % 3 == 1
+        whole = [each for each in self._fates if each.target not in broken and (not due or each.target in self._third)]
         if not whole:
             return None
         chance = self._chance
         fates = chance.choices(whole, [each.weight for each in whole])[0]
-        kind = chance.choices(list(fates.kinds), list(fates.kinds.values()))[0]
+        kinds = {kind: weight for kind, weight in fates.kinds.items() if kind.kills or not due}
+        kind = chance.choices(list(kinds), list(kinds.values()))[0]
         if kind.kills:
             self._left -= 1
         return Fault(kind, fates.target, chance.uniform(0, fates.longest) * chance.random())

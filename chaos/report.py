@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 from typing import Any
 
+from chaos.plan import OWMESOS, Kind, fault_name
 from chaos.run import Result
 from chaos.verdict import Counts
 
@@ -24,6 +25,7 @@ def table(result: Result) -> str:
     lines = [
         f"seed {wanted.seed}, engine {wanted.engine}, {wanted.agents} agents, {result.seconds:.0f} s",
         f"{result.kills} kill -9; {result.unanswered} requests without an answer",
+        f"of owmesos: {_of_owmesos(result.faults)}",
         f"faults: {done}",
         f"ends: {', '.join(f'{count} {name}' for name, count in sorted(result.ended.items()))}",
         "",
@@ -44,6 +46,13 @@ def as_json(result: Result) -> dict[str, Any]:
         "ended": dict(result.ended),
         "clean": result.clean,
     }
+
+
+def _of_owmesos(faults: Counter[str]) -> str:
+    """How often one of its processes was killed, and how often frozen."""
+    of = {kind: faults[fault_name(kind, OWMESOS)] for kind in Kind}
+    killed = sum(count for kind, count in of.items() if kind.kills)
+    return f"{killed} kill -9; frozen {of[Kind.FREEZE] + of[Kind.FREEZE_THEN_KILL]} times"
 
 
 def _row(name: str, counts: Counts) -> tuple[str, ...]:

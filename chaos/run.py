@@ -14,7 +14,7 @@ from chaos.attack import Attack
 from chaos.cluster import Cluster, free_ports
 from chaos.evidence import Evidence, running
 from chaos.load import Load
-from chaos.plan import Plan, fates
+from chaos.plan import OWMESOS, STANDBY, Plan, fates
 from chaos.process import TOKEN, group_of
 from chaos.verdict import (
     ENDED,
@@ -122,7 +122,8 @@ class Run:
         await self._within(_UP_WITHIN, self._subscribed, "owmesos has not subscribed")
         await self._load.start()
         targets = fates(self._cluster.agents, real=self._cluster.real, standby=wanted.standby)
-        await self._attack.run(Plan(targets, wanted.kills, wanted.seconds_between, wanted.seed))
+        third = (OWMESOS, STANDBY) if wanted.standby else ()
+        await self._attack.run(Plan(targets, wanted.kills, wanted.seconds_between, wanted.seed, third))
         self._say("no more faults, and everything is mended")
         if wanted.standby:
             self._say(f"a leader was replaced and ended {self._owmesos.replaced} times")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from chaos.plan import EXECUTOR, MASTER, OWMESOS, Fault, Kind, Plan, fates
+import pytest
+
+from chaos.plan import EXECUTOR, MASTER, OWMESOS, STANDBY, Fault, Kind, Plan, fates
 
 AGENTS = ("agent1", "agent2")
 
@@ -40,3 +42,25 @@ def test_what_is_broken_is_left_alone() -> None:
     broken = {OWMESOS, MASTER, EXECUTOR, "agent1"}
     assert {fault.target for _ in range(50) if (fault := plan.next(broken)) is not None} == {"agent2"}
     assert plan.next({*broken, "agent2"}) is None
+
+
+@pytest.mark.parametrize(("kills", "at_least"), [(1, 1), (2, 1), (3, 1), (6, 2), (10, 4)])
+def test_one_of_three_kills_is_of_an_owmesos_that_has_a_standby(kills: int, at_least: int) -> None:
+    targets = fates(AGENTS, real=False, standby=True)
+    for seed in range(100):
+        plan = Plan(targets, kills, 2.0, seed, (OWMESOS, STANDBY))
+        killed = []
+        while not plan.done:
+            fault = plan.next(())
+            assert fault is not None
+            killed += [fault.target] * fault.kind.kills
+        assert len(killed) == kills
+        assert sum(target in (OWMESOS, STANDBY) for target in killed) >= at_least
+
+
+def test_that_kill_waits_until_one_of_them_is_whole() -> None:
+    plan = Plan(fates(AGENTS, real=False, standby=True), 1, 2.0, 1, (OWMESOS, STANDBY))
+    assert plan.next({OWMESOS, STANDBY}) is None
+    fault = plan.next({OWMESOS})
+    assert fault is not None
+    assert (fault.target, fault.kind.kills) == (STANDBY, True)
