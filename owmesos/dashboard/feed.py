@@ -136,6 +136,10 @@ class DashboardFeed:
         """What an invoker told the pool."""
         if isinstance(event, pool_events.RunDone):
             self._timeline.run_ended(event.run_id, self._source.now())
+        elif isinstance(event, pool_events.CancelRun):
+            if self._pool is None or event.run_id not in self._pool.state.running:  # else it goes on
+                self._timeline.run_ended(event.run_id, self._source.now(), cancelled=True)
+                self._starts.now(self._source.now(), self._waiting_count())
         elif isinstance(event, pool_events.Initialized):
             self._timeline.initialized(event.container_id, self._source.now())
         elif isinstance(event, pool_events.Run) and self._pool is not None:

@@ -24,6 +24,7 @@ KEPT_FOR = 900.0  # seconds after their end
 NEW_RUNS = 20
 """Most warm activations per second on the timeline, which a busy invoker would otherwise fill in less than one."""
 MAX_TEXT = 200  # characters
+CANCELLED = "cancelled before it began"
 _TIMES = ("waiting_at", "starting_at", "running_at", "ended_at")
 
 
@@ -78,7 +79,7 @@ class Span(msgspec.Struct, kw_only=True):
     running_at: float | None = None
     ended_at: float | None = None
     failed: bool = False
-    message: str | None = None  # why it failed
+    message: str | None = None  # why it failed, or that it was cancelled
 
     def document(self) -> TimelineDocument:
         times = {name: instant(getattr(self, name)) for name in _TIMES}
@@ -135,8 +136,8 @@ class Timeline:
         if span is not None:
             span.running_at, span.state = now, "running"
 
-    def run_ended(self, run_id: str, now: float, message: str | None = None) -> None:
-        """`message`: why it failed without a container."""
+    def run_ended(self, run_id: str, now: float, message: str | None = None, *, cancelled: bool = False) -> None:
+        """`message`: why it failed without a container. `cancelled`: it has not failed, and has not run."""
         span = self._runs.get(run_id)
         if span is None:
             return
@@ -145,6 +146,8 @@ class Timeline:
         span.state, span.ended_at = "ended", now
         if message is not None:
             span.failed, span.message = True, _cut(message)
+        elif cancelled:
+            span.message = CANCELLED
 
     def _has_room(self, now: float) -> bool:
         if int(now) != self._second:

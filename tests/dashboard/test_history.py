@@ -80,6 +80,14 @@ def test_a_run_without_a_container_has_failed() -> None:
     assert shown(timeline)["a"]["message"] == "no container within 60 s"
 
 
+def test_a_run_that_is_cancelled_has_ended_and_not_failed() -> None:
+    timeline = Timeline()
+    timeline.run_waits(waiting("a"))
+    timeline.run_ended("a", 160.0, cancelled=True)
+    row = shown(timeline)["a"]
+    assert (row["state"], row["failed"], row["message"]) == ("ended", False, "cancelled before it began")
+
+
 def test_the_timeline_is_bounded_and_drops_what_changed_first() -> None:
     timeline = Timeline()
     for number in range(KEPT + 50):

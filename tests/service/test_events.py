@@ -13,7 +13,7 @@ import pytest
 
 from owmesos.core.container_factory import ContainerSpec, PoolRecipe
 from owmesos.core.pool.containers import ContainerShape, PoolAction
-from owmesos.core.pool.events import Dispatch, Initialized, Run, RunDone
+from owmesos.core.pool.events import CancelRun, Dispatch, Initialized, Run, RunDone
 from owmesos.core.pool.pool import Pool
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.service import admin_bodies, events
@@ -220,5 +220,13 @@ async def test_activations_wait_start_and_run_on_the_timeline(fake_cluster: Fake
         starts = list(stream.tables["starts"].values())
         assert (sum(each["cold"] for each in starts), sum(each["warm"] for each in starts)) == (1, 1)
         assert sum(each["launched"] for each in starts) == 0, "a container is no launch"
+        host.observe(Run("r3", PoolAction("other", "0.0.1", ContainerShape("python:3", 256)), "guest"))
+        await until(stream, lambda stream: stream.tables["timeline"].get("r3", {}).get("state") == "waiting")
+        host.observe(CancelRun("r2"))
+        host.observe(CancelRun("r3"))
+        await until(stream, lambda stream: stream.tables["timeline"]["r3"]["state"] == "ended")
+        rows = stream.tables["timeline"]
+        assert (rows["r3"]["message"], rows["r3"]["failed"]) == ("cancelled before it began", False)
+        assert rows["r2"]["state"] == "running", "one that has a container goes on"
     await server.stop()
     await framework.stop(teardown=False)
