@@ -6,6 +6,7 @@ suggested: an error would appear in the middle of the line.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
@@ -83,10 +84,11 @@ def _launches(ask: Callable[[str], Any]) -> list[Any]:
 
 
 def _of_launches(ask: Callable[[str], Any]) -> list[str]:
-    """Ids, and names that only one launch has."""
+    """Ids, and names that stand for one launch: that only one has, or only one that has not ended."""
     rows = _launches(ask)
-    names = [row["name"] for row in rows]
-    return [row["launch_id"] for row in rows] + [name for name in names if names.count(name) == 1]
+    every = Counter(row["name"] for row in rows)
+    not_ended = Counter(row["name"] for row in rows if row["ended_at"] is None)
+    return [row["launch_id"] for row in rows] + [name for name in every if 1 in (every[name], not_ended[name])]
 
 
 def _of_activations(ask: Callable[[str], Any]) -> list[str]:

@@ -224,7 +224,8 @@ def explanation(state: SchedulerState, record: LaunchRecord, found: Explanation 
 
 
 def find(state: SchedulerState, name: str) -> LaunchRecord | None:
-    """By launch id or task id, else by a unique name or beginning of an id. Raises Ambiguous."""
+    """By launch id or task id, else by name, else by a unique beginning of an id. Of several with that name it is the
+    only one that has not ended. Raises Ambiguous."""
     return Finder(state).find(name)
 
 
@@ -245,7 +246,10 @@ class Finder:
             return exact
         if not self._ids:
             self._look()
-        found = self._named.get(name) or [state.launches[each] for each in self._beginning(name)]
+        named = self._named.get(name, [])
+        not_ended = [record for record in named if not record.state.ended]
+        found = not_ended if len(not_ended) == 1 else named
+        found = found or [state.launches[each] for each in self._beginning(name)]
         if len(found) > 1:
             latest_first = sorted(found, key=lambda record: -record.place)
             raise Ambiguous(name, [f"{record.id} ({record.state.value})" for record in latest_first])

@@ -216,9 +216,10 @@ class LaunchRequests:
         return trouble if trouble is not None and process_time() - trouble.since >= AWAY_AFTER else None
 
     def record(self, name: str) -> LaunchRecord:
-        """The record of a launch: by its id or a task's id, or by a name or the beginning of an id if it is unique.
+        """The record of a launch: by its id or a task's id, by its name, or by the beginning of an id if it is unique.
 
-        It must not be changed. Raises NotKnown and Ambiguous.
+        If several have the name, the only one of them that has not ended is meant. It must not be changed. Raises
+        NotKnown and Ambiguous.
         """
         return self._records([name])[0]
 

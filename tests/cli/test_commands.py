@@ -104,7 +104,7 @@ async def test_launches_can_be_chosen_and_the_latest_come_first(ask: Ask) -> Non
     )
 
 
-async def test_a_name_or_the_beginning_of_an_id_stands_for_a_launch(ask: Ask) -> None:
+async def test_a_name_or_the_beginning_of_an_id_stands_for_a_launch(ask: Ask, framework: Framework) -> None:
     (db,) = (await ask(*SLEEP, "--name", "db", "--wait", "running", "-o", "json")).json
     webs = (await ask(*SLEEP, "--name", "web", "--count", "2", "--wait", "running", "-o", "json")).json
     assert (await ask("story", "db", "-o", "json")).json["launch_id"] == db["launch_id"]
@@ -114,6 +114,9 @@ async def test_a_name_or_the_beginning_of_an_id_stands_for_a_launch(ask: Ask) ->
     assert all(f"{row['launch_id']} (RUNNING)" in ambiguous for row in webs)
     assert {row["state"] for row in (await ask("launches", "-o", "json")).json} == {"RUNNING"}
     assert (await ask("kill", "db", "-o", "json")).json[0]["launch_id"] == db["launch_id"]
+    (again,) = (await ask(*SLEEP, "--name", "db", "--wait", "running", "-o", "json")).json
+    await eventually_async(lambda: framework.launches([db["launch_id"]])[0]["ended_at"])
+    assert (await ask("explain", "db", "-o", "json")).json["launch_id"] == again["launch_id"]
 
 
 async def test_without_a_master_the_listings_say_since_when(

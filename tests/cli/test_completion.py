@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from owmesos.service.framework import Framework
 from tests.cli.conftest import Ask
 from tests.cli.running import COMMAND, ROOT, Ran, environment, owmesos, owmesos_process
+from tests.waiting import eventually_async
 
 SLEEP = ("launch", "--command", "sleep 60", "--wait", "running", "-o", "json")
 
@@ -39,6 +41,14 @@ async def test_commands_options_and_what_the_framework_has(ask: Ask) -> None:
     assert sorted(await tab("owmesos kill ")) == sorted([*webs, db["launch_id"], "db"])
     for command in ("explain", "story", "logs", f"kill {db['launch_id']}"):
         assert sorted(await tab(f"owmesos {command} w")) == sorted(webs)
+
+
+async def test_a_name_is_offered_if_one_of_its_launches_has_not_ended(ask: Ask, framework: Framework) -> None:
+    first, second = [row["launch_id"] for row in (await ask(*SLEEP, "--name", "web", "--count", "2")).json]
+    assert "web" not in await tab("owmesos explain w")
+    await ask("kill", first)
+    await eventually_async(lambda: framework.launches([first])[0]["ended_at"])
+    assert sorted(await tab("owmesos explain w")) == sorted([first, second, "web"])
 
 
 async def test_it_is_silent_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

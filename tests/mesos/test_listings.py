@@ -9,7 +9,7 @@ import pytest
 from owmesos.errors import Ambiguous
 from owmesos.mesos.listings import FirstLaunches, connection_trouble, explanation, find, launch, launches, nodes
 from owmesos.mesos.messages import ID, Failure, TaskStatus, Update
-from owmesos.mesos.scheduler.events import Submit
+from owmesos.mesos.scheduler.events import KillLaunches, Submit
 from owmesos.mesos.scheduler.launch import Launch
 from owmesos.mesos.scheduler.launches import LaunchRecord
 from owmesos.mesos.scheduler.lifecycle import State
@@ -151,6 +151,23 @@ class TestFind:
         assert str(raised.value) == (
             "web is ambiguous: web-2fffffff (PENDING), web-1fffffff (PENDING); write more of the ID"
         )
+
+    def test_a_name_stands_for_the_only_one_that_has_not_ended(self) -> None:
+        world = self.world()
+        world.handle(KillLaunches(("web-2fffffff",)))
+        record = find(world.scheduler.state, "web")
+        assert record is not None
+        assert record.id == "web-1fffffff"
+        world.handle(KillLaunches(("web-1fffffff",)))
+        with pytest.raises(Ambiguous, match=r"web-2f+ \(KILLED\), web-1f+ \(KILLED\)"):
+            find(world.scheduler.state, "web")
+
+    def test_the_beginning_of_an_id_also_means_those_that_have_ended(self) -> None:
+        world = self.world()
+        for number in (1, 2):
+            world.handle(KillLaunches((f"web-{number}fffffff",)))
+        with pytest.raises(Ambiguous, match=r"web-admin-4f+ \(PENDING\), web-2f+ \(KILLED\), web-1f+ \(KILLED\)"):
+            find(world.scheduler.state, "we")
 
     def test_several_that_begin_so_are_named_the_latest_first(self) -> None:
         with pytest.raises(Ambiguous, match=r"web-admin-4f+ \(PENDING\), web-2f+ \(PENDING\), web-1"):
