@@ -6,6 +6,7 @@ import re
 from enum import Enum
 from pathlib import Path
 from typing import get_args, get_type_hints
+from urllib.parse import quote
 
 import pytest
 
@@ -16,6 +17,7 @@ from owmesos.core.reservations import ReservationState
 from owmesos.mesos.scheduler.lifecycle import ENDED, State
 from owmesos.mesos.scheduler.offer_book import OfferState
 from owmesos.openwhisk import documents as openwhisk_documents
+from owmesos.service.admin_tokens import tokens
 
 CLI = Path(__file__).parents[2] / "docs" / "cli.md"
 WRITTEN = re.compile(r"\*\*(?P<name>[a-z -]+)\*\*: (?:[^`]*: )?`(?P<fields>[^`]+)`")
@@ -46,6 +48,16 @@ def written() -> dict[str, list[str]]:
 )
 def test_the_fields_in_the_docs_are_those_of_the_type_in_its_order(name: str, document: type) -> None:
     assert written()[name] == list(document.__annotations__)
+
+
+@pytest.mark.parametrize("page", ["cli.md", "metrics.md"])
+def test_a_token_that_run_makes_has_the_characters_that_the_docs_say(page: str, tmp_path: Path) -> None:
+    text = " ".join((CLI.parent / page).read_text(encoding="utf-8").split())
+    assert "one of letters, digits, `-` and `_`, such as `run` makes" in text
+    for token in tokens(tmp_path / "state"):
+        assert token is not None
+        assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
+        assert quote(token, safe="") == token
 
 
 def test_a_story_and_its_entries_are_in_the_docs() -> None:
