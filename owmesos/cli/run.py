@@ -50,7 +50,14 @@ class SchedulerOptions:
     ] = "pack"
     gpus: Annotated[bool, Option("Accept offers of agents with GPUs.")] = False
     refuse_oversized: Annotated[bool, Option("Fail a launch at once if it is larger than any agent.")] = True
-    connect_timeout: Annotated[float, Option("Seconds at startup to wait for the cluster manager.", "S")] = 60.0
+    connect_timeout: Annotated[
+        float,
+        Option(
+            "Seconds at startup to retry an address that answers 404 or is not Mesos, or an absent Kubernetes API"
+            " server. An absent Mesos master is waited for without limit.",
+            "S",
+        ),
+    ] = 60.0
 
     def settings(self) -> Settings:
         from owmesos.core.ledger import Buffer

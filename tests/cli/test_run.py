@@ -161,6 +161,12 @@ async def test_a_master_that_is_still_starting(fake_cluster: FakeCluster, state:
         assert (await process.ask(*SLEEP, "--wait", "running", "-o", "json")).json[0]["state"] == "RUNNING"
 
 
+def test_the_help_says_for_what_the_connect_timeout_counts() -> None:
+    text = " ".join(owmesos("run", "--help").out.split())
+    assert "retry an address that answers 404 or is not Mesos, or an absent Kubernetes API server" in text
+    assert "An absent Mesos master is waited for without limit." in text
+
+
 async def test_a_web_page_in_the_masters_place(state: Path) -> None:
     master = await FakeMaster().start()
     page = plain(200, "<html><title>My router</title></html>", "text/html")
