@@ -36,7 +36,12 @@ def completion(*, shell: Annotated[Literal["bash", "zsh", "fish"], Argument("bas
     made = get_completion_class(shell)
     assert made is not None
     root = click.get_current_context().find_root().command
-    click.echo(made(root, {}, "owmesos", _VARIABLE).source())
+    click.echo(_mended(made(root, {}, "owmesos", _VARIABLE).source()))
+
+
+def _mended(script: str) -> str:
+    """Click's script for fish cuts an option's description at its first comma."""
+    return script.replace('string split "," $completion', 'string split -m1 "," $completion')
 
 
 def _completes(names: Callable[[Callable[[str], Any]], Iterable[str]]) -> Complete:

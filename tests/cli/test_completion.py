@@ -70,6 +70,11 @@ def test_each_shell_has_its_program(shell: str) -> None:
     assert f"_OWMESOS_COMPLETE={shell}_complete" in ran.out
 
 
+def test_fish_takes_only_the_first_comma_for_a_separator() -> None:
+    lines = [line.strip() for line in owmesos("completion", "fish").out.splitlines() if "string split" in line]
+    assert lines == ['set -l metadata (string split -m1 "," $completion);']
+
+
 def test_another_shell_is_named_as_unknown() -> None:
     assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in owmesos("completion", "tcsh").line
 
@@ -93,6 +98,7 @@ PROGRAMS = {
     "fish": """
         owmesos completion fish | source
         echo owmesos (complete -C "owmesos nod")
+        complete -C "owmesos run --strat"
     """,
 }
 """What completes `nod`, as each shell does it."""
@@ -118,3 +124,5 @@ def test_the_shell_itself_completes(shell: str, tmp_path: Path) -> None:
         cwd=ROOT,
     )
     assert "owmesos nodes" in ran.stdout, ran.stderr
+    if shell == "fish":
+        assert "that suffices (pack), or with the most (spread)." in ran.stdout
