@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -25,10 +25,14 @@ _TURN = 0.5  # seconds after which the thread looks whether it is to end
 _AT_ONCE = 5.0  # seconds to receive the request
 _SEEN_LATER = "; a framework for which nothing waits gets no offers, and sees it with its next launch"
 _MOST = 4096  # bytes of a request or an answer
+_MOST_NAMES = 10  # of agents in one text
 
 
 class Daemons(Protocol):
     """What can be done to a running cluster."""
+
+    @property
+    def agent_names(self) -> Sequence[str]: ...
 
     def kill(self, name: str) -> None: ...
 
@@ -94,8 +98,10 @@ def _done(port: int, cluster: Daemons, request: Any) -> str:
     if deed == "add":
         name = cluster.add()
         return f"{name} was added{_SEEN_LATER}"
-    if not name.startswith("agent"):
-        raise InvalidInput(f"{name!r} is not an agent: use agent1, agent2, ...")
+    agents = cluster.agent_names
+    if name not in agents:
+        shown = ", ".join(agents[:_MOST_NAMES]) + (", ..." if len(agents) > _MOST_NAMES else "")
+        raise InvalidInput(f"{name!r} is not an agent: " + (f"use one of {shown}" if agents else "there are none"))
     if deed == "kill":
         cluster.kill(name)
         start = f"owmesos local start {name} --port {port}"

@@ -160,6 +160,10 @@ class MesosCluster:
         self.wait_registered()
         return daemon.name
 
+    @property
+    def agent_names(self) -> Sequence[str]:
+        return [name for name in self._daemons if name != "master"]
+
     def status(self) -> list[DaemonStatus]:
         return [daemon.status() for daemon in self._daemons.values()]
 

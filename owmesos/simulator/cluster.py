@@ -132,6 +132,10 @@ class SimulatedCluster:
         return self._live.world
 
     @property
+    def agent_names(self) -> Sequence[str]:
+        return self.enter(lambda: list(self.world.places))
+
+    @property
     def state(self) -> Path:
         """The given folder, or a temporary one that is removed with the cluster."""
         if self._given_state is not None:

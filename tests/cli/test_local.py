@@ -237,8 +237,9 @@ def test_agents_of_a_running_cluster_are_killed_started_and_added() -> None:
         assert run("add", *of_it).output.startswith("agent2 was added; ")
         assert set(agents(master, ours(master))) == {"127.0.0.1", "127.0.0.2"}
         for words, says in (
-            (("kill", "agent7"), "unknown daemon 'agent7'"),
-            (("kill", "master"), "'master' is not an agent"),
+            (("kill", "agent7"), "'agent7' is not an agent: use one of agent1, agent2\n"),
+            (("start", "master"), "'master' is not an agent: use one of agent1, agent2\n"),
+            (("kill", "master"), "'master' is not an agent: use one of agent1, agent2\n"),
             (("start", "agent1"), "agent1"),
         ):
             result = run(*words, *of_it)
@@ -246,6 +247,16 @@ def test_agents_of_a_running_cluster_are_killed_started_and_added() -> None:
             assert says in result.output
         process.send_signal(signal.SIGTERM)
         assert ended(process) == (0, f"agent1 at 127.0.0.1:{port + 1} has ended; the others continue\n")
+
+
+@pytest.mark.parametrize(
+    ("agents", "says"),
+    [(0, "there are none"), (12, f"use one of {', '.join(f'agent{number}' for number in range(1, 11))}, ...")],
+)
+def test_of_many_agents_the_first_are_named(agents: int, says: str) -> None:
+    port = free_ports()
+    with serving("--agents", str(agents), "--port", str(port)):
+        assert run("kill", "agent99", "--port", str(port)).output.endswith(f"'agent99' is not an agent: {says}\n")
 
 
 async def test_agents_of_the_cluster_of_a_framework_are_killed_and_started(
