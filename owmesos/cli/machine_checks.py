@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import re
 import resource
 import shutil
 import socket
@@ -19,7 +18,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from owmesos.cli.connection import Endpoint
 from owmesos.cli.findings import Check, Finding
@@ -38,7 +37,6 @@ _LITTLE_DISK, _NO_DISK = 2**30, 100 * 2**20  # bytes
 _FEW, _TOO_FEW = 1024, 256  # descriptors
 _INVOKER = 4096
 """Descriptors that an invoker should have: each container, Controller and agent takes one or two."""
-_RUN_COMMAND = re.compile(r"owmesos\S* run\b")
 _LISTENING = "0A"  # in /proc/net/tcp
 
 
@@ -121,10 +119,11 @@ def _admin_port(options: RunOptions) -> Sequence[Finding]:
     if owner is None:
         options.admin.server().close()
         return (Finding("admin port", "ok", f"{where} is free"),)
-    if _RUN_COMMAND.search(owner):
-        return (Finding("admin port", "ok", f"{where} is in use by {owner}: it runs already"),)
-    mend = "stop it, or give another --admin HOST:PORT"
-    return (Finding("admin port", "fail", f"{where} is in use by {owner}", mend),)
+    if owner.pid is not None and _holds(owner.pid, options.folder):
+        said = f"{where} is in use by {owner.text}: it runs already, with this state"
+        return (Finding("admin port", "ok", said),)
+    said = f"the admin API cannot listen on {where}: address already in use by {owner.text}"
+    return (Finding("admin port", "fail", said, "stop it, or give another --admin HOST:PORT"),)
 
 
 def _certificate(options: RunOptions) -> Sequence[Finding]:
@@ -147,26 +146,32 @@ def _certificate(options: RunOptions) -> Sequence[Finding]:
     return (Finding("certificate", state, expiry.said, "replace the files; send SIGHUP to a process that runs"),)
 
 
-def _in_use(endpoint: Endpoint) -> str | None:
+class _Owner(NamedTuple):
+    """The process that listens on a port. `pid` is None if it belongs to another user."""
+
+    pid: str | None
+    text: str
+
+
+def _in_use(endpoint: Endpoint) -> _Owner | None:
     """Who uses the port; None if it is free. Other errors are reported by `run` itself."""
     try:
         family, *_, address = socket.getaddrinfo(endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM)[0]
         socket.create_server(address[:2], family=family).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return _owner(endpoint.port) or "a process of another user"
+            return _owner(endpoint.port)
     return None
 
 
-def _owner(port: int) -> str | None:
-    """The process that listens on `port`; None if it belongs to another user."""
+def _owner(port: int) -> _Owner:
     sockets = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*"):
         if sockets & _open_in(process):
             words = (process / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
             words[:2] = [word.rpartition("/")[2] for word in words[:2]]  # python and its script
-            return f"process {process.name} ({' '.join(words)[:60]})"
-    return None
+            return _Owner(process.name, f"process {process.name} ({' '.join(words)[:60]})")
+    return _Owner(None, "a process of another user")
 
 
 def _open_in(process: Path) -> set[str]:
@@ -214,8 +219,8 @@ def _folder(folder: Path, *, launches: bool = True) -> Sequence[Finding]:
     found = [each for path in (folder, *sorted(folder.iterdir())) if (each := _access_to(path, folder)) is not None]
     if any(each.state == "fail" for each in found):
         return found
-    user = _user_of(folder)
-    said = f"{folder} is used by {user}" if user is not None else f"{folder} is not in use"
+    pid = _holder(folder)
+    said = f"{folder} is used by process {pid}, which runs" if pid is not None else f"{folder} is not in use"
     return [*found, *(_content(folder, said) if launches else (Finding("state", "ok", said),))]
 
 
@@ -237,8 +242,8 @@ def _access_to(path: Path, folder: Path) -> Finding | None:
     return None
 
 
-def _user_of(folder: Path) -> str | None:
-    """The process that holds the folder's lock."""
+def _holder(folder: Path) -> str | None:
+    """The id of the process that holds the folder's lock, or "unknown"; None if none does."""
     file = folder / "lock"
     if not file.exists():
         return None
@@ -246,9 +251,16 @@ def _user_of(folder: Path) -> str | None:
     try:
         if lock.acquire(timeout=0.0):
             return None
-        return f"process {file.read_text(encoding='ascii', errors='replace').strip() or 'unknown'}, which runs"
+        return file.read_text(encoding="ascii", errors="replace").strip() or "unknown"
     finally:
         lock.release()
+
+
+def _holds(pid: str, folder: Path) -> bool:
+    try:
+        return _holder(folder) == pid
+    except OSError:  # it belongs to another user; the check of the state reports it
+        return False
 
 
 def _content(folder: Path, said: str) -> Sequence[Finding]:

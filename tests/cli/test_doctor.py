@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import sys
@@ -30,7 +31,7 @@ from owmesos.cli.run import RunOptions, SchedulerOptions
 from owmesos.cli.server_checks import skew_of
 from owmesos.errors import InvalidInput
 from owmesos.storage import SaveLaunch, SQLiteStore
-from tests.cli.running import Ran, owmesos_process, running
+from tests.cli.running import ROOT, Ran, owmesos_process, running
 from tests.fakes.pki import Pki
 
 FREE = ("--admin", "127.0.0.1:0")
@@ -154,7 +155,14 @@ class TestMachine:
             admin = AdminOptions(f"127.0.0.1:{taken.getsockname()[1]}")
             (one,) = found(options(tmp_path, admin=admin), "admin port")
         assert one.state == "fail"
-        assert "is in use by process " in one.message
+        assert f"cannot listen on {admin.admin}: address already in use by process {os.getpid()} (" in one.message
+
+    def test_a_port_of_the_process_that_holds_the_state_is_all_right(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken, closing(SQLiteStore(tmp_path / "state")):
+            admin = AdminOptions(f"127.0.0.1:{taken.getsockname()[1]}")
+            (one,) = found(options(tmp_path, admin=admin), "admin port")
+        assert one.state == "ok"
+        assert one.message.endswith("): it runs already, with this state")
 
     def test_few_descriptors(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for limit, standalone, state in ((100, False, "fail"), (512, False, "warn"), (1024, True, "warn")):
@@ -213,6 +221,10 @@ async def test_where_all_is_well_it_exits_with_0(tmp_path: Path) -> None:
         master = (await framework.said(r"embedded cluster is at (\S+)"))[1]
         address = framework.url.removeprefix("http://")
         ran = await doctor("--master", master, "--admin", address, "--state", str(tmp_path / "state"))
+        another = await doctor("--master", master, "--admin", address, "--state", str(tmp_path / "another"))
+    assert another.code == 1
+    said = f"the admin API cannot listen on {address}: address already in use by process "
+    assert f"fail admin port {said}" in " ".join(another.out.split())
     assert (ran.code, ran.err) == (0, "")
     assert "Apache Mesos 1.11.0" in ran.out
     assert "accepts principal owmesos" in ran.out
@@ -223,10 +235,15 @@ async def test_it_knows_owmesos_run_in_a_folder_with_a_long_path(tmp_path: Path)
     script = tmp_path / ("long" * 30) / "owmesos"
     script.parent.mkdir()
     script.write_text(
-        "import socket\nserver = socket.create_server(('127.0.0.1', 0))\n"
+        "import socket, sys\nfrom pathlib import Path\nfrom owmesos.storage.sqlite import own_folder\n"
+        "lock, server = own_folder(Path(sys.argv[2])), socket.create_server(('127.0.0.1', 0))\n"
         "print(server.getsockname()[1], flush=True)\nserver.accept()\n"
     )
-    listener = await asyncio.create_subprocess_exec(sys.executable, str(script), "run", stdout=asyncio.subprocess.PIPE)
+    listener = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(script), "run", str(tmp_path / "state")),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     try:
         assert listener.stdout is not None
         port = (await listener.stdout.readline()).decode().strip()
