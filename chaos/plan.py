@@ -61,12 +61,12 @@ class Plan:
     """Faults until `kills` of them were a kill -9."""
 
     def __init__(
-        self, fates: Sequence[Fates], kills: int, seconds_between: float, seed: int, third: Collection[str] = ()
+        self, fates: Sequence[Fates], kills: int, seconds_between: float, seed: int, every_third: Collection[str] = ()
     ) -> None:
-        """`seconds_between` is the mean pause between two faults. One of each three kills is of a target in `third`: by
-        chance alone ten kills may miss it."""
+        """`seconds_between` is the mean pause between two faults. One of each three kills is of a target in
+        `every_third`."""
         self._fates = fates
-        self._third = third
+        self._every_third = every_third
         self._left = kills
         self._between = seconds_between
         self._chance = random.Random(seed)
@@ -80,9 +80,10 @@ class Plan:
         return min(self._chance.expovariate(1 / self._between), 4 * self._between)
 
     def next(self, broken: Collection[str]) -> Fault | None:
-        """A fault of a target that is not broken already; None if all are that it may befall."""
-        due = bool(self._third) and self._left % 3 == 1
-        whole = [each for each in self._fates if each.target not in broken and (not due or each.target in self._third)]
+        """A fault of a target that is not broken already; None if every target that may be hit now is broken."""
+        due = bool(self._every_third) and self._left % 3 == 1  # by chance alone ten kills may miss them
+        chosen = [each for each in self._fates if not due or each.target in self._every_third]
+        whole = [each for each in chosen if each.target not in broken]
         if not whole:
             return None
         chance = self._chance

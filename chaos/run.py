@@ -122,8 +122,8 @@ class Run:
         await self._within(_UP_WITHIN, self._subscribed, "owmesos has not subscribed")
         await self._load.start()
         targets = fates(self._cluster.agents, real=self._cluster.real, standby=wanted.standby)
-        third = (OWMESOS, STANDBY) if wanted.standby else ()
-        await self._attack.run(Plan(targets, wanted.kills, wanted.seconds_between, wanted.seed, third))
+        every_third = (OWMESOS, STANDBY) if wanted.standby else ()
+        await self._attack.run(Plan(targets, wanted.kills, wanted.seconds_between, wanted.seed, every_third))
         self._say("no more faults, and everything is mended")
         if wanted.standby:
             self._say(f"a leader was replaced and ended {self._owmesos.replaced} times")

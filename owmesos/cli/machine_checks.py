@@ -147,7 +147,7 @@ def _certificate(options: RunOptions) -> Sequence[Finding]:
 
 
 class _Owner(NamedTuple):
-    """The process that listens on a port. `pid` is None if it belongs to another user."""
+    """The process that listens on a port. `pid` is None if /proc does not show it, as of another user's."""
 
     pid: str | None
     text: str

@@ -138,7 +138,7 @@ class DashboardFeed:
             self._timeline.run_ended(event.run_id, self._source.now())
         elif isinstance(event, pool_events.CancelRun):
             if self._pool is None or event.run_id not in self._pool.state.running:  # else it goes on
-                self._timeline.run_ended(event.run_id, self._source.now(), cancelled=True)
+                self._timeline.run_cancelled(event.run_id, self._source.now())
                 self._starts.now(self._source.now(), self._waiting_count())
         elif isinstance(event, pool_events.Initialized):
             self._timeline.initialized(event.container_id, self._source.now())

@@ -136,8 +136,14 @@ class Timeline:
         if span is not None:
             span.running_at, span.state = now, "running"
 
-    def run_ended(self, run_id: str, now: float, message: str | None = None, *, cancelled: bool = False) -> None:
-        """`message`: why it failed without a container. `cancelled`: it has not failed, and has not run."""
+    def run_cancelled(self, run_id: str, now: float) -> None:
+        """It has not begun, and has not failed."""
+        self.run_ended(run_id, now)
+        if (span := self._runs.get(run_id)) is not None:
+            span.message = CANCELLED
+
+    def run_ended(self, run_id: str, now: float, message: str | None = None) -> None:
+        """`message`: why it failed without a container."""
         span = self._runs.get(run_id)
         if span is None:
             return
@@ -146,8 +152,6 @@ class Timeline:
         span.state, span.ended_at = "ended", now
         if message is not None:
             span.failed, span.message = True, _cut(message)
-        elif cancelled:
-            span.message = CANCELLED
 
     def _has_room(self, now: float) -> bool:
         if int(now) != self._second:

@@ -17,8 +17,9 @@ from owmesos.mesos.scheduler.state import SchedulerState
 Outcome: TypeAlias = Literal["killing", "killed", "ended", "unknown"]
 
 
-def several(names: Iterable[str]) -> tuple[str, ...]:
-    """Raises InvalidInput where they are not names: the letters of one, of which each may be the beginning of an id."""
+def checked_names(names: Iterable[str]) -> tuple[str, ...]:
+    """`names` as a tuple. Raises InvalidInput for a single string, whose letters would be taken for names, and for
+    anything that is not a string."""
     if isinstance(names, str):
         raise InvalidInput(f"several launches are named by a list of ids, not by one string: write [{names[:100]!r}]")
     given = tuple(names) if isinstance(names, Iterable) else (names,)

@@ -23,7 +23,7 @@ from owmesos.mesos.scheduler.task_info import template
 from owmesos.service.container_log import INTERVAL, Stream
 from owmesos.service.errors import FrameworkStopped, LaunchFailed, NotKnown, RecordUnreadable
 from owmesos.service.keyed_answers import Asked, KeyedAnswers
-from owmesos.service.kill import Choice, Killed, outcome, several
+from owmesos.service.kill import Choice, Killed, checked_names, outcome
 from owmesos.service.launch_changes import LaunchChanges, LaunchFollower
 from owmesos.service.shell import Shell
 from owmesos.service.stopped import Stopped
@@ -181,7 +181,7 @@ class LaunchRequests:
         With a `key` (see `launch_many`) a repetition gets the same answer. Raises InvalidInput, KeyReused or
         FrameworkStopped.
         """
-        ids = several(names) if names is not None else None
+        ids = checked_names(names) if names is not None else None
         choice = Choice(ids=ids, name=name, state=state, everything=everything)
         return await self.kill_chosen(choice, key=key)
 
@@ -228,7 +228,7 @@ class LaunchRequests:
         state = self._running().scheduler.state
         finder = listings.Finder(state)
         records = []
-        for name in several(names):
+        for name in checked_names(names):
             found = finder.find(name)
             if found is None:
                 launch_id = state.launch_of(name) or name

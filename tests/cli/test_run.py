@@ -147,7 +147,7 @@ async def test_a_master_that_refuses_at_the_start(fake_cluster: FakeCluster, sta
     ran = await owmesos_process("run", *options(fake_cluster, state), "--admin", "127.0.0.1:0")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.splitlines()[-1].startswith("owmesos run: the master refuses to subscribe us (401)")
-    assert "who are you?; give the principal and the secret that it expects" in ran.err
+    assert "who are you? (give the principal and the secret that the master expects)" in ran.err
     assert "Traceback" not in ran.err
 
 

@@ -83,7 +83,7 @@ def test_a_run_without_a_container_has_failed() -> None:
 def test_a_run_that_is_cancelled_has_ended_and_not_failed() -> None:
     timeline = Timeline()
     timeline.run_waits(waiting("a"))
-    timeline.run_ended("a", 160.0, cancelled=True)
+    timeline.run_cancelled("a", 160.0)
     row = shown(timeline)["a"]
     assert (row["state"], row["failed"], row["message"]) == ("ended", False, "cancelled before it began")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from kafka import TopicPartition
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import IllegalStateError, KafkaTimeoutError
 from kafka.future import Future
 from kafka.structs import OffsetAndMetadata
 
@@ -188,7 +188,7 @@ class FakeBroker:
     def abandon(self, producer: FakeProducer) -> None:
         for each in producer.under_way:
             if not each.is_done:
-                each.failure(KafkaTimeoutError("abandoned"))
+                each.failure(IllegalStateError("Producer is closed forcefully."))
 
     def health_topic(self) -> Topic:
         return Topic("health", "health")

@@ -85,7 +85,7 @@ class Subscription:
     def subscribe_refused(self, event: SubscribeRefused, now: float) -> None:
         text = f"the master refuses to subscribe us ({event.status}): {event.reason}"
         if event.status == 401:
-            text += "; give the principal and the secret that it expects"
+            text += " (give the principal and the secret that the master expects)"
         self._state.connection.reason = text
         self._state.emit(Note("error", text) if self._ever_subscribed else Stop(text))
 

@@ -79,7 +79,7 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
 
     def __init__(self, net: NetworkSelector, access: KafkaAccess, **settings: Any) -> None:
         super().__init__(net, **settings)
-        _ask_once(self.cluster)
+        _share_updates(self.cluster)
         self._access = access
         self._known: dict[str, Any] | None = None  # `settings` may be older than what is valid by now
         self._latest: dict[Any, Any] = {}  # the last connection to each node, also if closed
@@ -102,9 +102,9 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
             super().reset_backoff(node_id)
 
 
-def _ask_once(metadata: Any) -> None:
-    """Lets kafka-python's `metadata` be asked for while that is not under way already. While a partition has no leader,
-    or its topic is gone, a producer asks in each of its turns, and each question gives it another turn at once."""
+def _share_updates(metadata: Any) -> None:
+    """Makes `request_update` return the update that is under way instead of waking the client again. Without this a
+    producer busy-loops while a partition has no leader, or its topic is gone."""
     ask, under_way = metadata.request_update, None
 
     def request_update() -> Any:

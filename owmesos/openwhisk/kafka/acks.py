@@ -306,6 +306,9 @@ class AckSender(KafkaThread):
 
     def _failed(self, outgoing: _Outgoing, error: Exception) -> None:
         """It goes back, or is given up. At the end it is not: the next process answers what was never `sent`."""
+        if self._late:
+            self._come_back(outgoing, spoiled=False)
+            return
         outgoing.attempts += 1
         too_large = isinstance(error, _TOO_LARGE)
         hopeless = too_large and not outgoing.shrink() and outgoing.attempts >= ATTEMPTS

@@ -118,7 +118,7 @@ class Pinger(KafkaThread):
         finally:
             try:
                 producer.close(timeout=2)
-            except KafkaTimeoutError:  # pings are under way still, and nobody needs them any more
+            except KafkaTimeoutError:  # Kafka is away: Controllers notice the silence
                 self._broker.abandon(producer)
 
     def _ping(self, producer: KafkaProducer, ping: Ping) -> None:

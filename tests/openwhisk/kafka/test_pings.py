@@ -125,13 +125,13 @@ async def test_one_whose_place_is_taken_says_no_more(pinger: Pinger, broker: Bro
 async def test_a_stop_while_kafka_is_away_leaves_nothing_to_the_garbage_collector(broker: Broker, kafka: Kafka) -> None:
     """kafka-python's producer would close itself then, and print a traceback."""
     await asyncio.to_thread(broker.ensure, [broker.health_topic()])
-    pinger = Pinger(broker, invoker_id(3), interval=0.1)
+    reachability = Reachability("Kafka", broker.address)
+    pinger = Pinger(broker, invoker_id(3), interval=0.1, kafka=reachability)
     pinger.start()
-    with reader(broker, broker.health_topic().name) as health:
-        await pings(health, 1)
+    await eventually_async(lambda: reachability.state == "up")
     await asyncio.to_thread(kafka.stop, force=True)
-    await asyncio.sleep(0.5)  # in which pings gather
-    await asyncio.to_thread(pinger.stop)
+    await eventually_async(lambda: reachability.down)  # more pings wait by then
+    await asyncio.to_thread(pinger.stop, 10.0)
     gc.collect()  # what goes wrong here fails the test
     assert pinger.closed_because == "stopped"
 
