@@ -21,6 +21,7 @@ from owmesos.mesos.wire.address import Masters, ServerAddress, parse_master, red
 from owmesos.mesos.wire.detector import access_for, detector_for
 from owmesos.mesos.wire.operator_client import OperatorClient, OperatorFailed, OperatorRefused
 from owmesos.service.local_master import LOCAL
+from owmesos.system.tasks import within
 
 if TYPE_CHECKING:
     from owmesos.invoker.kafka_settings import InvokerSettings
@@ -161,7 +162,7 @@ async def _asked(mesos: Mesos) -> LeaderAnswer | None:
     """The leading master's answer to a framework; None if there is no leader, which `_master` reports."""
     detector = detector_for(mesos.masters)
     try:
-        for address in await asyncio.wait_for(detector.candidates(), _WITHIN):
+        for address in await within(_WITHIN, detector.candidates()):
             found = await _asked_at(mesos.access, address)
             if found is not None:
                 return found

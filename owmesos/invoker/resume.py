@@ -23,6 +23,7 @@ from owmesos.openwhisk.messages import ActivationMessage, MalformedMessage, deco
 from owmesos.openwhisk.store.activation_journal import ActivationJournal
 from owmesos.openwhisk.store.sqlite import EmbeddedStore, KeptResponse
 from owmesos.system.lone_surrogates import Decoder
+from owmesos.system.tasks import within
 
 _log = logging.getLogger("owmesos.standalone")
 ACTION_WAIT = 2.0  # seconds; for details that the record can do without
@@ -57,7 +58,7 @@ async def interrupted_activation(
     response = whisk_error(f"{why}: the activation may have run wholly or in part and is not repeated.")
     begun = now if begun_at is None else begun_at
     try:
-        executable = await asyncio.wait_for(actions.action(message.action, message.revision), ACTION_WAIT)
+        executable = await within(ACTION_WAIT, actions.action(message.action, message.revision))
     except (ActionUnavailable, asyncio.TimeoutError):
         activation = not_run(message, response, now)
     else:

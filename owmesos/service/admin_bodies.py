@@ -21,6 +21,7 @@ from aiohttp import web
 
 from owmesos.errors import NOT_READABLE, InvalidInput, OwmesosError
 from owmesos.system.lone_surrogates import Decoder
+from owmesos.system.tasks import within
 
 T = TypeVar("T")
 Decode = Callable[[bytes | memoryview], T]
@@ -91,7 +92,7 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     while True:
         left = PATIENCE + size / SLOWEST - (time.monotonic() - begun)
         try:
-            chunk = await asyncio.wait_for(request.content.readany(), max(left, 0.0))
+            chunk = await within(max(left, 0.0), request.content.readany())
         except asyncio.TimeoutError:
             raise web.HTTPRequestTimeout from None
         if not chunk:
@@ -127,7 +128,7 @@ def cut_off_at(request: web.Request, *failures: type[Exception]) -> Iterator[Non
 
 async def in_time(sending: Awaitable[None], size: int) -> None:
     """Raises asyncio.TimeoutError if the client does not read the `size` bytes."""
-    await asyncio.wait_for(sending, PATIENCE + size / SLOWEST)
+    await within(PATIENCE + size / SLOWEST, sending)
 
 
 async def streamed(request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:

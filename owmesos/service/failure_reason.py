@@ -16,6 +16,7 @@ from owmesos.errors import OwmesosError
 from owmesos.mesos.messages import Update
 from owmesos.mesos.scheduler.state import SchedulerState
 from owmesos.mesos.wire.agent_files import TaskFiles, is_executors
+from owmesos.system.tasks import within
 
 _log = logging.getLogger("owmesos.service")
 _WITHIN = 2.0  # seconds
@@ -46,7 +47,7 @@ async def added_reason(update: Update, files: TaskFiles) -> Update:
     """The update, with the reason in its message if that can be read in time."""
     status = update.status
     try:
-        words = last_line(await asyncio.wait_for(files.tail("stderr"), _WITHIN))
+        words = last_line(await within(_WITHIN, files.tail("stderr")))
     except (OwmesosError, asyncio.TimeoutError) as error:
         why = str(error) or "no answer"
         _log.info("task %s failed; its reason cannot be read: %s", status.task_id.value, why)

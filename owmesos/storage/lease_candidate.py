@@ -23,6 +23,7 @@ from owmesos.storage.election import CandidateListener, Leader, shown
 from owmesos.storage.election_thread import ElectionThread
 from owmesos.storage.lease_election import DURATION, LeaseElection, LeaseEvent, SeenLease
 from owmesos.system.lease import Lease, clock
+from owmesos.system.tasks import is_set_within
 
 _log = logging.getLogger("owmesos.election")
 _CONFLICT = 409
@@ -94,9 +95,7 @@ class LeaseCandidate(ElectionThread):
         self._ready.set()
         async with LeaseClient(self._access, *self._where) as client:
             while not self._ended:
-                with suppress(asyncio.TimeoutError):
-                    wake = self._election.next_wake() - clock()
-                    await asyncio.wait_for(self._closing.wait(), max(0.0, wake))
+                await is_set_within(self._closing, max(0.0, self._election.next_wake() - clock()))
                 if not self._ended:
                     await self._handle(client, election.TimePassed())
             if self._closing.is_set():

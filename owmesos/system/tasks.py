@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import sys
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout
+
 T = TypeVar("T")
+
+_AGAIN = 5.0  # seconds; more than any task needs for its end
 
 
 def keep(task: asyncio.Task[T], among: set[asyncio.Task[T]]) -> None:
@@ -21,18 +30,41 @@ def ignore_result(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled after `seconds`. Raises asyncio.TimeoutError, and what `work` raises.
+
+    As asyncio.wait_for; but that of Python 3.10 and 3.11 loses a cancellation that comes together with the result, and
+    then a task that repeats something goes on for ever.
+    """
+    async with timeout(seconds):
+        return await work
+
+
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
     """Whether `event` is set within `seconds`."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
-        return False
-    return True
+    with suppress(asyncio.TimeoutError):
+        await within(seconds, event.wait())
+    return event.is_set()
 
 
 async def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancel all tasks, and wait until they have ended. Their results and errors are dropped."""
-    cancelled = list(tasks)
-    for task in cancelled:
-        task.cancel()
-    await asyncio.gather(*cancelled, return_exceptions=True)
+    """Cancel all tasks, and wait until they have ended. Their results and errors are dropped.
+
+    Those that have not ended after some seconds are cancelled again: Python 3.10 cannot tell a cancellation from that
+    of a time limit that is over at the same time.
+    """
+    loop, cancelled = asyncio.get_running_loop(), list(tasks)
+    timer: asyncio.TimerHandle | None = None
+
+    def cancel() -> None:
+        nonlocal timer
+        for task in cancelled:
+            task.cancel()
+        timer = loop.call_later(_AGAIN, cancel)
+
+    cancel()
+    try:
+        await asyncio.gather(*cancelled, return_exceptions=True)
+    finally:
+        if timer is not None:
+            timer.cancel()

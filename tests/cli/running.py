@@ -140,10 +140,19 @@ class Running:
         return await self.ended()
 
     async def ended(self, timeout: float = 60) -> Ran:
-        assert self.process.stdout is not None
-        out = await asyncio.wait_for(self.process.stdout.read(), timeout)
-        await asyncio.wait_for(self.process.wait(), timeout)
-        await asyncio.wait_for(self._reader, timeout)
+        """Waits for the end."""
+
+        async def end() -> bytes:
+            assert self.process.stdout is not None
+            out = await self.process.stdout.read()
+            await self.process.wait()
+            await self._reader
+            return out
+
+        try:
+            out = await asyncio.wait_for(end(), timeout)
+        except asyncio.TimeoutError:
+            raise AssertionError(f"it did not end within {timeout} s: {self.log}") from None
         assert self.process.returncode is not None
         return Ran(self.process.returncode, out.decode(), self.log)
 

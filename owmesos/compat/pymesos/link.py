@@ -24,6 +24,7 @@ from owmesos.mesos.wire.driver import CALL_TIMEOUT, CallFailed, Disconnected, No
 from owmesos.mesos.wire.event_reader import EventReader
 from owmesos.mesos.wire.http_driver import HttpDriver
 from owmesos.mesos.wire.recordio import Record
+from owmesos.system.tasks import within
 
 _TEARDOWN_TIMEOUT = 10.0  # seconds
 NOT_RUNNING = "the driver is not running"
@@ -188,7 +189,7 @@ class Link:
 
     async def _tear_down(self) -> None:
         try:
-            await asyncio.wait_for(self._driver.call(Teardown()), _TEARDOWN_TIMEOUT)
+            await within(_TEARDOWN_TIMEOUT, self._driver.call(Teardown()))
             self.torn_down = True
         except (CallFailed, asyncio.TimeoutError) as error:
             why = str(error) or "no answer in time"

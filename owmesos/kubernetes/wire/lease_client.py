@@ -16,6 +16,7 @@ from owmesos.kubernetes.wire.access import ClusterAccess
 from owmesos.kubernetes.wire.api_client import Right, unreadable
 from owmesos.kubernetes.wire.api_errors import ApiRequestFailed, unanswered
 from owmesos.kubernetes.wire.api_session import ApiSession
+from owmesos.system.tasks import within
 
 ANSWER = 2.0  # seconds; for one request. A leader has to try again before its lease runs out
 _CREDENTIALS = 0.5  # seconds more, for a program that gives them; a later request finds what it gave
@@ -75,9 +76,7 @@ class LeaseClient:
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> StoredLease:
         try:
-            data = await asyncio.wait_for(
-                self._session.read(method, path, body=body, timeout=ANSWER), ANSWER + _CREDENTIALS
-            )
+            data = await within(ANSWER + _CREDENTIALS, self._session.read(method, path, body=body, timeout=ANSWER))
         except asyncio.TimeoutError as error:
             raise ApiRequestFailed(unanswered(error, self._access)) from None
         return stored_lease(data)

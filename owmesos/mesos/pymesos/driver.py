@@ -22,6 +22,7 @@ from owmesos.mesos.wire.calls import CallChannel
 from owmesos.mesos.wire.detector import access_for, detector_for
 from owmesos.mesos.wire.event_reader import EventReader
 from owmesos.mesos.wire.subscriber import EventStream, SubscribeFailed, SubscribingDriver
+from owmesos.system.tasks import is_set_within
 
 _log = logging.getLogger("owmesos.mesos.pymesos")
 _ENDING = 5.0  # seconds; that a stream waits for the end of its thread
@@ -112,9 +113,7 @@ class PymesosStream:
     async def close(self) -> None:
         """Returns when the thread has ended."""
         self.abort("closed")
-        try:
-            await asyncio.wait_for(self._ended.wait(), _ENDING)
-        except asyncio.TimeoutError:
+        if not await is_set_within(self._ended, _ENDING):
             _log.warning("pymesos's thread for %s has not ended yet; its events are ignored", self.address)
 
     def _watch(self) -> None:

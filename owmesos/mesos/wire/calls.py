@@ -23,6 +23,7 @@ from owmesos.mesos.messages import (
     TaskInfo,
 )
 from owmesos.mesos.wire.driver import CALL_TIMEOUT, CallRefused, CallUnknown, NotSubscribed
+from owmesos.system.tasks import within
 
 SCHEDULER_PATH = "/api/v1/scheduler"
 STREAM_ID = "Mesos-Stream-Id"
@@ -124,7 +125,7 @@ class CallChannel(ABC):
         if sending is not None:
             sending()
         try:
-            status, reason = await asyncio.wait_for(self._connect_and_exchange(call, lane), left)
+            status, reason = await within(left, self._connect_and_exchange(call, lane))
         except NothingSent as error:
             raise NotSubscribed(f"cannot connect to the master: {error}") from None
         except asyncio.TimeoutError:

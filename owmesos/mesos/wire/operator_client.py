@@ -25,6 +25,7 @@ from owmesos.mesos.wire.http_errors import is_json, reason_of
 from owmesos.resources import Resources
 from owmesos.system.http_answers import body_of, described, one_line
 from owmesos.system.once_per_reason import OncePerReason
+from owmesos.system.tasks import within
 
 OPERATOR_PATH = "/api/v1"
 DEFAULT_TIMEOUT = 30.0  # seconds; for one request
@@ -169,7 +170,7 @@ class OperatorClient:
         """Who answered, and the body."""
         body = msgspec.json.encode(call)
         try:
-            return await asyncio.wait_for(self._ask_candidates(body), self._timeout)
+            return await within(self._timeout, self._ask_candidates(body))
         except asyncio.TimeoutError:
             raise OperatorFailed(f"{call['type']} got no answer in {self._timeout:g} s") from None
 

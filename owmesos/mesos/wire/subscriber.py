@@ -33,6 +33,7 @@ from owmesos.mesos.wire.driver import (
 from owmesos.mesos.wire.event_reader import EventReader
 from owmesos.mesos.wire.recordio import RECORD_LIMIT
 from owmesos.system.retry_pause import RetryPause
+from owmesos.system.tasks import is_set_within, within
 
 _CREDENTIALS_COME = 5.0  # seconds from the first refusal without any
 _log = logging.getLogger("owmesos.mesos.client")
@@ -218,8 +219,7 @@ class SubscribingDriver(ABC):
     async def _may_try(self) -> bool:
         """Waits until the next SUBSCRIBE may be sent; False when the driver is closed."""
         if self._tried and not self._closed.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), self._backoff.next())
+            await is_set_within(self._closed, self._backoff.next())
         self._tried = True
         return not self._closed.is_set()
 
@@ -266,7 +266,7 @@ class SubscribingDriver(ABC):
     async def _ask_once(self, address: ServerAddress) -> EventStream:
         opening = self._open_stream(address, self.subscription, self.reader(address))
         try:
-            return await asyncio.wait_for(opening, self._call_timeout)
+            return await within(self._call_timeout, opening)
         except asyncio.TimeoutError:
             raise SubscribeFailed(f"{address} gave no answer in {self._call_timeout:g} s") from None
 

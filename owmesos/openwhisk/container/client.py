@@ -41,7 +41,7 @@ from owmesos.runtimes.framing import NONCE_LENGTH, PROVE
 from owmesos.system.bounded_responses import BoundedResponseHandler
 from owmesos.system.idle_connections import has_news, reuse_within
 from owmesos.system.sliced_body import Body, Lent, sliced
-from owmesos.system.tasks import cancel_all
+from owmesos.system.tasks import cancel_all, within
 
 _CONNECT_TIMEOUT = 5.0  # seconds
 _NO_CONTENT = 204
@@ -178,7 +178,7 @@ class _ContainerConnection:
         handler = partial(BoundedResponseHandler, loop)
         connecting = loop.create_connection(handler, self._url.raw_host or "", self._url.port or 80)
         try:
-            _, self._protocol = await asyncio.wait_for(connecting, min(timeout, _CONNECT_TIMEOUT))
+            _, self._protocol = await within(min(timeout, _CONNECT_TIMEOUT), connecting)
         except asyncio.TimeoutError:
             return NoAnswer.UNREACHABLE if timeout > _CONNECT_TIMEOUT else NoAnswer.TIMED_OUT
         except OSError:
@@ -280,7 +280,7 @@ class ContainerClient:
         """Whether a process listens at the container's address. Nothing is sent."""
         connecting = asyncio.open_connection(self._url.raw_host, self._url.port)
         try:
-            _, writer = await asyncio.wait_for(connecting, _CONNECT_TIMEOUT)
+            _, writer = await within(_CONNECT_TIMEOUT, connecting)
         except (OSError, asyncio.TimeoutError):
             return False
         writer.close()
@@ -320,7 +320,7 @@ class ContainerClient:
                 return failure
         if isinstance(body, Lent):
             try:
-                await asyncio.wait_for(body.take(), deadline - asyncio.get_running_loop().time())
+                await within(deadline - asyncio.get_running_loop().time(), body.take())
             except asyncio.TimeoutError:
                 return NoAnswer.TIMED_OUT
         outcome = await connection.post(path, body, deadline, self._authorization, limits)

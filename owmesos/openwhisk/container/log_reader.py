@@ -26,6 +26,7 @@ from owmesos.openwhisk.container.log_lines import (
     log_line,
     time_limit,
 )
+from owmesos.system.tasks import within
 
 _log = logging.getLogger("owmesos.logs")
 PATIENCE = 8.0  # seconds; a node of Mesos that was restarted has its containers back after 6.5 (measured)
@@ -83,7 +84,7 @@ class ContainerLogs:
     async def is_away(self, timeout: float) -> bool:
         """Whether the container's node does not answer, or not within `timeout` seconds."""
         try:
-            await asyncio.wait_for(self._streams.read(STREAMS[0], -1), timeout)
+            await within(timeout, self._streams.read(STREAMS[0], -1))
         except asyncio.TimeoutError:
             return True
         except StreamUnreadable as error:
@@ -109,7 +110,7 @@ class ContainerLogs:
                 await asyncio.sleep(self._rests_until - asyncio.get_running_loop().time())
             try:
                 if collection.missing:  # else an earlier reading brought all of it
-                    await asyncio.wait_for(self._collect(collection, sentinels=sentinels), time_limit(limit))
+                    await within(time_limit(limit), self._collect(collection, sentinels=sentinels))
             except asyncio.TimeoutError:
                 failed = True
                 _log.warning("the log in %s did not end within %g s", self._streams, time_limit(limit))
