@@ -33,6 +33,12 @@ class Ran(NamedTuple):
     @property
     def json(self) -> Any:
         assert self.code == 0, self.err
+        return self.document
+
+    @property
+    def document(self) -> Any:
+        """Also of a command whose exit code says that something is wrong."""
+        assert self.out, self
         return json.loads(self.out)
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import json
 from importlib.metadata import version
 
 import pytest
@@ -203,7 +202,7 @@ async def test_kill_says_which_ids_are_unknown_and_kills_the_others(ask: Ask, fa
     ran = await ask("kill", "nothing", launch["launch_id"], "neither", "-o", "json")
     assert ran.code == 1
     assert ran.err == "owmesos kill: 2 of 3 are not killed: unknown launch or task nothing, neither\n"
-    rows = json.loads(ran.out)
+    rows = ran.document
     assert [row["outcome"] for row in rows] == ["unknown", "killing", "unknown"]
     assert (rows[0]["state"], rows[1]["launch_id"]) == (None, launch["launch_id"])
     await eventually_async(lambda: fake_cluster.running() == [])

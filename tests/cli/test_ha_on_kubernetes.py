@@ -262,6 +262,6 @@ async def test_settings_that_do_not_fit_are_rejected(group: Group, options: tupl
 async def test_doctor_checks_the_rights(group: Group) -> None:
     group.server.denied.add(("update", "leases"))
     ran = await owmesos_process("doctor", *group.options("a"), "-o", "json")
-    found = {each["check"]: each for each in json.loads(ran.out)}
+    found = {each["check"]: each for each in ran.document}
     assert found["rights"]["state"] == "fail"
     assert "update leases owmesos-invoker0 (a Role in namespace default)" in found["rights"]["message"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -216,7 +215,7 @@ async def test_doctor_says_once_that_a_setting_cannot_be_used(
     (kubeconfig.parent / "pod.yaml").write_text("spec: {nodeName: n1}")
     monkeypatch.chdir(kubeconfig.parent)
     ran = await asyncio.to_thread(owmesos, "doctor", *options(kubeconfig), *flags, "-o", "json")
-    failed = [each for each in json.loads(ran.out) if each["state"] == "fail"]
+    failed = [each for each in ran.document if each["state"] == "fail"]
     assert [each["check"] for each in failed] == ["settings"]
     assert reason in failed[0]["message"]
 
@@ -227,7 +226,7 @@ async def test_doctor_warns_of_runtimes_that_no_pod_has(kubeconfig: Path) -> Non
     warned = []
     for flags in ((), ("--runtimes", str(manifest))):
         ran = await asyncio.to_thread(owmesos, "doctor", *options(kubeconfig), *flags, "-o", "json")
-        warned.append([each["message"] for each in json.loads(ran.out) if each["check"] == "runtimes"])
+        warned.append([each["message"] for each in ran.document if each["check"] == "runtimes"])
     assert warned == [
         ["without --runtimes, actions run by commands of this machine's Python and node, which a pod's image lacks"],
         [],

@@ -201,7 +201,7 @@ async def test_an_action_that_fails_exits_1_and_shows_why(process: Running) -> N
     assert ran.out.startswith("failed: application error: invoked /_/hello with id ")
     assert '"error": "as asked"' in ran.out
     ran = await process.ask("invoke", "hello", "-p", "fail", "1", "--result")
-    assert (ran.code, json.loads(ran.out)) == (1, {"error": "as asked"})
+    assert (ran.code, ran.document) == (1, {"error": "as asked"})
 
 
 async def test_a_result_with_a_number_beyond_all_floats_is_shown(process: Running, tmp_path: Path) -> None:
@@ -476,7 +476,7 @@ async def test_one_that_finds_no_room_says_why_and_can_be_cancelled(process: Run
     cancelled = await process.ask("activation", "cancel", activation_id[:8])
     assert cancelled.out == f"ok: cancelled activation {activation_id}\n"
     ran = await waiting
-    assert (ran.code, json.loads(ran.out)) == (1, {"error": "The activation was cancelled before it began."})
+    assert (ran.code, ran.document) == (1, {"error": "The activation was cancelled before it began."})
     again = await process.ask("activation", "cancel", activation_id)
     assert again.line == f"owmesos activation: activation {activation_id} has ended already"
     (row,) = (await process.ask("activation", "list")).out.splitlines()[1:]

@@ -92,8 +92,8 @@ def test_check(folder: Path) -> None:
         store.commit([SaveLaunch("launch-2", b"{}")])
         ran = with_state("check", folder, "-o", "json")
     assert ran.code == 1
-    assert [(row["check"], row["state"]) for row in json.loads(ran.out)] == [("state", "ok"), ("launch", "fail")]
-    assert "launch-2: Object missing required field" in json.loads(ran.out)[1]["message"]
+    assert [(row["check"], row["state"]) for row in ran.document] == [("state", "ok"), ("launch", "fail")]
+    assert "launch-2: Object missing required field" in ran.document[1]["message"]
 
 
 def test_check_of_what_cannot_be_read_at_all(folder: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_check_of_what_cannot_be_read_at_all(folder: Path, tmp_path: Path) -> No
         database.execute("PRAGMA user_version = 99")
     ran = with_state("check", folder, "-o", "json")
     assert ran.code == 1
-    assert "written by a later owmesos" in json.loads(ran.out)[0]["message"]
+    assert "written by a later owmesos" in ran.document[0]["message"]
 
 
 @pytest.mark.parametrize("command", ["export", "import", "check"])
@@ -200,8 +200,8 @@ async def test_who_lost_the_state_ends(fake_cluster: FakeCluster, address: ZooKe
 def test_doctor_names_who_uses_it(address: ZooKeeperPath, tmp_path: Path) -> None:
     given = ("doctor", "--master", "127.0.0.1:1", "--state", str(address), "--local-folder", str(tmp_path / "local"))
     ran = owmesos(*given, "-o", "json")
-    assert f"{address} has no state yet" in [row["message"] for row in json.loads(ran.out)]
+    assert f"{address} has no state yet" in [row["message"] for row in ran.document]
     with closing(ZooKeeperStore(address)):
         ran = owmesos(*given, "-o", "json")
-    (found,) = (row for row in json.loads(ran.out) if str(address) in row["message"] and row["check"] == "state")
+    (found,) = (row for row in ran.document if str(address) in row["message"] and row["check"] == "state")
     assert f"process {os.getpid()} on" in found["message"]

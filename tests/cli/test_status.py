@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 import time
@@ -147,7 +146,7 @@ async def test_without_a_master_it_exits_with_1_and_says_since_when_and_why(
     await eventually_async(away)
     ran = await ask("status")
     assert lines(ran)["Master"].startswith("not connected for ")
-    assert json.loads((await ask("status", "-o", "json")).out)["cluster"]["connected"] is False
+    assert (await ask("status", "-o", "json")).document["cluster"]["connected"] is False
 
 
 async def test_as_a_process_without_a_framework_it_says_so_in_one_line() -> None:
