@@ -72,7 +72,7 @@ class Client:
     async def hear(self) -> bytes:
         """Empty where the connection is broken off."""
         try:
-            return await asyncio.wait_for(self._reader.read(100), 10)
+            return await asyncio.wait_for(self._reader.read(100), 30)
         except ConnectionError:
             return b""
 

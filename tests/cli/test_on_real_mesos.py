@@ -142,7 +142,7 @@ async def test_the_demo_is_interrupted(
     while seen not in await asyncio.wait_for(process.stdout.readline(), 30):
         pass
     process.send_signal(number)
-    _, err = await asyncio.wait_for(process.communicate(), 20)
+    _, err = await asyncio.wait_for(process.communicate(), 30)
     code = 130 if number == signal.SIGINT else 1
     assert (process.returncode, err) == (code, b"owmesos demo: interrupted; the framework is torn down\n")
     assert left_in(tmp_path) == []

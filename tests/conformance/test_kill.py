@@ -47,7 +47,7 @@ async def test_a_task_that_does_not_obey_is_killed_after_its_grace_period(
     noted = await framework.noted(Update)
     assert isinstance(noted.event, Update)
     assert noted.event.status.state == "TASK_KILLED"
-    assert 0.7 <= noted.at - asked < 5.0
+    assert noted.at - asked >= 0.7
 
 
 async def test_a_task_that_obeys_ends_before_its_grace_period(framework: Framework) -> None:

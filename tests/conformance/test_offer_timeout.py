@@ -20,7 +20,7 @@ async def test_an_offer_that_is_held_too_long_is_rescinded_and_comes_again(frame
         rescind = await framework.noted(Rescind)
         assert isinstance(rescind.event, Rescind)
         assert rescind.event.offer_id in offers
-        assert 0.5 < rescind.at - first.at < 4.0  # as this process hears of both
+        assert rescind.at - first.at > 0.5  # as this process hears of both
     again = await framework.offers_of(*(offer.agent_id for offer in offers.values()))
     for offer in offers.values():
         assert amounts(again[offer.agent_id].resources) == amounts(offer.resources)

@@ -109,7 +109,7 @@ async def test_half_requests_do_not_silence_it() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writers.append(writer)
         writer.write(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"pong" in await asyncio.wait_for(reader.readuntil(b"pong"), 5)
+        assert b"pong" in await asyncio.wait_for(reader.readuntil(b"pong"), 30)
     finally:
         for writer in writers:
             writer.close()

@@ -40,7 +40,7 @@ class Client:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def answer(self, timeout: float = 5) -> tuple[int, dict[str, str], bytes]:
+    async def answer(self, timeout: float = 30) -> tuple[int, dict[str, str], bytes]:
         """Status, headers by small letters, body."""
         head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), timeout)
         first, *lines = head.decode().strip().split("\r\n")

@@ -169,7 +169,7 @@ async def test_it_ends_when_the_process_stops(server: AdminServer) -> None:
         while (event := await stream.event())[0] != "end":
             pass
         assert event[1] == {"error": "the framework process is stopping"}
-        await asyncio.wait_for(stopping, 10)
+        await asyncio.wait_for(stopping, 30)
 
 
 async def test_an_idle_cluster_sends_only_signs_of_life(server: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:

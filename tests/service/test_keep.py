@@ -285,7 +285,7 @@ async def test_changes_begin_with_what_there_is_and_end_with_the_framework(frame
     await second.ended()
     await eventually_async(lambda: (seen[-1]["launch_id"], seen[-1]["state"]) == (second.id, "FINISHED"))
     await framework.teardown()
-    await asyncio.wait_for(following, 5)
+    await asyncio.wait_for(following, 30)
 
 
 async def test_one_that_changes_before_it_is_read_is_given_as_it_is_last(framework: owmesos.Framework) -> None:

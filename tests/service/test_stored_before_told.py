@@ -125,7 +125,7 @@ class TestWhatIsToldIsStored:
             for query in ("", f"?id={known['launch_id']}&wait=ended&timeout=0"):
                 made.clear()
                 listing = asyncio.ensure_future(admin.get(f"/api/v1/launches{query}"))
-                await asyncio.wait_for(made.wait(), 5)
+                await asyncio.wait_for(made.wait(), 30)
                 assert not listing.done()
                 listing.cancel()
         finally:
@@ -147,7 +147,7 @@ class TestWhatIsToldIsStored:
         waiting = asyncio.create_task(LaunchRoutes(framework)._until_stored())
         await begun.wait()
         waiting.cancel()
-        await asyncio.wait_for(over.wait(), 5)
+        await asyncio.wait_for(over.wait(), 30)
 
 
 async def _held_back(

@@ -196,4 +196,4 @@ def test_a_large_document_takes_no_time_of_others(begin: str) -> None:
     with pytest.raises(msgspec.DecodeError):
         ANYTHING.decode(text)
     ANYTHING.decode(text + b'"}')
-    assert time.process_time() - began < 0.4
+    assert time.process_time() - began < 1.0

@@ -159,7 +159,7 @@ async def test_our_detector_finds_the_master(register: Register, master: Master,
     detector = ZooKeeperDetector(masters, RetryPause(shortest=0.02, longest=0.1))
     looking = asyncio.create_task(detector.candidates())
     register(master)
-    (leader,) = await asyncio.wait_for(looking, 10)
+    (leader,) = await asyncio.wait_for(looking, 30)
     assert str(leader) == f"http://127.0.0.1:{master.port}"
     await detector.close()
 
@@ -253,17 +253,17 @@ def test_a_host_that_stood_still_is_taken_away_and_comes_back(
     master: Master, nodes: Nodes, server: ZooKeeper, path: str
 ) -> None:
     with program(master, server, path) as running:
-        (first,) = eventually(nodes, 20)
+        (first,) = eventually(nodes, 60)
         running.send_signal(signal.SIGSTOP)
         eventually(lambda: not nodes(), 20, what="ZooKeeper has ended the session")
         running.send_signal(signal.SIGCONT)
-        (second,) = eventually(nodes, 20)
+        (second,) = eventually(nodes, 60)
     assert second > first
 
 
 def test_as_a_program_it_ends_in_order(master: Master, nodes: Nodes, server: ZooKeeper, path: str) -> None:
     with program(master, server, path) as running:
-        eventually(nodes, 20)
+        eventually(nodes, 60)
         running.terminate()
         _, said = running.communicate(timeout=10)
     assert running.returncode == 0

@@ -55,7 +55,7 @@ class Heard:
 
     async def watching(self, server: FakeApiServer) -> None:
         """Until both watches have begun."""
-        await eventually_async(lambda: server.watching == {"nodes": 1, "pods": 1}, 20, what="two watches")
+        await eventually_async(lambda: server.watching == {"nodes": 1, "pods": 1}, what="two watches")
 
     def pods(self) -> list[tuple[str, str, str]]:
         """Kind, name and phase of each event about a pod."""
@@ -393,7 +393,7 @@ def test_a_consumer_that_blocks_does_not_slow_the_reader(access: Access, tmp_pat
         server_access = access(server=server.url)
         thread = threading.Thread(target=lambda: asyncio.run(consume(server_access)))
         thread.start()
-        await eventually_async(lambda: server.watching == {"nodes": 1, "pods": 1}, 20)
+        await eventually_async(lambda: server.watching == {"nodes": 1, "pods": 1})
         for number in range(5_000):
             server.put("pods", pod(f"p{number % 10}", phase=str(number)))
         server.put("pods", pod("last"))

@@ -62,7 +62,7 @@ class Collected:
 
     async def close(self) -> None:
         await self.driver.close()
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, 30)
 
 
 Drive = Callable[..., Collected]

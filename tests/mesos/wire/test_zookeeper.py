@@ -84,7 +84,7 @@ def detector_at(url: str) -> ZooKeeperDetector:
 
 
 async def leader(detector: ZooKeeperDetector) -> str:
-    (address,) = await asyncio.wait_for(detector.candidates(), 20)
+    (address,) = await asyncio.wait_for(detector.candidates(), 30)
     return str(address)
 
 
@@ -111,7 +111,7 @@ async def test_a_new_leader_is_told(detector: ZooKeeperDetector, election: Elect
     await leader(detector)
     change = asyncio.create_task(detector.changed())
     election.resign(first)
-    await asyncio.wait_for(change, 10)
+    await asyncio.wait_for(change, 30)
     assert await leader(detector) == "http://10.0.0.2:5050"
 
 

@@ -42,7 +42,7 @@ def ended(result: Any = None, **changes: Any) -> tuple[ActivationMessage, Activa
     return message, not_run(message, success(result), 1573724401.0)
 
 
-async def read(broker: Broker, topic: Topic, count: int, timeout: float = 20) -> list[Any]:
+async def read(broker: Broker, topic: Topic, count: int, timeout: float = 60) -> list[Any]:
     with reader(broker, topic.name) as found:
         return await asyncio.to_thread(found.wait_for, count, timeout)
 

@@ -89,7 +89,7 @@ async def invoker(controller: Controller) -> AsyncIterator[AnsweringInvoker]:
         yield invoker
 
 
-async def becomes(controller: Controller, state: State, timeout: float = 20) -> None:
+async def becomes(controller: Controller, state: State, timeout: float = 60) -> None:
     await eventually_async(lambda: controller.state(0) is state, timeout, what=f"the invoker is {state.value}")
 
 
@@ -108,10 +108,10 @@ async def test_blocking_ones_get_their_result_and_all_are_acknowledged_once(
 ) -> None:
     several = [controller.invoke(HELLO, {"n": n}, blocking=n % 2 == 0) for n in range(100)]
     for n, invocation in enumerate(several):
-        answer = await asyncio.wait_for(invocation.answer, 20)
+        answer = await asyncio.wait_for(invocation.answer, 30)
         if n % 2 == 0:
             assert answer["response"] == {"statusCode": 0, "result": {"n": n}}
-        assert await asyncio.wait_for(invocation.slot, 20) is Outcome.SUCCESS
+        assert await asyncio.wait_for(invocation.slot, 30) is Outcome.SUCCESS
     assert all(controller.completions[invocation.id] == 1 for invocation in several)
     assert [controller.results[invocation.id] for invocation in several] == [1, 0] * 50
     assert controller.all_free
@@ -121,7 +121,7 @@ async def test_blocking_ones_get_their_result_and_all_are_acknowledged_once(
 async def test_system_errors_make_it_unhealthy(controller: Controller, invoker: AnsweringInvoker) -> None:
     invoker.broken = True
     several = [controller.invoke(HELLO) for _ in range(4)]
-    assert {await asyncio.wait_for(each.slot, 20) for each in several} == {Outcome.SYSTEM_ERROR}
+    assert {await asyncio.wait_for(each.slot, 30) for each in several} == {Outcome.SYSTEM_ERROR}
     assert controller.state(0) is State.UNHEALTHY
     invoker.broken = False
     with pytest.raises(NoInvoker):
@@ -137,7 +137,7 @@ async def test_silence_makes_it_unresponsive(broker: Broker) -> None:
         await becomes(controller, State.HEALTHY)
         invoker.silent = True
         several = [controller.invoke(HELLO, blocking=True) for _ in range(4)]
-        assert {await asyncio.wait_for(each.slot, 20) for each in several} == {Outcome.TIMEOUT}
+        assert {await asyncio.wait_for(each.slot, 30) for each in several} == {Outcome.TIMEOUT}
         assert controller.state(0) is State.UNRESPONSIVE
         assert controller.forced == {each.id for each in several}
         assert all(isinstance(each.answer.exception(), TimeoutError) for each in several)

@@ -70,11 +70,11 @@ class Reader:
     def json(self) -> list[Any]:
         return [json.loads(record) for record in self.poll()]
 
-    def until(self, enough: Callable[[list[bytes]], Any], timeout: float = 20) -> list[bytes]:
+    def until(self, enough: Callable[[list[bytes]], Any], timeout: float = 60) -> list[bytes]:
         eventually(lambda: enough(self.poll()), timeout, interval=0.001)
         return self.records
 
-    def wait_for(self, count: int, timeout: float = 20) -> list[Any]:
+    def wait_for(self, count: int, timeout: float = 60) -> list[Any]:
         """The records as JSON, when there are `count`, and then no more."""
         self.until(lambda records: len(records) >= count, timeout)
         found = self.json()

@@ -88,7 +88,7 @@ async def test_small_code_waits_for_no_large_code() -> None:
         waiting = asyncio.create_task(stack.enter_async_context(codes.cache.use(code("d", length=SMALL))))
         await asyncio.wait([waiting], timeout=0.01)
         assert codes.fetched == ["a", "b", "c"]
-        await asyncio.wait_for(codes.use("small"), 5)
+        await asyncio.wait_for(codes.use("small"), 30)
         codes.cache.prefetch(code("soon"))
         await eventually_async(lambda: codes.fetched == ["a", "b", "c", "small", "soon"])
         waiting.cancel()

@@ -212,6 +212,6 @@ async def test_a_server_that_is_away_is_no_fault_of_the_action_s(couch: Couch) -
     client = CouchDB("http://127.0.0.1:1")
     actions = CouchActions(client, couch.names.actions, MANIFEST)
     with pytest.raises(ActionUnavailable) as caught:
-        await asyncio.wait_for(actions.action(HELLO, None), 5)
+        await asyncio.wait_for(actions.action(HELLO, None), 30)
     assert caught.value.response.result == {"error": "Action could not be fetched."}
     await client.close()

@@ -24,7 +24,7 @@ async def stopped(server: FakeApiServer, **more: Any) -> tuple[str, int]:
     """How a process ends that cannot begin."""
     settings = KubernetesSettings(namespace="actions")
     async with KubernetesProcess(access_to(server), RECIPE, settings, **more) as process:
-        return await asyncio.wait_for(process.finished(), 20)
+        return await asyncio.wait_for(process.finished(), 30)
 
 
 # -- its containers
