@@ -25,10 +25,7 @@ _SPARE = 2000
 
 @dataclass(frozen=True)
 class Plan:
-    """Seconds, and how many a second. What comes in the first `warm_up` seconds is not measured.
-
-    `most_growth`: the share of its memory by which a process may grow while it is measured, for allocators keep some.
-    """
+    """Seconds, and how many a second. What comes in the first `warm_up` seconds is not measured."""
 
     seconds: float = 1200.0
     warm_up: float = 120.0
@@ -36,7 +33,7 @@ class Plan:
     launches: float = 200.0
     activations: float = 500.0
     seed: int = 1
-    most_growth: float = 0.3
+    max_growth: float = 0.3  # share of a process's memory, while it is measured: allocators keep some
 
 
 @dataclass
@@ -69,7 +66,7 @@ class Report:
         found += [f"{count} activations ended with {what}" for what, count in self.wrong.items()]
         for name, seen in self.seen.items():
             grew = grown(seen.memory)
-            if seen.memory and grew > max(30.0, self.plan.most_growth * seen.memory[0][1]):
+            if seen.memory and grew > max(30.0, self.plan.max_growth * seen.memory[0][1]):
                 found.append(f"memory of {name} grew by {grew:.0f} MB of {seen.memory[0][1]:.0f} MB")
         return found
 

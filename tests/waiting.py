@@ -10,6 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_BUSY = 30.0  # seconds that a busy machine may take for what is done at once; actions have 60
+
 
 def eventually(
     predicate: Callable[[], T],
@@ -62,6 +64,11 @@ async def eventually_async(
         if time.monotonic() >= deadline:
             raise AssertionError(_overdue(predicate, timeout, what, last))
         await asyncio.sleep(interval)
+
+
+async def in_time(work: Awaitable[T]) -> T:
+    """What `work` gives. Fails the test if that takes so long that something waits for what does not come."""
+    return await asyncio.wait_for(work, _BUSY)
 
 
 def _overdue(predicate: object, timeout: float, what: str, last: object) -> str:

@@ -162,7 +162,7 @@ async def _asked(mesos: Mesos) -> LeaderAnswer | None:
     """The leading master's answer to a framework; None if there is no leader, which `_master` reports."""
     detector = detector_for(mesos.masters)
     try:
-        for address in await within(_WITHIN, detector.candidates()):
+        for address in await within(detector.candidates(), _WITHIN):
             found = await _asked_at(mesos.access, address)
             if found is not None:
                 return found

@@ -50,6 +50,7 @@ from owmesos.service.errors import NotKnown
 from owmesos.service.openapi import ApiOperation
 from owmesos.system.hosts import is_loopback
 from owmesos.system.lease import Lease
+from owmesos.system.tasks import cancel_all
 
 _log = logging.getLogger("owmesos.invoker")
 
@@ -169,6 +170,7 @@ class KafkaInvoker(InvokerExtension):
                 stack.push_async_callback(self._stopped, self._pinger.stop, LEAVE)
                 stack.callback(self._pinger.fall_silent)
             stack.push_async_callback(self._couch.close)
+            stack.push_async_callback(cancel_all, self._couch_tasks)
             stack.push_async_callback(self._actions.codes.close)
             if self._http is not None:
                 stack.push_async_callback(self._http.stop)
@@ -180,8 +182,6 @@ class KafkaInvoker(InvokerExtension):
             if not self._hands_over:
                 stack.push_async_callback(self._stopped, self._pinger.stop, LEAVE)
             self._closing = True
-            for task in self._couch_tasks:
-                task.cancel()
             if self._invoker is not None:
                 await self._end(self._invoker)
 

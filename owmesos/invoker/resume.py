@@ -58,7 +58,7 @@ async def interrupted_activation(
     response = whisk_error(f"{why}: the activation may have run wholly or in part and is not repeated.")
     begun = now if begun_at is None else begun_at
     try:
-        executable = await within(ACTION_WAIT, actions.action(message.action, message.revision))
+        executable = await within(actions.action(message.action, message.revision), ACTION_WAIT)
     except (ActionUnavailable, asyncio.TimeoutError):
         activation = not_run(message, response, now)
     else:

@@ -92,7 +92,7 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     while True:
         left = PATIENCE + size / SLOWEST - (time.monotonic() - begun)
         try:
-            chunk = await within(max(left, 0.0), request.content.readany())
+            chunk = await within(request.content.readany(), max(left, 0.0))
         except asyncio.TimeoutError:
             raise web.HTTPRequestTimeout from None
         if not chunk:
@@ -128,7 +128,7 @@ def cut_off_at(request: web.Request, *failures: type[Exception]) -> Iterator[Non
 
 async def in_time(sending: Awaitable[None], size: int) -> None:
     """Raises asyncio.TimeoutError if the client does not read the `size` bytes."""
-    await within(PATIENCE + size / SLOWEST, sending)
+    await within(sending, PATIENCE + size / SLOWEST)
 
 
 async def streamed(request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:

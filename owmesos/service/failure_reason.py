@@ -47,7 +47,7 @@ async def added_reason(update: Update, files: TaskFiles) -> Update:
     """The update, with the reason in its message if that can be read in time."""
     status = update.status
     try:
-        words = last_line(await within(_WITHIN, files.tail("stderr")))
+        words = last_line(await within(files.tail("stderr"), _WITHIN))
     except (OwmesosError, asyncio.TimeoutError) as error:
         why = str(error) or "no answer"
         _log.info("task %s failed; its reason cannot be read: %s", status.task_id.value, why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
@@ -15,7 +16,8 @@ else:
 
 T = TypeVar("T")
 
-_AGAIN = 5.0  # seconds; more than any task needs for its end
+_AGAIN = 10.0  # seconds; twice as long as the end of any task may take
+_log = logging.getLogger("owmesos.system")
 
 
 def keep(task: asyncio.Task[T], among: set[asyncio.Task[T]]) -> None:
@@ -30,11 +32,12 @@ def ignore_result(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-async def within(seconds: float, work: Awaitable[T]) -> T:
+async def within(work: Awaitable[T], seconds: float) -> T:
     """The result of `work`, which is cancelled after `seconds`. Raises asyncio.TimeoutError, and what `work` raises.
 
     As asyncio.wait_for; but that of Python 3.10 and 3.11 loses a cancellation that comes together with the result, and
-    then a task that repeats something goes on for ever.
+    then a task that repeats something goes on forever. On Python 3.10 the one that comes together with the end of
+    `seconds` is still lost: end such a task by `cancel_all`.
     """
     async with timeout(seconds):
         return await work
@@ -43,7 +46,7 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
     """Whether `event` is set within `seconds`."""
     with suppress(asyncio.TimeoutError):
-        await within(seconds, event.wait())
+        await within(event.wait(), seconds)
     return event.is_set()
 
 
@@ -60,7 +63,11 @@ async def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
         nonlocal timer
         for task in cancelled:
             task.cancel()
-        timer = loop.call_later(_AGAIN, cancel)
+        timer = loop.call_later(_AGAIN, cancel_again)
+
+    def cancel_again() -> None:
+        _log.warning("not ended for %g s, cancelled again: %s", _AGAIN, [task for task in cancelled if not task.done()])
+        cancel()
 
     cancel()
     try:

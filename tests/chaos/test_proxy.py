@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from chaos.proxy import Mode, Proxy
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 
 class Echo:
@@ -72,7 +72,7 @@ class Client:
     async def hear(self) -> bytes:
         """Empty where the connection is broken off."""
         try:
-            return await asyncio.wait_for(self._reader.read(100), 30)
+            return await in_time(self._reader.read(100))
         except ConnectionError:
             return b""
 

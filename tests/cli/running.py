@@ -146,7 +146,7 @@ class Running:
         return await self.ended()
 
     async def ended(self, timeout: float = 60) -> Ran:
-        """Waits for the end."""
+        """Raises AssertionError with the log if it does not end in time."""
 
         async def end() -> bytes:
             assert self.process.stdout is not None

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tests.cli.running import COMMAND, ROOT, SLEEP, environment, options, owmesos_process, running, started
 from tests.fakes.cluster import FakeCluster
+from tests.waiting import in_time
 
 
 class Relay(NamedTuple):
@@ -53,7 +54,7 @@ async def test_ctrl_c_while_waiting(fake_cluster: FakeCluster, state: Path) -> N
         waiting = await started(*SLEEP, "--wait", "running", "--admin", relay.url, "--admin-token-file", token)
         await asyncio.wait_for(relay.said.wait(), 60)  # it has the answer to its launch
         waiting.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(waiting.communicate(), 30)
+        out, err = await in_time(waiting.communicate())
     assert (waiting.returncode, out) == (130, b"")
     assert re.fullmatch(r"owmesos launch: interrupted: launch (\S+) goes on; `owmesos kill \1` ends it\n", err.decode())
 
@@ -75,7 +76,7 @@ async def test_ctrl_c_before_a_launch_is_answered(tmp_path: Path) -> None:
         asking = await started(*SLEEP, "--admin", url, "--admin-token-file", str(token))
         await asyncio.wait_for(asked.wait(), 60)
         asking.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(asking.communicate(), 30)
+        out, err = await in_time(asking.communicate())
     assert (asking.returncode, out) == (130, b"")
     told = "interrupted before the answer: `owmesos launches` shows whether it was taken"
     assert err.decode() == f"owmesos launch: {told}\n"
@@ -86,9 +87,9 @@ async def test_watch_ends_in_one_line_at_ctrl_c(fake_cluster: FakeCluster, state
         await process.said("subscribed at")
         watching = await started("nodes", "-o", "json", "--watch", "--admin", process.url)
         assert watching.stdout is not None
-        lines = [json.loads(await asyncio.wait_for(watching.stdout.readline(), 30)) for _ in range(2)]
+        lines = [json.loads(await in_time(watching.stdout.readline())) for _ in range(2)]
         watching.send_signal(signal.SIGINT)
-        _, err = await asyncio.wait_for(watching.communicate(), 30)
+        _, err = await in_time(watching.communicate())
     assert all(isinstance(line, list) for line in lines)
     assert (watching.returncode, err) == (130, b"owmesos nodes: interrupted\n")
 
@@ -97,9 +98,9 @@ async def test_watch_ends_with_the_framework(fake_cluster: FakeCluster, state: P
     async with running(*options(fake_cluster, state)) as process:
         watching = await started("nodes", "-o", "tsv", "--watch", "--admin", process.url)
         assert watching.stdout is not None
-        await asyncio.wait_for(watching.stdout.readline(), 30)
+        await in_time(watching.stdout.readline())
         await process.end()
-        _, err = await asyncio.wait_for(watching.communicate(), 30)
+        _, err = await in_time(watching.communicate())
     assert watching.returncode == 1
     assert err.decode().startswith("owmesos nodes: no framework answers at")
 
@@ -112,7 +113,7 @@ async def test_a_reader_that_went_away(fake_cluster: FakeCluster, state: Path) -
             shell = await asyncio.create_subprocess_exec(
                 "sh", "-c", script, stderr=asyncio.subprocess.PIPE, env=environment(), cwd=ROOT
             )
-            _, err = await asyncio.wait_for(shell.communicate(), 30)
+            _, err = await in_time(shell.communicate())
             assert err == b""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import signal
 import time
@@ -15,7 +14,7 @@ import pytest
 from owmesos.local.build import Build
 from tests.cli.running import Running, owmesos_process, running, started
 from tests.fixtures.real_mesos import ClusterFactory
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 pytestmark = pytest.mark.real_mesos
 SLEEP = ("launch", "--cpus", "0.1", "--mem", "64", "--command", "sleep 60")
@@ -139,10 +138,10 @@ async def test_the_demo_is_interrupted(
 ) -> None:
     process = await started("demo", *more, variables={"TMPDIR": str(tmp_path)})
     assert process.stdout is not None
-    while seen not in await asyncio.wait_for(process.stdout.readline(), 30):
+    while seen not in await in_time(process.stdout.readline()):
         pass
     process.send_signal(number)
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    _, err = await in_time(process.communicate())
     code = 130 if number == signal.SIGINT else 1
     assert (process.returncode, err) == (code, b"owmesos demo: interrupted; the framework is torn down\n")
     assert left_in(tmp_path) == []

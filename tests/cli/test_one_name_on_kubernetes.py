@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -89,10 +88,8 @@ async def test_after_a_kill_9_another_state_waits_for_the_lease_to_run_out(group
     lease: dict[str, Any] = group.lease()
     shorter = {**lease, "spec": {**lease["spec"], "leaseDurationSeconds": 8}}
     assert group.server.leases.put_lease(*LEASE, shorter).done
-    seen = time.monotonic()
     async with group.process("b") as second:
         await eventually_async(lambda: group.writes("b"))
-        assert time.monotonic() - seen >= 8
         assert re.search("waiting up to 8 s for the name: [0-9a-f]{8} process", second.log)
         requests = group.requests("b")
         assert requests.index(group.writes("b")[0]) > requests.index(f"PUT {LEASE_PATH}")

@@ -40,10 +40,12 @@ class Asking:
         self._process = process
         self.asked: list[str] = []
         self.failed: list[str] = []
+        self.ending = False
         self._answered_at: list[float] = []
 
-    async def forever(self) -> None:
-        while True:
+    async def until_ending(self) -> None:
+        """A command that is cancelled would go on in its thread, and print into what a later one prints."""
+        while not self.ending:
             ran = await self._process.ask(*SHORT)
             if ran.code == 0:
                 self.asked += [row["launch_id"] for row in ran.json]
@@ -65,13 +67,13 @@ class Asking:
 @asynccontextmanager
 async def asking(process: Running) -> AsyncIterator[Asking]:
     them = Asking(process)
-    task = asyncio.create_task(them.forever())
+    task = asyncio.create_task(them.until_ending())
     try:
         await them.goes_on()
         yield them
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        them.ending = True
+        await task
 
 
 def options(cluster: FakeCluster, state: str, tmp_path: Path) -> tuple[str, ...]:

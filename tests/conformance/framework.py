@@ -39,7 +39,7 @@ from owmesos.mesos.wire.driver import CallFailed, Disconnected, Driver
 from tests.conformance.amounts import amounts, cut
 
 DEADLINE = 60.0
-"""Seconds after which what has not come will not come. On a machine that is not busy nothing takes a fifth of it."""
+"""Seconds after which what has not come will not come. On a machine that is not busy nothing takes a third of it."""
 HOUR = 3600.0
 E = TypeVar("E", bound=Event)
 

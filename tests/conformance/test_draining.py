@@ -16,7 +16,7 @@ from tests.conformance.framework import Framework
 from tests.conformance.operating import Ticks, agent_of
 from tests.conformance.sandbox import has_said
 from tests.conformance.test_kill import STUBBORN
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 ALONE = Setup(agents=(AgentSetup(),))
 
@@ -119,7 +119,7 @@ async def _reactivate(framework: Framework, operator: OperatorClient, agent_id: 
     while True:
         await framework.revive()
         try:
-            offer = await asyncio.wait_for(framework.only(agent_id), 30)
+            offer = await in_time(framework.only(agent_id))
         except asyncio.TimeoutError:
             continue  # what was offered while it seemed to drain is filtered: REVIVE lifts that
         task = framework.task(offer)

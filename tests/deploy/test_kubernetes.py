@@ -334,7 +334,7 @@ def one_write_at_a_time(cluster: KubernetesCluster, namespace: str) -> Iterator[
 
 
 @pytest.mark.kubernetes
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_starts_and_stops_wait_where_the_account_has_a_limit_and_none_is_lost_or_made_twice(
     account: Path, kubernetes_cluster: KubernetesCluster, kubernetes_namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -358,7 +358,7 @@ async def test_starts_and_stops_wait_where_the_account_has_a_limit_and_none_is_l
             for run_id in runs:
                 action = PoolAction(f"of-{run_id}", "0.0.1", ContainerShape("python:3", 128))
                 process.host.observe(Run(run_id, action, "guest"))
-            await eventually_async(lambda: len(given) == len(runs))
+            await eventually_async(lambda: len(given) == len(runs), 180.0)  # kubelets may have no turn
             counts = process.host.outbox.counts
             assert (sorted(given), counts["create", "ok"], len(living())) == (sorted(runs), 12, 12)
             if counts["create", "TooManyRequests"]:

@@ -14,6 +14,7 @@ from owmesos.invoker.http_interface import InvokerHttp
 from owmesos.openwhisk.kafka.pings import Pinger
 from owmesos.openwhisk.messages import invoker_id
 from owmesos.system.bounded_http import CannotListen
+from tests.waiting import in_time
 
 OURS = {"Authorization": "Basic aW52b2tlcjpzZWNyZXQ="}
 
@@ -109,7 +110,7 @@ async def test_half_requests_do_not_silence_it() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writers.append(writer)
         writer.write(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"pong" in await asyncio.wait_for(reader.readuntil(b"pong"), 30)
+        assert b"pong" in await in_time(reader.readuntil(b"pong"))
     finally:
         for writer in writers:
             writer.close()

@@ -412,7 +412,7 @@ async def test_an_invoker_whose_kafka_never_answers_stops_at_once(
         dead = msgspec.structs.replace(world.broker, hosts=("127.0.0.1:1",))
         async with world.invoker(broker=dead, healthy=False) as running:
             await eventually_async(lambda: running.work.servers["kafka"] == "down", PATIENCE)
-            await asyncio.wait_for(running.close(), 9)
+            await asyncio.wait_for(running.close(), 9)  # less than answers to a Kafka that is there would have
 
 
 async def test_at_a_stop_what_runs_may_end_and_what_waits_is_answered(world: Scene) -> None:

@@ -21,7 +21,7 @@ from owmesos.service.admin import AdminServer
 from owmesos.service.framework import Framework
 from owmesos.simulator.cluster import SimulatedCluster
 from tests.fixtures.admin import AUTHORIZED, READING, TOKENS
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 MB = 2**20
 KILL = b"POST /api/v1/kill HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -241,7 +241,7 @@ async def fill_with_unread_answers(api: Api) -> None:
     for _ in range(3):
         client = await api.client()
         await client.send(GET)
-        assert b" 200 " in await asyncio.wait_for(client.reader.readuntil(b"\r\n"), 30)
+        assert b" 200 " in await in_time(client.reader.readuntil(b"\r\n"))
 
 
 async def can_read(api: Api) -> bool:

@@ -22,7 +22,7 @@ from owmesos.service.framework import Framework
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.event_stream import EventStream
 from tests.fixtures.admin import AUTHORIZED, READING, TOKENS
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 WAITS = Launch(command="sleep 60", name="large", mem=1800, constraints=["rack == r1"])
 SMALL = Launch(command="sleep 60", name="small", cpus=0.1, mem=64)
@@ -169,7 +169,7 @@ async def test_it_ends_when_the_process_stops(server: AdminServer) -> None:
         while (event := await stream.event())[0] != "end":
             pass
         assert event[1] == {"error": "the framework process is stopping"}
-        await asyncio.wait_for(stopping, 30)
+        await in_time(stopping)
 
 
 async def test_an_idle_cluster_sends_only_signs_of_life(server: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:

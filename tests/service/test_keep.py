@@ -22,7 +22,7 @@ from owmesos.resources import Ask
 from owmesos.service.keep import UNREACHABLE_FOR, changes_to
 from owmesos.service.launch_requests import SLICE
 from owmesos.simulator.cluster import SimulatedCluster
-from tests.waiting import eventually, eventually_async
+from tests.waiting import eventually, eventually_async, in_time
 
 SLEEP = "exec sleep 1000"
 RECORD = LaunchRecord("web-0", Launch("true", name="web"), Ask(100, 32_000), "{}", 0, 0.0)
@@ -285,7 +285,7 @@ async def test_changes_begin_with_what_there_is_and_end_with_the_framework(frame
     await second.ended()
     await eventually_async(lambda: (seen[-1]["launch_id"], seen[-1]["state"]) == (second.id, "FINISHED"))
     await framework.teardown()
-    await asyncio.wait_for(following, 30)
+    await in_time(following)
 
 
 async def test_one_that_changes_before_it_is_read_is_given_as_it_is_last(framework: owmesos.Framework) -> None:

@@ -17,7 +17,7 @@ from owmesos.mesos.messages import ID, CommandInfo, Event, ExecutorInfo, TaskInf
 from owmesos.mesos.scheduler.lifecycle import State
 from owmesos.service.launch_requests import LaunchHandle
 from tests.fixtures.real_mesos import ClusterFactory
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 pytestmark = pytest.mark.real_mesos
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -136,7 +136,7 @@ async def test_an_executor_that_hangs_is_shut_down_when_its_launch_is_killed(mes
         await launch.running()
         executor_hangs(launch)
         await launch.kill()
-        end = await asyncio.wait_for(launch.ended(), 30)
+        end = await in_time(launch.ended())
         assert (end["state"], end["reason"]) == ("FAILED", "REASON_EXECUTOR_TERMINATED")
         assert any("SHUTDOWN" in line["text"] for line in launch.story()["story"])
         assert framework.reservations() == []
@@ -166,13 +166,13 @@ async def test_what_an_executor_had_runs_again_only_where_its_asker_allows_it(
         cluster.kill("agent1")
         cluster.start("agent1")
         if retry == "safe":
-            end = await asyncio.wait_for(launch.ended(), 30)
+            end = await in_time(launch.ended())
             assert (end["state"], end["attempts"]) == ("LOST", 1)
             assert "an executor had its task, so it is not started again" in end["message"]
             assert ran.read_text() == "\n"
         else:
             await eventually_async(lambda: launch.document()["attempts"] == 2, what="another attempt")
-            await asyncio.wait_for(launch.running(), 30)
+            await in_time(launch.running())
 
 
 async def test_a_frozen_agent_that_goes_on_carries_out_what_it_was_told(mesos_cluster: ClusterFactory) -> None:

@@ -16,6 +16,7 @@ from owmesos.service.launch_routes import LaunchRoutes
 from owmesos.storage import SaveLaunch, StoreFailed, StoreTrouble, Write
 from owmesos.system.clock import process_time
 from tests.fixtures.admin import SMALL, WAITS, Admin
+from tests.waiting import in_time
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["while-it-waits", "before"])
@@ -125,7 +126,7 @@ class TestWhatIsToldIsStored:
             for query in ("", f"?id={known['launch_id']}&wait=ended&timeout=0"):
                 made.clear()
                 listing = asyncio.ensure_future(admin.get(f"/api/v1/launches{query}"))
-                await asyncio.wait_for(made.wait(), 30)
+                await in_time(made.wait())
                 assert not listing.done()
                 listing.cancel()
         finally:
@@ -147,7 +148,7 @@ class TestWhatIsToldIsStored:
         waiting = asyncio.create_task(LaunchRoutes(framework)._until_stored())
         await begun.wait()
         waiting.cancel()
-        await asyncio.wait_for(over.wait(), 30)
+        await in_time(over.wait())
 
 
 async def _held_back(

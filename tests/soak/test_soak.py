@@ -20,7 +20,7 @@ async def test_a_minute(tmp_path: Path) -> None:
     On a slow machine the history and the queues still fill after the warm-up: whether memory stays flat is seen in
     `scripts/soak`, here only that a process does not double.
     """
-    report = await soak(Plan(seconds=60.0, warm_up=20.0, most_growth=1.0), tmp_path, print)
+    report = await soak(Plan(seconds=60.0, warm_up=20.0, max_growth=1.0), tmp_path, print)
     assert report.faults() == []
     assert report.activations[1] > 0
     assert sum(report.states.values()) > 100

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from owmesos.system import bounded_http
 from owmesos.system.bounded_http import BoundedListener, HttpLimits
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 SMALL = HttpLimits(waiting=8, admitted=4, head=0.3, idle=0.3)
@@ -58,7 +58,7 @@ class Server:
 
     async def works(self) -> bool:
         async with self.connected(GET) as (reader, _):
-            return await asyncio.wait_for(reader.readuntil(b"done"), 30) != b""
+            return await in_time(reader.readuntil(b"done")) != b""
 
     async def close(self) -> None:
         self.go_on.set()
@@ -83,7 +83,7 @@ async def patient() -> AsyncIterator[Server]:
 @pytest.mark.parametrize("data", [b"", b"G", GET[:-2], GET + b"GET / HT"])
 async def test_half_a_request_is_not_waited_for(server: Server, data: bytes) -> None:
     async with server.connected(data) as (reader, _):
-        answers = await asyncio.wait_for(reader.read(), 30)
+        answers = await in_time(reader.read())
         assert answers.count(b"done") == data.count(GET)
 
 
@@ -108,9 +108,9 @@ async def test_one_that_was_answered_may_ask_again_for_a_while(server: Server) -
     async with server.connected() as (reader, writer):
         for _ in range(5):
             writer.write(GET)
-            await asyncio.wait_for(reader.readuntil(b"done"), 30)
+            await in_time(reader.readuntil(b"done"))
             await asyncio.sleep(0.1)
-        assert await asyncio.wait_for(reader.read(), 30) == b""  # the idle one is closed
+        assert await in_time(reader.read()) == b""  # the idle one is closed
 
 
 async def test_those_who_never_ask_push_out_each_other(patient: Server) -> None:
@@ -118,7 +118,7 @@ async def test_those_who_never_ask_push_out_each_other(patient: Server) -> None:
         half = [await stack.enter_async_context(patient.connected(b"GET /")) for _ in range(50)]
         assert await patient.works()
         assert len(patient.listener._waiting) <= SMALL.waiting
-        gone = await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in half[:40])), 30)
+        gone = await in_time(asyncio.gather(*(reader.read() for reader, _ in half[:40])))
         assert set(gone) == {b""}
 
 
@@ -130,14 +130,14 @@ async def test_an_admitted_request_is_not_pushed_out(patient: Server) -> None:
                 await stack.enter_async_context(patient.connected(b"GET /"))
             assert await patient.works()
             patient.go_on.set()
-            assert b"done" in await asyncio.wait_for(reader.readuntil(b"done"), 30)
+            assert b"done" in await in_time(reader.readuntil(b"done"))
 
 
 async def test_an_admitted_request_may_take_its_time(server: Server) -> None:
     async with server.connected(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n") as (reader, _):
         await asyncio.sleep(2 * SMALL.head)
         server.go_on.set()
-        assert b"done" in await asyncio.wait_for(reader.readuntil(b"done"), 30)
+        assert b"done" in await in_time(reader.readuntil(b"done"))
 
 
 async def test_too_many_admitted_requests_are_said(patient: Server) -> None:
@@ -146,7 +146,7 @@ async def test_too_many_admitted_requests_are_said(patient: Server) -> None:
             await stack.enter_async_context(patient.connected(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"))
         await eventually_async(lambda: patient.slow == SMALL.admitted)
         async with patient.connected() as (reader, _):
-            answer = await asyncio.wait_for(reader.read(), 30)
+            answer = await in_time(reader.read())
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 5" in answer
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -166,7 +166,7 @@ async def test_the_peer_with_the_most_makes_room(patient: Server, monkeypatch: p
         for _ in range(50):
             await stack.enter_async_context(patient.connected(b"GET /"))
         writer.write(GET[10:])
-        assert b"done" in await asyncio.wait_for(reader.readuntil(b"done"), 30)
+        assert b"done" in await in_time(reader.readuntil(b"done"))
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ async def test_without_descriptors_connections_make_room(clients: list[socket.so
         each.setblocking(False)
         await loop.sock_connect(each, ("127.0.0.1", server.port))
     await loop.sock_sendall(clients[-1], GET)
-    assert b"done" in await asyncio.wait_for(loop.sock_recv(clients[-1], 4096), 30)
+    assert b"done" in await in_time(loop.sock_recv(clients[-1], 4096))
     assert len(server.listener._waiting) > few_descriptors // 2  # no more are closed than have to be
     await server.close()
 
@@ -231,7 +231,7 @@ async def test_a_handshake_that_does_not_end_is_bounded_too(tmp_path: Path) -> N
             await stack.enter_async_context(server.connected(b"\x16\x03\x01" if number % 2 else b"GET / HTTP/1.1"))
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=trusting)
         writer.write(GET)
-        assert b"done" in await asyncio.wait_for(reader.readuntil(b"done"), 30)
+        assert b"done" in await in_time(reader.readuntil(b"done"))
         assert len(server.listener._waiting) <= SMALL.waiting
         writer.close()
     await server.close()
@@ -265,4 +265,4 @@ async def test_none_is_left_open_that_comes_while_it_is_closed(turns: int) -> No
         for each in clients:
             each.setblocking(False)
             with contextlib.suppress(ConnectionResetError):
-                assert await asyncio.wait_for(loop.sock_recv(each, 1), 30) == b""
+                assert await in_time(loop.sock_recv(each, 1)) == b""

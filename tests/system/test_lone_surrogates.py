@@ -192,8 +192,11 @@ def received(content: bytes, init_args: list[str] | None = None) -> ActivationMe
 def test_a_large_document_takes_no_time_of_others(begin: str) -> None:
     """An action may answer 5 MB, which is decoded in the event loop; and 5 MB that are malformed otherwise."""
     text = begin.encode() + b"x" * 5_000_000
-    began = time.process_time()
-    with pytest.raises(msgspec.DecodeError):
-        ANYTHING.decode(text)
-    ANYTHING.decode(text + b'"}')
-    assert time.process_time() - began < 1.0
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        with pytest.raises(msgspec.DecodeError):
+            ANYTHING.decode(text)
+        ANYTHING.decode(text + b'"}')
+        took.append(time.process_time() - began)
+    assert min(took) < 0.4

@@ -13,7 +13,7 @@ from owmesos.system.tasks import cancel_all, is_set_within, within
 
 
 async def test_a_result_within_its_time_is_returned() -> None:
-    assert await within(10.0, asyncio.sleep(0.0, "result")) == "result"
+    assert await within(asyncio.sleep(0.0, "result"), 10.0) == "result"
 
 
 async def test_what_takes_longer_is_cancelled() -> None:
@@ -27,7 +27,7 @@ async def test_what_takes_longer_is_cancelled() -> None:
             ended.append("work")
 
     with pytest.raises(asyncio.TimeoutError):
-        await within(0.0, work())
+        await within(work(), 0.0)
     assert ended == ["work"]
 
 
@@ -36,14 +36,14 @@ async def test_an_error_is_that_of_the_work() -> None:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        await within(10.0, work())
+        await within(work(), 10.0)
 
 
 @pytest.mark.parametrize("error", [None, ValueError("broken")])
 async def test_a_cancellation_is_not_lost_where_the_work_ends_at_the_same_time(error: Exception | None) -> None:
     """As asyncio.wait_for loses it on Python 3.10 and 3.11."""
     work: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    waiting = asyncio.ensure_future(within(10.0, work))
+    waiting = asyncio.ensure_future(within(work, 10.0))
     await asyncio.sleep(0)
     if error is None:
         work.set_result("result")
@@ -66,7 +66,7 @@ async def test_who_is_cancelled_has_ended_its_work() -> None:
             await asyncio.sleep(0)
             ended.append("work")
 
-    waiting = asyncio.ensure_future(within(10.0, work()))
+    waiting = asyncio.ensure_future(within(work(), 10.0))
     await begun.wait()
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -82,7 +82,9 @@ async def test_whether_an_event_is_set_in_time() -> None:
     assert await is_set_within(event, 10.0)
 
 
-async def test_a_task_that_lost_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_that_lost_its_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(tasks, "_AGAIN", 0.01)
     lost: list[str] = []
     begun = asyncio.Event()
@@ -100,6 +102,7 @@ async def test_a_task_that_lost_its_cancellation_is_cancelled_again(monkeypatch:
     await cancel_all([task])
     assert task.cancelled()
     assert lost == ["cancellation"] * 2
+    assert caplog.text.count("cancelled again: [<Task pending") == 2
 
 
 async def test_a_task_has_seconds_for_its_end() -> None:
@@ -124,6 +127,14 @@ async def test_a_task_has_seconds_for_its_end() -> None:
 
 async def test_errors_of_cancelled_tasks_are_dropped() -> None:
     async def broken() -> None:
-        raise ValueError("broken")
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError("broken") from None
 
-    await cancel_all([asyncio.ensure_future(broken()), asyncio.ensure_future(asyncio.sleep(10.0))])
+    begun = asyncio.Event()
+    task = asyncio.ensure_future(broken())
+    await begun.wait()
+    await cancel_all([task, asyncio.ensure_future(asyncio.sleep(10.0))])
+    assert isinstance(task.exception(), ValueError)

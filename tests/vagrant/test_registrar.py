@@ -23,7 +23,7 @@ from owmesos.mesos.wire.address import ZooKeeperMasters, parse_master
 from owmesos.mesos.wire.zookeeper import ZooKeeperDetector
 from owmesos.system.retry_pause import RetryPause
 from tests.servers.zookeeper import ZooKeeper
-from tests.waiting import eventually
+from tests.waiting import eventually, in_time
 from vagrant.provision.registrar import Registrar
 
 pytestmark = pytest.mark.zookeeper
@@ -159,7 +159,7 @@ async def test_our_detector_finds_the_master(register: Register, master: Master,
     detector = ZooKeeperDetector(masters, RetryPause(shortest=0.02, longest=0.1))
     looking = asyncio.create_task(detector.candidates())
     register(master)
-    (leader,) = await asyncio.wait_for(looking, 30)
+    (leader,) = await in_time(looking)
     assert str(leader) == f"http://127.0.0.1:{master.port}"
     await detector.close()
 

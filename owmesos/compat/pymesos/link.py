@@ -189,7 +189,7 @@ class Link:
 
     async def _tear_down(self) -> None:
         try:
-            await within(_TEARDOWN_TIMEOUT, self._driver.call(Teardown()))
+            await within(self._driver.call(Teardown()), _TEARDOWN_TIMEOUT)
             self.torn_down = True
         except (CallFailed, asyncio.TimeoutError) as error:
             why = str(error) or "no answer in time"

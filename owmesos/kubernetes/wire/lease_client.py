@@ -76,7 +76,7 @@ class LeaseClient:
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> StoredLease:
         try:
-            data = await within(ANSWER + _CREDENTIALS, self._session.read(method, path, body=body, timeout=ANSWER))
+            data = await within(self._session.read(method, path, body=body, timeout=ANSWER), ANSWER + _CREDENTIALS)
         except asyncio.TimeoutError as error:
             raise ApiRequestFailed(unanswered(error, self._access)) from None
         return stored_lease(data)

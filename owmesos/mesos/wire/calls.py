@@ -125,7 +125,7 @@ class CallChannel(ABC):
         if sending is not None:
             sending()
         try:
-            status, reason = await within(left, self._connect_and_exchange(call, lane))
+            status, reason = await within(self._connect_and_exchange(call, lane), left)
         except NothingSent as error:
             raise NotSubscribed(f"cannot connect to the master: {error}") from None
         except asyncio.TimeoutError:

@@ -170,7 +170,7 @@ class OperatorClient:
         """Who answered, and the body."""
         body = msgspec.json.encode(call)
         try:
-            return await within(self._timeout, self._ask_candidates(body))
+            return await within(self._ask_candidates(body), self._timeout)
         except asyncio.TimeoutError:
             raise OperatorFailed(f"{call['type']} got no answer in {self._timeout:g} s") from None
 

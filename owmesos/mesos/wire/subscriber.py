@@ -266,7 +266,7 @@ class SubscribingDriver(ABC):
     async def _ask_once(self, address: ServerAddress) -> EventStream:
         opening = self._open_stream(address, self.subscription, self.reader(address))
         try:
-            return await within(self._call_timeout, opening)
+            return await within(opening, self._call_timeout)
         except asyncio.TimeoutError:
             raise SubscribeFailed(f"{address} gave no answer in {self._call_timeout:g} s") from None
 

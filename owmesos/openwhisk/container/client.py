@@ -178,7 +178,7 @@ class _ContainerConnection:
         handler = partial(BoundedResponseHandler, loop)
         connecting = loop.create_connection(handler, self._url.raw_host or "", self._url.port or 80)
         try:
-            _, self._protocol = await within(min(timeout, _CONNECT_TIMEOUT), connecting)
+            _, self._protocol = await within(connecting, min(timeout, _CONNECT_TIMEOUT))
         except asyncio.TimeoutError:
             return NoAnswer.UNREACHABLE if timeout > _CONNECT_TIMEOUT else NoAnswer.TIMED_OUT
         except OSError:
@@ -280,7 +280,7 @@ class ContainerClient:
         """Whether a process listens at the container's address. Nothing is sent."""
         connecting = asyncio.open_connection(self._url.raw_host, self._url.port)
         try:
-            _, writer = await within(_CONNECT_TIMEOUT, connecting)
+            _, writer = await within(connecting, _CONNECT_TIMEOUT)
         except (OSError, asyncio.TimeoutError):
             return False
         writer.close()
@@ -320,7 +320,7 @@ class ContainerClient:
                 return failure
         if isinstance(body, Lent):
             try:
-                await within(deadline - asyncio.get_running_loop().time(), body.take())
+                await within(body.take(), deadline - asyncio.get_running_loop().time())
             except asyncio.TimeoutError:
                 return NoAnswer.TIMED_OUT
         outcome = await connection.post(path, body, deadline, self._authorization, limits)

@@ -84,7 +84,7 @@ class ContainerLogs:
     async def is_away(self, timeout: float) -> bool:
         """Whether the container's node does not answer, or not within `timeout` seconds."""
         try:
-            await within(timeout, self._streams.read(STREAMS[0], -1))
+            await within(self._streams.read(STREAMS[0], -1), timeout)
         except asyncio.TimeoutError:
             return True
         except StreamUnreadable as error:
@@ -110,7 +110,7 @@ class ContainerLogs:
                 await asyncio.sleep(self._rests_until - asyncio.get_running_loop().time())
             try:
                 if collection.missing:  # else an earlier reading brought all of it
-                    await within(time_limit(limit), self._collect(collection, sentinels=sentinels))
+                    await within(self._collect(collection, sentinels=sentinels), time_limit(limit))
             except asyncio.TimeoutError:
                 failed = True
                 _log.warning("the log in %s did not end within %g s", self._streams, time_limit(limit))

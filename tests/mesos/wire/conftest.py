@@ -16,7 +16,7 @@ from owmesos.mesos.wire.driver import Driver
 from owmesos.mesos.wire.http_driver import HttpDriver
 from owmesos.system.retry_pause import RetryPause
 from tests.fakes.master import FakeMaster
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 INFO = FrameworkInfo("user", "test", roles=["r"], capabilities=[Capability("MULTI_ROLE")])
 
@@ -62,7 +62,7 @@ class Collected:
 
     async def close(self) -> None:
         await self.driver.close()
-        await asyncio.wait_for(self.task, 30)
+        await in_time(self.task)
 
 
 Drive = Callable[..., Collected]

@@ -63,7 +63,7 @@ from tests.fakes.master import (
 )
 from tests.fakes.odd_server import ODD_ANSWERS, OddServer
 from tests.mesos.wire.conftest import INFO, CountedBackoff, Drive
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 HEARTBEAT = {"type": "HEARTBEAT"}
 
@@ -425,7 +425,7 @@ class TestCalls:
         await asyncio.sleep(_SECOND_TRY / 2)
         await calls._close_connections()
         with pytest.raises(NotSubscribed):
-            await asyncio.wait_for(call, 30)
+            await in_time(call)
 
     async def test_an_empty_200_is_taken(self, master: FakeMaster, drive: Drive) -> None:
         master.on_call = plain(200)
@@ -579,7 +579,7 @@ class TestCalls:
         await driving.until(Subscribed)
         began = time.monotonic()
         results = await asyncio.gather(*(driving.driver.call(Revive()) for _ in range(3)), return_exceptions=True)
-        assert time.monotonic() - began < 11.0  # one after another they would take 12
+        assert time.monotonic() - began < 9.0  # one after another they would take 10.8
         assert [type(result) for result in results] == [CallUnknown, NotSubscribed, NotSubscribed]
         assert len(master.calls) == 1
         await driving.until(Disconnected)
@@ -714,7 +714,7 @@ class TestEndsOfTheHttpDriver:
         await looking.wait()
         await driving.driver.close()
         with pytest.raises((NotSubscribed, CallUnknown)):
-            await asyncio.wait_for(call, 30)
+            await in_time(call)
 
 
 class TestCredentialsThatComeLater:

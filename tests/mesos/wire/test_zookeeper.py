@@ -22,7 +22,7 @@ from owmesos.system.retry_pause import RetryPause
 from tests.fakes.master import FakeMaster
 from tests.mesos.wire.conftest import INFO, Collected
 from tests.servers.zookeeper import ZooKeeper
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 pytestmark = [pytest.mark.zookeeper, pytest.mark.cluster]
 
@@ -84,7 +84,7 @@ def detector_at(url: str) -> ZooKeeperDetector:
 
 
 async def leader(detector: ZooKeeperDetector) -> str:
-    (address,) = await asyncio.wait_for(detector.candidates(), 30)
+    (address,) = await in_time(detector.candidates())
     return str(address)
 
 
@@ -111,7 +111,7 @@ async def test_a_new_leader_is_told(detector: ZooKeeperDetector, election: Elect
     await leader(detector)
     change = asyncio.create_task(detector.changed())
     election.resign(first)
-    await asyncio.wait_for(change, 30)
+    await in_time(change)
     assert await leader(detector) == "http://10.0.0.2:5050"
 
 

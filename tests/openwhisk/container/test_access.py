@@ -23,7 +23,7 @@ from tests.openwhisk.container.fake_container import HANG, Answering, FakeContai
 from tests.openwhisk.container.real_invoker import RealInvoker, RunEnded
 from tests.openwhisk.runs import action
 from tests.runtimes.container import free_port
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 SECRET = "a secret"
 OK = answer({"ok": True})
@@ -184,7 +184,7 @@ class TestAContainerThatProves:
         stranger = await start(steal)
         invoker.unreachable = stranger.address
         run = invoker.submit(action(code="def main(a): return {'real': True}"), {"key": "k"})
-        record = await asyncio.wait_for(run, 30)
+        record = await in_time(run)
         assert record.response.status_code == SUCCESS
         assert {path for path, _ in stranger.asked} == {PROVE}
         assert len(invoker.given[record.activation_id]) == 2
@@ -196,7 +196,7 @@ class TestAContainerThatProves:
         stranger = await start(lambda path, body: answer({"error": "yours"}, 502))
         invoker.unreachable = stranger.address
         with pytest.raises(RunEnded, match="did not start 3 times, last error: the process at its port did not prove"):
-            await asyncio.wait_for(invoker.submit(action()), 30)
+            await in_time(invoker.submit(action()))
         assert {path for path, _ in stranger.asked} == {PROVE}
         assert invoker.records == {}
         await eventually_async(invoker.quiet)
@@ -209,7 +209,7 @@ class TestAContainerThatProves:
         (first,) = invoker.processes
         await asyncio.sleep(0)
         invoker.ended(first, "Command exited with status 1")
-        record = await asyncio.wait_for(run, 30)
+        record = await in_time(run)
         assert record.response.status_code == SUCCESS
         assert invoker.given[record.activation_id] == [first, *list(invoker.processes)[1:]]
         await eventually_async(invoker.quiet)
@@ -219,7 +219,7 @@ class TestAContainerThatProves:
         run = invoker.submit(action())
         await eventually_async(lambda: any(len(fake.asked) == 2 for fake in invoker.fakes.values()))
         invoker.ended(next(iter(invoker.fakes)), "agent S1 is unreachable", StopCause.LOST)
-        record = await asyncio.wait_for(run, 30)
+        record = await in_time(run)
         assert was_lost(record.response)
 
     async def test_one_that_is_lost_in_init_makes_the_run_go_elsewhere(self, invoker: RealInvoker) -> None:
@@ -229,7 +229,7 @@ class TestAContainerThatProves:
         (lost,) = invoker.fakes
         invoker.fake = lambda: FakeContainer(lambda path, body: OK)
         invoker.ended(lost, "agent S1 is unreachable", StopCause.LOST)
-        record = await asyncio.wait_for(run, 30)
+        record = await in_time(run)
         assert record.response.status_code == SUCCESS
 
 
@@ -259,7 +259,7 @@ class TestAContainerThatCannotProve:
         monkeypatch.setattr(runner, "SETTLE_AFTER_REFUSAL", 1e9)
         invoker.access = UNSURE
         invoker.fake = lambda: FakeContainer(lambda path, body: OK)
-        record = await asyncio.wait_for(invoker.invoke(action()), 30)
+        record = await in_time(invoker.invoke(action()))
         assert record.response.status_code == SUCCESS
 
     async def test_a_task_that_ends_meanwhile_makes_the_run_go_elsewhere(
@@ -273,7 +273,7 @@ class TestAContainerThatCannotProve:
         (stranger,) = invoker.fakes
         monkeypatch.setattr(runner, "SETTLE", 0.0)
         invoker.ended(stranger, "cannot listen on 127.0.0.1:31000: Address already in use")
-        record = await asyncio.wait_for(run, 30)
+        record = await in_time(run)
         assert record.response.status_code == SUCCESS
         assert invoker.fakes[stranger].asked == []
         assert len(invoker.given[record.activation_id]) == 2
@@ -286,7 +286,7 @@ class TestAContainerThatCannotProve:
         (stranger,) = invoker.fakes
         invoker.fake = lambda: FakeContainer(lambda path, body: OK)
         invoker.ended(stranger, "Command exited with status 1")
-        record = await asyncio.wait_for(run, 30)
+        record = await in_time(run)
         assert record.response.status_code == SUCCESS
 
     async def test_a_result_is_not_judged_when_the_task_has_ended(self, invoker: RealInvoker) -> None:
@@ -295,7 +295,7 @@ class TestAContainerThatCannotProve:
         run = invoker.submit(action())
         await eventually_async(lambda: any(len(fake.asked) == 2 for fake in invoker.fakes.values()))
         invoker.ended(next(iter(invoker.fakes)), "Command exited with status 1")
-        record = await asyncio.wait_for(run, 30)
+        record = await in_time(run)
         assert record.response.status_code == WHISK_ERROR
         assert len(invoker.given[record.activation_id]) == 1  # it may have run
 

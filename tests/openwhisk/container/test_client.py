@@ -15,7 +15,7 @@ from owmesos.openwhisk.container.protocol import ContainerAnswer, NoAnswer, Outc
 from owmesos.openwhisk.limits import ResponseLimits
 from tests.openwhisk.container.fake_container import HANG, Answering, FakeContainer, answer, http, proving
 from tests.runtimes.container import free_port
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 Start = Callable[[Answering], Awaitable[tuple[FakeContainer, ContainerClient]]]
 OK = answer({"ok": True})
@@ -287,7 +287,7 @@ async def test_with_retry_it_is_not_asked_after_its_time(monkeypatch: pytest.Mon
     loop = asyncio.get_running_loop()
     time = loop.time
     monkeypatch.setattr(loop, "time", lambda: time() + 100.0)
-    assert await asyncio.wait_for(call, 30) is NoAnswer.TIMED_OUT
+    assert await in_time(call) is NoAnswer.TIMED_OUT
     assert container.asked == []
     await client.close()
     await container.stop()
@@ -296,7 +296,7 @@ async def test_with_retry_it_is_not_asked_after_its_time(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("timeout", [0.0, -1.0])
 async def test_without_any_time_it_is_not_asked(timeout: float, start: Start) -> None:
     container, client = await start(lambda path, body: HANG)
-    assert await asyncio.wait_for(client.post("/run", [b"{}"], timeout), 30) is NoAnswer.TIMED_OUT
+    assert await in_time(client.post("/run", [b"{}"], timeout)) is NoAnswer.TIMED_OUT
     assert container.connections == 0
 
 
@@ -354,8 +354,8 @@ class TestContainersThatSendWithoutAnEnd:
         """aiohttp would skip them until the time-out, and nothing else would run meanwhile."""
         async with Flooding(b"", CONTINUE) as container:
             client = ContainerClient(container.address)
-            assert await asyncio.wait_for(client.post("/run", [b"{}"], 60.0), 30) is NoAnswer.BROKEN
-            await asyncio.wait_for(container.stopped.wait(), 30)
+            assert await in_time(client.post("/run", [b"{}"], 60.0)) is NoAnswer.BROKEN
+            await in_time(container.stopped.wait())
             await client.close()
         assert container.sent < 20_000_000
 
@@ -367,15 +367,15 @@ class TestContainersThatSendWithoutAnEnd:
             client = ContainerClient(container.address)
             assert await client.post("/run", [b"{}"], 10.0) == ContainerAnswer(200, b"{}", 2)
             container.may_go_on.set()
-            await asyncio.wait_for(container.stopped.wait(), 30)
+            await in_time(container.stopped.wait())
             await client.close()
         assert container.sent < 20_000_000
 
     async def test_a_long_answer_to_a_challenge_is_not_read(self) -> None:
         async with Flooding(http(200, b"", length=10**12), b"x") as stranger:
             client = ContainerClient(stranger.address, secret="s" * 64)
-            assert await asyncio.wait_for(client.post("/init", [b"{}"], 60.0), 30) is NoAnswer.UNPROVEN
-            await asyncio.wait_for(stranger.stopped.wait(), 30)
+            assert await in_time(client.post("/init", [b"{}"], 60.0)) is NoAnswer.UNPROVEN
+            await in_time(stranger.stopped.wait())
             await client.close()
         assert stranger.sent < 20_000_000
 

@@ -21,7 +21,7 @@ from tests.openwhisk.container.fake_container import HANG, FakeContainer, answer
 from tests.openwhisk.container.real_invoker import RealInvoker
 from tests.openwhisk.runs import action, order
 from tests.runtimes.container import COMMANDS, free_port, zipped
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 PRINT = {
     "python:3": "import sys\ndef main(args):\n    print('out', args['n'])\n    print('err', file=sys.stderr)\n"
@@ -56,7 +56,7 @@ async def killed(invoker: RealInvoker, cause: StopCause) -> Activation:
 
 async def ended_with(invoker: RealInvoker, of: Executable, **named: Any) -> tuple[int, Any]:
     """Status code and result; afterwards the pool has neither the run nor, if it failed, its container."""
-    record = await asyncio.wait_for(invoker.invoke(of, **named), 30)
+    record = await in_time(invoker.invoke(of, **named))
     code = record.response.status_code
     await eventually_async(lambda: invoker.quiet() and (code <= APPLICATION_ERROR or not invoker.pool.containers))
     assert len(invoker.given[record.activation_id]) == 1
@@ -191,7 +191,7 @@ class TestContainersThatMisbehave:
         await invoker.invoke(action(logs=0))
         await invoker.agent.stop()
         runs["/run"] = None
-        record = await asyncio.wait_for(invoker.invoke(action(logs=0)), 30)
+        record = await in_time(invoker.invoke(action(logs=0)))
         assert was_lost(record.response)
 
     async def test_one_that_is_gone_while_the_cluster_is_silent_is_lost(
@@ -199,7 +199,7 @@ class TestContainersThatMisbehave:
     ) -> None:
         """As while the connection to the master is half open: nobody knows why it ended, so nobody is blamed."""
         monkeypatch.setattr(runner, "SILENCE_WAIT", 0.1)
-        record = await asyncio.wait_for(invoker.submit(action(code=KILLS_ITSELF)), 30)
+        record = await in_time(invoker.submit(action(code=KILLS_ITSELF)))
         assert was_lost(record.response)
 
     async def test_one_that_is_gone_is_charged_with_it_once_the_cluster_says_so(
@@ -217,7 +217,7 @@ class TestContainersThatMisbehave:
 
     async def test_one_that_breaks_off_and_can_still_be_reached_is_charged_with_it(self, invoker: RealInvoker) -> None:
         invoker.fake = lambda: FakeContainer(lambda path, body: answer({}) if path == "/init" else None)
-        record = await asyncio.wait_for(invoker.invoke(action()), 30)
+        record = await in_time(invoker.invoke(action()))
         assert record.response.status_code == DEVELOPER_ERROR
 
     async def test_one_whose_agent_is_lost_ends_its_runs_without_waiting_for_their_time_out(
@@ -227,7 +227,7 @@ class TestContainersThatMisbehave:
         run = invoker.submit(action())
         await eventually_async(lambda: any(len(fake.asked) == 2 for fake in invoker.fakes.values()))
         invoker.ended(next(iter(invoker.fakes)), "agent S1 is unreachable")
-        record = await asyncio.wait_for(run, 30)
+        record = await in_time(run)
         assert record.response.status_code == DEVELOPER_ERROR
         assert invoker.quiet()
 

@@ -18,7 +18,7 @@ from owmesos.openwhisk.kafka.broker import Broker
 from owmesos.openwhisk.messages import Completion, ControllerId
 from owmesos.openwhisk.reachability import Reachability
 from tests.fakes.kafka import FakeBroker
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def test_a_stop_does_not_wait_for_a_topic_that_is_gone(sender: AckSender, 
     broker.topics.discard("completed0")
     send(sender, "0", "b")
     await eventually_async(lambda: broker.refused == ["completed0"])
-    await asyncio.wait_for(asyncio.to_thread(sender.stop, 0.2), 30)
+    await in_time(asyncio.to_thread(sender.stop, 0.2))
 
 
 async def test_a_stop_looks_for_a_topic_that_is_gone_now_and_then(

@@ -18,7 +18,7 @@ from owmesos.openwhisk.kafka.pings import Pinger
 from owmesos.openwhisk.messages import EntityName, invoker_id
 from tests.openwhisk.controller import Controller, Invokable, NoInvoker
 from tests.openwhisk.supervision import Outcome, State
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 pytestmark = [pytest.mark.kafka, pytest.mark.cluster]
 HELLO = Invokable(entity=EntityName("guest", "hello", "0.0.1"))
@@ -108,10 +108,10 @@ async def test_blocking_ones_get_their_result_and_all_are_acknowledged_once(
 ) -> None:
     several = [controller.invoke(HELLO, {"n": n}, blocking=n % 2 == 0) for n in range(100)]
     for n, invocation in enumerate(several):
-        answer = await asyncio.wait_for(invocation.answer, 30)
+        answer = await in_time(invocation.answer)
         if n % 2 == 0:
             assert answer["response"] == {"statusCode": 0, "result": {"n": n}}
-        assert await asyncio.wait_for(invocation.slot, 30) is Outcome.SUCCESS
+        assert await in_time(invocation.slot) is Outcome.SUCCESS
     assert all(controller.completions[invocation.id] == 1 for invocation in several)
     assert [controller.results[invocation.id] for invocation in several] == [1, 0] * 50
     assert controller.all_free
@@ -121,7 +121,7 @@ async def test_blocking_ones_get_their_result_and_all_are_acknowledged_once(
 async def test_system_errors_make_it_unhealthy(controller: Controller, invoker: AnsweringInvoker) -> None:
     invoker.broken = True
     several = [controller.invoke(HELLO) for _ in range(4)]
-    assert {await asyncio.wait_for(each.slot, 30) for each in several} == {Outcome.SYSTEM_ERROR}
+    assert {await in_time(each.slot) for each in several} == {Outcome.SYSTEM_ERROR}
     assert controller.state(0) is State.UNHEALTHY
     invoker.broken = False
     with pytest.raises(NoInvoker):
@@ -137,7 +137,7 @@ async def test_silence_makes_it_unresponsive(broker: Broker) -> None:
         await becomes(controller, State.HEALTHY)
         invoker.silent = True
         several = [controller.invoke(HELLO, blocking=True) for _ in range(4)]
-        assert {await asyncio.wait_for(each.slot, 30) for each in several} == {Outcome.TIMEOUT}
+        assert {await in_time(each.slot) for each in several} == {Outcome.TIMEOUT}
         assert controller.state(0) is State.UNRESPONSIVE
         assert controller.forced == {each.id for each in several}
         assert all(isinstance(each.answer.exception(), TimeoutError) for each in several)

@@ -14,7 +14,7 @@ import pytest
 
 from owmesos.openwhisk.store.activation_journal import CHECKPOINT_AFTER, ActivationJournal
 from owmesos.openwhisk.store.journal_batch import OVER, JournalBatch, JournalEntry, JournalFailed, TakenKey
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 SYNCED = pytest.mark.parametrize("synced", [True], indirect=True)
 """For what is so where a commit waits for the disk only."""
@@ -202,7 +202,7 @@ class TestGroups:
 async def test_one_that_is_durable_already_need_not_be_waited_for(tmp_path: Path) -> None:
     journal = opened(tmp_path / "journal")
     await taken(journal, "a")
-    await asyncio.wait_for(journal.taken("a"), 30)
+    await in_time(journal.taken("a"))
     await journal.close()
 
 
@@ -213,7 +213,7 @@ class TestFailures:
         with pytest.raises(JournalFailed):
             await taken(journal, "a")
         with pytest.raises(JournalFailed):
-            await asyncio.wait_for(journal.taken("a"), 30)
+            await in_time(journal.taken("a"))
         await journal.close()
 
     async def test_what_could_not_be_written_is_told_and_not_written_later(self, tmp_path: Path) -> None:

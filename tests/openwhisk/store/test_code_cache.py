@@ -11,7 +11,7 @@ import pytest
 from owmesos.openwhisk.entities import ActionNotFetched
 from owmesos.openwhisk.executable import END, StoredCode
 from owmesos.openwhisk.store.code_cache import SMALL, CodeCache
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 SIZE = 1000  # bytes of each code
 
@@ -88,7 +88,7 @@ async def test_small_code_waits_for_no_large_code() -> None:
         waiting = asyncio.create_task(stack.enter_async_context(codes.cache.use(code("d", length=SMALL))))
         await asyncio.wait([waiting], timeout=0.01)
         assert codes.fetched == ["a", "b", "c"]
-        await asyncio.wait_for(codes.use("small"), 30)
+        await in_time(codes.use("small"))
         codes.cache.prefetch(code("soon"))
         await eventually_async(lambda: codes.fetched == ["a", "b", "c", "small", "soon"])
         waiting.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
@@ -23,7 +22,7 @@ from tests.openwhisk.documents import MANIFEST, action_document
 from tests.openwhisk.kafka.topics import activation
 from tests.openwhisk.runs import inline
 from tests.openwhisk.store.couch import Couch
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 pytestmark = [pytest.mark.couchdb, pytest.mark.cluster]
 HELLO = EntityName("guest", "hello")
@@ -212,6 +211,6 @@ async def test_a_server_that_is_away_is_no_fault_of_the_action_s(couch: Couch) -
     client = CouchDB("http://127.0.0.1:1")
     actions = CouchActions(client, couch.names.actions, MANIFEST)
     with pytest.raises(ActionUnavailable) as caught:
-        await asyncio.wait_for(actions.action(HELLO, None), 30)
+        await in_time(actions.action(HELLO, None))
     assert caught.value.response.result == {"error": "Action could not be fetched."}
     await client.close()

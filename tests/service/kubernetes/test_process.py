@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -17,14 +16,14 @@ from owmesos.service.kubernetes.process import KubernetesProcess
 from tests.fakes.api_server import FakeApiServer, answer, failure
 from tests.fixtures.admin import READING, TOKENS
 from tests.service.kubernetes.scene import RECIPE, Scene, access_to, fake_node, scene
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, in_time
 
 
 async def stopped(server: FakeApiServer, **more: Any) -> tuple[str, int]:
     """How a process ends that cannot begin."""
     settings = KubernetesSettings(namespace="actions")
     async with KubernetesProcess(access_to(server), RECIPE, settings, **more) as process:
-        return await asyncio.wait_for(process.finished(), 30)
+        return await in_time(process.finished())
 
 
 # -- its containers
