@@ -102,6 +102,7 @@ def frozen_in(cluster: KubernetesCluster) -> list[int]:
 async def test_one_that_fits_nowhere_says_so(options: tuple[str, ...], code: str) -> None:
     async with running(*options) as process:
         await created(process, "large", code, 8192)  # a node has as much, and a buffer of it
+        await process.said("the cluster is known")
         activation = (await process.ask("invoke", "large")).out.split()[-1]
         explained = (await process.ask("explain", activation, "-o", "json")).json
         assert explained["agents"] == 3
