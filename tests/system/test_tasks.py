@@ -102,7 +102,7 @@ async def test_a_task_that_lost_its_cancellation_is_cancelled_again(
     await cancel_all([task])
     assert task.cancelled()
     assert lost == ["cancellation"] * 2
-    assert caplog.text.count("cancelled again: [<Task pending") == 2
+    assert caplog.text.count("cancelled again: [<Task ") == 2
 
 
 async def test_a_task_has_seconds_for_its_end() -> None:
