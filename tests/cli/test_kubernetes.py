@@ -160,9 +160,10 @@ async def test_credentials_in_the_kubeconfig_are_renewed(server: FakeApiServer, 
     server.tokens = {"t"}
     async with running(*options(kubeconfig)) as process:
         await process.said("the cluster is known")
-        server.tokens = {"second"}
+        server.tokens = {"t", "second"}  # the process still asks for its rights, and ends where its token is rejected
         write_private(kubeconfig, content(server.url, "second"))
         await process.hang_up("renewed: the credentials for Kubernetes")
+        server.tokens = {"second"}
         server.cut_watches("nodes", "pods")
         server.put("nodes", fake_node("n9"))
         await eventually_async(lambda: _shows(process, "n9"))
