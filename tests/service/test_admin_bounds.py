@@ -253,7 +253,7 @@ async def test_answers_that_nobody_reads_have_a_budget(api: Api) -> None:
     await fill_with_unread_answers(api)
     client = await api.client()
     await client.send(GET)
-    status, headers, _ = await client.answer(30)
+    status, headers, _ = await client.answer()
     assert (status, headers.get("retry-after")) == (503, "5")
     await api.clients[0].close()
     await eventually_async(partial(can_read, api))
